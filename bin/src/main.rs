@@ -1,0 +1,3 @@
+//! The `migrate` command for NextCRM.
+
+fn main() {}

@@ -1,0 +1,54 @@
+//! All that generated code may name, and nothing else. Not part of the public interface.
+
+pub use core::compile_error;
+pub use core::default::Default;
+pub use core::option::Option::{None, Some};
+pub use core::result::Result::{Err, Ok};
+
+use std::fmt::Display;
+
+pub use crate::cell::{CellContext, Element, Mismatch, PgEnum, Scalar, ToCell, Wrote};
+pub use crate::model::Migrate;
+pub use crate::schema::{
+    CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, OnDelete, Orphan,
+    Reference, Registry, RegistryFacts,
+};
+pub use crate::value::Value;
+
+/// Writes the literal of `default = literal` for a field of type `T`.
+#[inline]
+pub fn literal<T: ToCell>(
+    literal: T::Literal,
+    context: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    literal.write(context, out)
+}
+
+/// Writes `T::default()` for a bare `default`.
+pub fn default<T: ToCell + Default>(
+    context: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    T::default().write(context, out)
+}
+
+/// Runs the function of `with = path` on a value and writes what it gives.
+pub fn with<T: ToCell, E: Display>(
+    convert: fn(Value<'_>) -> Result<T, E>,
+    value: Value<'_>,
+    context: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    convert(value).map_err(Mismatch::own)?.write(context, out)
+}
+
+/// Runs the function of `compute = path` on the document and writes what it gives.
+pub fn compute<T: ToCell, E: Display>(
+    compute: fn(&bson::RawDocument) -> Result<T, E>,
+    document: &bson::RawDocument,
+    context: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    compute(document).map_err(Mismatch::own)?.write(context, out)
+}

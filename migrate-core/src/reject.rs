@@ -1,0 +1,119 @@
+//! A document that was not loaded, and why.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a document was rejected. The code is what the ledger stores and what people group by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// A required field is missing or null.
+    Missing,
+    /// The value has another type than the column takes.
+    Type,
+    /// A number outside the column's range.
+    Range,
+    /// A number with a fraction where a whole one is needed.
+    Fraction,
+    /// More digits or characters than the column's type allows.
+    TooLong,
+    /// A label that the enum does not have.
+    Label,
+    /// U+0000 in text or JSON.
+    Nul,
+    /// NaN or an infinity where PostgreSQL has none.
+    NotFinite,
+    /// Text that is not UTF-8.
+    Utf8,
+    /// The same key twice in one document.
+    DuplicateKey,
+    /// The document is no BSON.
+    Malformed,
+    /// A nesting deeper than the runtime follows, or an array whose rows differ in length.
+    Shape,
+    /// The model's own conversion refused it.
+    Invalid,
+    /// A required reference points to nothing.
+    Orphan,
+    /// Another document has the same unique value, and a smaller `_id`.
+    Duplicate,
+    /// The target refused the row: a check, an exclusion, a trigger.
+    Constraint,
+}
+
+impl Reason {
+    /// The code in the ledger, as in `duplicate_key`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Type => "type",
+            Self::Range => "range",
+            Self::Fraction => "fraction",
+            Self::TooLong => "too_long",
+            Self::Label => "label",
+            Self::Nul => "nul",
+            Self::NotFinite => "not_finite",
+            Self::Utf8 => "utf8",
+            Self::DuplicateKey => "duplicate_key",
+            Self::Malformed => "malformed",
+            Self::Shape => "shape",
+            Self::Invalid => "invalid",
+            Self::Orphan => "orphan",
+            Self::Duplicate => "duplicate",
+            Self::Constraint => "constraint",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// The stage that rejected a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The conversion.
+    Transform,
+    /// The COPY: a constraint of the target.
+    Write,
+    /// After the load: orphans and duplicates.
+    Settle,
+}
+
+impl Stage {
+    /// The stage in the ledger.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Transform => "transform",
+            Self::Write => "write",
+            Self::Settle => "settle",
+        }
+    }
+}
+
+/// One rejected document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reject {
+    /// The collection it was read from.
+    pub collection: String,
+    /// The table it was meant for.
+    pub table: String,
+    /// Its `_id` in relaxed form: a bare hex string for an ObjectId, else Extended JSON; empty
+    /// when it has none.
+    pub source_id: String,
+    /// The stage that rejected it.
+    pub stage: Stage,
+    /// Why.
+    pub reason: Reason,
+    /// The path of the field, as in `tags.3`; empty when it is about the whole document.
+    pub field: String,
+    /// What was expected and what was found.
+    pub message: String,
+    /// The document as it was read.
+    pub document: Vec<u8>,
+}

@@ -1,0 +1,537 @@
+//! The facts of a model, as plain constants: what a derived struct says about its collection and
+//! its table. The derive writes them, the runtime reads them, and neither adds to them later.
+//!
+//! Facts are built by `const` functions so that generated code stays short, and refer to each
+//! other through [`ModelRef`], because models may refer to each other in circles and a `static`
+//! may not look into itself while it is being made.
+
+use crate::cell::{CellContext, Mismatch, ToCell, Wrote};
+use crate::value::Value;
+
+/// Everything a model declares: one collection, one table, and how one becomes the other.
+#[derive(Debug)]
+pub struct Model {
+    /// The struct's name, as in `Tasks`.
+    pub name: &'static str,
+    /// The module that declares it (`module_path!()`); together with `name` it identifies a model.
+    pub module: &'static str,
+    /// The collection the documents come from; empty for a junction.
+    pub collection: &'static str,
+    /// The PostgreSQL schema of the table; `None` is the target's own (`public` unless told).
+    pub schema: Option<&'static str>,
+    /// The table's name, unquoted.
+    pub table: &'static str,
+    /// What fills the table.
+    pub kind: ModelKind,
+    /// The columns in the order of the struct's fields.
+    pub columns: &'static [Column],
+    /// Arrays of ids that become rows of junction tables.
+    pub junctions: &'static [JunctionField],
+    /// Unique keys and indexes of more than one column, or of the struct's attributes.
+    pub indexes: &'static [Index],
+}
+
+/// What fills a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelKind {
+    /// The documents of a collection, one row each.
+    Collection,
+    /// The `#[junction(..)]` fields of other models.
+    Junction,
+}
+
+impl Model {
+    /// Whether two sets of facts come from the same struct.
+    pub const fn same(&self, other: &Model) -> bool {
+        str_eq(self.name, other.name) && str_eq(self.module, other.module)
+    }
+
+    /// The columns of the primary key: the `id` of a collection, both references of a junction.
+    pub fn primary_key(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        self.columns.iter().filter(|column| column.primary_key)
+    }
+
+    /// The column named so, with its position.
+    pub fn column(&self, name: &str) -> Option<(usize, &'static Column)> {
+        self.columns.iter().enumerate().find(|(_, column)| column.name == name)
+    }
+}
+
+/// A pointer from one model's facts to another's, followed with [`ModelRef::get`].
+///
+/// A plain reference would make rustc look through it while it checks the constant that holds
+/// it, and so refuse models that refer to each other; what a raw pointer points to is not looked
+/// at before somebody follows it.
+#[derive(Clone, Copy)]
+pub struct ModelRef(*const Model);
+
+// SAFETY: the pointer comes from a `&'static Model`, whose target is immutable and `Sync`.
+#[expect(unsafe_code, reason = "see the type's comment")]
+unsafe impl Send for ModelRef {}
+// SAFETY: as above.
+#[expect(unsafe_code, reason = "see the type's comment")]
+unsafe impl Sync for ModelRef {}
+
+impl ModelRef {
+    /// A pointer to a model's facts.
+    pub const fn new(model: &'static Model) -> Self {
+        Self(model)
+    }
+
+    /// The facts pointed to.
+    #[expect(unsafe_code, reason = "see the type's comment")]
+    pub const fn get(self) -> &'static Model {
+        // SAFETY: made from a `&'static Model` by `new`, the only constructor.
+        unsafe { &*self.0 }
+    }
+}
+
+impl std::fmt::Debug for ModelRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ModelRef({})", self.get().name)
+    }
+}
+
+/// One column and the conversion that fills it.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// The column's name, unquoted.
+    pub name: &'static str,
+    /// The Rust field's name.
+    pub field: &'static str,
+    /// The document keys it is read from: the first that is present wins. Empty when computed or
+    /// when the column belongs to a junction.
+    pub keys: &'static [&'static str],
+    /// The PostgreSQL type of the field's Rust type.
+    pub ty: CellType,
+    /// The type written by hand with `pg_type`, as in `timestamp(3)`; it replaces `ty` in the DDL.
+    pub pg_type: Option<&'static str>,
+    /// Whether the column takes NULL.
+    pub nullable: bool,
+    /// Whether it is (a part of) the primary key.
+    pub primary_key: bool,
+    /// Whether it has a unique key of its own.
+    pub unique: bool,
+    /// Whether it has an index of its own.
+    pub index: bool,
+    /// How a value becomes the cell.
+    pub convert: Convert,
+    /// The cell for a missing field, and for null where the column takes no NULL.
+    pub default: Option<DefaultFn>,
+    /// The default clause of the DDL, as SQL.
+    pub db_default: Option<&'static str>,
+    /// A missing or null value becomes the creation time inside the document's ObjectId.
+    pub id_time: bool,
+    /// An empty string counts as null.
+    pub empty_as_null: bool,
+    /// The foreign key on this column.
+    pub reference: Option<Reference>,
+}
+
+/// Converts one BSON value into the payload of a cell, appended to the buffer.
+pub type EncodeFn = fn(Value<'_>, &CellContext, &mut Vec<u8>) -> Result<Wrote, Mismatch>;
+/// Computes a cell from the whole document.
+pub type ComputeFn = fn(&bson::RawDocument, &CellContext, &mut Vec<u8>) -> Result<Wrote, Mismatch>;
+/// Writes a default value as a cell's payload.
+pub type DefaultFn = fn(&CellContext, &mut Vec<u8>) -> Result<Wrote, Mismatch>;
+
+/// Where a cell's payload comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Convert {
+    /// From the value of the first key that is present.
+    Value(EncodeFn),
+    /// From the whole document.
+    Document(ComputeFn),
+}
+
+impl Column {
+    /// A column of the Rust type `T`, read from `keys`, with nothing else said about it.
+    pub const fn of<T: ToCell>(
+        name: &'static str,
+        field: &'static str,
+        keys: &'static [&'static str],
+    ) -> Self {
+        Self {
+            name,
+            field,
+            keys,
+            ty: T::TYPE,
+            pg_type: None,
+            nullable: T::NULLABLE,
+            primary_key: false,
+            unique: false,
+            index: false,
+            convert: Convert::Value(T::encode),
+            default: None,
+            db_default: None,
+            id_time: false,
+            empty_as_null: false,
+            reference: None,
+        }
+    }
+
+    /// Makes it (a part of) the primary key.
+    pub const fn primary_key(self) -> Self {
+        Self { primary_key: true, ..self }
+    }
+
+    /// Gives it a unique key.
+    pub const fn unique(self) -> Self {
+        Self { unique: true, ..self }
+    }
+
+    /// Gives it an index.
+    pub const fn index(self) -> Self {
+        Self { index: true, ..self }
+    }
+
+    /// Replaces the conversion, for `with`.
+    pub const fn with(self, encode: EncodeFn) -> Self {
+        Self { convert: Convert::Value(encode), ..self }
+    }
+
+    /// Computes the cell from the whole document, for `compute`.
+    pub const fn compute(self, compute: ComputeFn) -> Self {
+        Self { convert: Convert::Document(compute), ..self }
+    }
+
+    /// Sets the type of the DDL.
+    pub const fn pg_type(self, pg_type: &'static str) -> Self {
+        Self { pg_type: Some(pg_type), ..self }
+    }
+
+    /// Sets the cell for a missing value.
+    pub const fn default(self, default: DefaultFn) -> Self {
+        Self { default: Some(default), ..self }
+    }
+
+    /// Sets the default clause of the DDL.
+    pub const fn db_default(self, sql: &'static str) -> Self {
+        Self { db_default: Some(sql), ..self }
+    }
+
+    /// Fills a missing time from the ObjectId.
+    pub const fn id_time(self) -> Self {
+        Self { id_time: true, ..self }
+    }
+
+    /// Reads an empty string as null.
+    pub const fn empty_as_null(self) -> Self {
+        Self { empty_as_null: true, ..self }
+    }
+
+    /// Adds the foreign key.
+    pub const fn reference(self, reference: Reference) -> Self {
+        Self { reference: Some(reference), ..self }
+    }
+
+    /// The type as the DDL spells it; a PostgreSQL enum is named without its schema.
+    pub fn sql_type(&self) -> String {
+        match self.pg_type {
+            Some(pg_type) => pg_type.to_owned(),
+            None => self.ty.sql(),
+        }
+    }
+}
+
+/// A PostgreSQL type as the model knows it: a base and the dimensions of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellType {
+    /// The type of the value, or of the array's elements.
+    pub base: BaseType,
+    /// 0 for a single value.
+    pub dimensions: u8,
+}
+
+impl CellType {
+    /// A single value of the base type.
+    pub const fn scalar(base: BaseType) -> Self {
+        Self { base, dimensions: 0 }
+    }
+
+    /// An array with one more dimension.
+    pub const fn array_of(self) -> Self {
+        Self { base: self.base, dimensions: self.dimensions + 1 }
+    }
+
+    /// The type in SQL, as in `text[]`; enum names are quoted.
+    pub fn sql(&self) -> String {
+        let mut sql = match self.base {
+            BaseType::Enum(ty) => quote_ident(ty.name),
+            base => base.name().to_owned(),
+        };
+        for _ in 0..self.dimensions {
+            sql.push_str("[]");
+        }
+        sql
+    }
+}
+
+/// The PostgreSQL types that the framework's own Rust types map to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the PostgreSQL type of that name")]
+#[non_exhaustive]
+pub enum BaseType {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric,
+    Text,
+    Uuid,
+    Timestamp,
+    TimestampTz,
+    Date,
+    Jsonb,
+    Bytea,
+    /// A type made by `#[derive(PgEnum)]`.
+    Enum(&'static EnumType),
+    /// Any other type by its SQL name, for the user's own conversions.
+    Other(&'static str),
+}
+
+impl BaseType {
+    /// The type's name in SQL, unquoted.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Bool => "boolean",
+            Self::Int2 => "smallint",
+            Self::Int4 => "integer",
+            Self::Int8 => "bigint",
+            Self::Float4 => "real",
+            Self::Float8 => "double precision",
+            Self::Numeric => "numeric",
+            Self::Text => "text",
+            Self::Uuid => "uuid",
+            Self::Timestamp => "timestamp",
+            Self::TimestampTz => "timestamptz",
+            Self::Date => "date",
+            Self::Jsonb => "jsonb",
+            Self::Bytea => "bytea",
+            Self::Enum(ty) => ty.name,
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// A PostgreSQL enum type and its labels in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EnumType {
+    /// The type's name, unquoted.
+    pub name: &'static str,
+    /// The schema it lives in; `None` is that of the target.
+    pub schema: Option<&'static str>,
+    /// The labels in sort order.
+    pub labels: &'static [&'static str],
+}
+
+/// A foreign key.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference {
+    /// The model referred to.
+    pub target: ModelRef,
+    /// The column referred to; `None` is the target's id.
+    pub key: Option<&'static str>,
+    /// What happens here when the row there is deleted.
+    pub on_delete: OnDelete,
+    /// What happens to a reference to nothing.
+    pub orphan: Orphan,
+    /// Left out of the loading order.
+    pub deferred: bool,
+}
+
+impl Reference {
+    /// A reference to the id of `target`, with the defaults.
+    pub const fn to(target: ModelRef) -> Self {
+        Self {
+            target,
+            key: None,
+            on_delete: OnDelete::NoAction,
+            orphan: Orphan::Default,
+            deferred: false,
+        }
+    }
+
+    /// Refers to another unique column.
+    pub const fn key(self, column: &'static str) -> Self {
+        Self { key: Some(column), ..self }
+    }
+
+    /// Sets the delete rule.
+    pub const fn on_delete(self, on_delete: OnDelete) -> Self {
+        Self { on_delete, ..self }
+    }
+
+    /// Sets what happens to a reference to nothing.
+    pub const fn orphan(self, orphan: Orphan) -> Self {
+        Self { orphan, ..self }
+    }
+
+    /// Leaves it out of the loading order.
+    pub const fn deferred(self) -> Self {
+        Self { deferred: true, ..self }
+    }
+}
+
+/// The delete rule of a foreign key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the rule of that name in SQL")]
+pub enum OnDelete {
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+    SetDefault,
+}
+
+impl OnDelete {
+    /// The rule in SQL.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::NoAction => "NO ACTION",
+            Self::Restrict => "RESTRICT",
+            Self::Cascade => "CASCADE",
+            Self::SetNull => "SET NULL",
+            Self::SetDefault => "SET DEFAULT",
+        }
+    }
+}
+
+/// What happens to a reference to a row that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// `Null` on a nullable column, `Reject` on a required one.
+    Default,
+    /// The document is rejected.
+    Reject,
+    /// The reference becomes NULL and is noted.
+    Null,
+    /// The value stays, is noted, and the foreign key is not made.
+    Keep,
+}
+
+/// An array of ids that fills a junction table.
+#[derive(Clone, Copy, Debug)]
+pub struct JunctionField {
+    /// The Rust field's name.
+    pub field: &'static str,
+    /// The document keys it is read from: the first that is present wins.
+    pub keys: &'static [&'static str],
+    /// The junction's model.
+    pub table: ModelRef,
+    /// The junction's column that refers to the owner of this field; `None` where only one does.
+    pub owner: Option<&'static str>,
+    /// The PostgreSQL type of one element.
+    pub ty: CellType,
+    /// Converts one element.
+    pub encode: EncodeFn,
+}
+
+impl JunctionField {
+    /// A junction field whose Rust type is `T`.
+    pub const fn of<T: crate::cell::JunctionIds>(
+        field: &'static str,
+        keys: &'static [&'static str],
+        table: ModelRef,
+    ) -> Self {
+        Self {
+            field,
+            keys,
+            table,
+            owner: None,
+            ty: <T::Id as ToCell>::TYPE,
+            encode: <T::Id as ToCell>::encode,
+        }
+    }
+
+    /// Names the junction's column that refers to the owner.
+    pub const fn owner(self, column: &'static str) -> Self {
+        Self { owner: Some(column), ..self }
+    }
+
+    /// The junction's two columns as seen from `owner`: its own side first, the elements' second.
+    ///
+    /// # Panics
+    /// When the junction does not refer to the owner; the derive has made that a compile error.
+    pub fn sides(&self, owner: &Model) -> (usize, usize) {
+        let columns = self.table.get().columns;
+        let own = match self.owner {
+            Some(name) => columns.iter().position(|column| column.name == name),
+            None => columns.iter().position(|column| {
+                column.reference.is_some_and(|reference| reference.target.get().same(owner))
+            }),
+        };
+        let own = own.expect("a junction refers to the owner of its field");
+        (own, 1 - own)
+    }
+}
+
+/// A unique key or an index that the struct's attributes declare.
+#[derive(Clone, Copy, Debug)]
+pub struct Index {
+    /// The columns' names in order.
+    pub columns: &'static [&'static str],
+    /// Whether it is a unique key.
+    pub unique: bool,
+}
+
+/// Every model of a migration and the order that their references ask for.
+#[derive(Debug)]
+pub struct RegistryFacts {
+    /// The registry's name, as in `NextCrm`.
+    pub name: &'static str,
+    /// The models in the order of the registry.
+    pub models: &'static [ModelRef],
+    /// For each model its phase: 0 refers to nothing, the junctions come last.
+    pub phases: &'static [u16],
+}
+
+impl RegistryFacts {
+    /// The models with their phases, in the order of the registry.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static Model, u16)> + use<> {
+        let phases = self.phases;
+        self.models.iter().zip(phases).map(|(model, phase)| (model.get(), *phase))
+    }
+
+    /// The model of that name.
+    pub fn model(&self, name: &str) -> Option<&'static Model> {
+        self.iter().map(|(model, _)| model).find(|model| model.name == name)
+    }
+}
+
+/// Names a set of models; made by [`registry!`](crate::registry).
+pub trait Registry {
+    /// The facts folded at compile time.
+    const FACTS: &'static RegistryFacts;
+}
+
+/// Quotes an identifier for SQL, always, so that case is kept.
+pub fn quote_ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Quotes a string literal for SQL.
+pub fn quote_literal(text: &str) -> String {
+    if text.contains('\\') {
+        format!(" E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+pub(crate) const fn str_eq(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
