@@ -51,7 +51,7 @@ impl IdScheme {
         let bits = u128::from_be_bytes(uuid.into_bytes());
         let seconds = (bits >> 80) / 1000;
         let rest = (bits >> 64 & 0xfff) << 52 | (bits & ((1 << 62) - 1)) >> 10;
-        let id = (seconds << 64 | rest) as u128;
+        let id = seconds << 64 | rest;
         let mut bytes = [0; 12];
         bytes.copy_from_slice(&id.to_be_bytes()[4..]);
         // Comparing with the way there excludes every UUID of another origin.

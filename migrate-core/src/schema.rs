@@ -486,6 +486,9 @@ pub struct RegistryFacts {
     pub models: &'static [ModelRef],
     /// For each model its phase: 0 refers to nothing, the junctions come last.
     pub phases: &'static [u16],
+    /// Enum types that no column has and that are made all the same, as
+    /// `registry! { pub NextCrm = [Users, Tasks]; enums = [LeadStatus] }` names them.
+    pub enums: &'static [&'static EnumType],
 }
 
 impl RegistryFacts {
