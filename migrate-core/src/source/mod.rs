@@ -4,21 +4,101 @@
 //! ranges of one cut cover the collection completely and without overlap, whatever types its ids
 //! have, so that a run may read them in any order, side by side, and again after a crash.
 
+mod dump;
+#[cfg(any(test, feature = "test-util"))]
+pub mod memory;
+mod mongo;
+
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bson::spec::ElementType;
 use futures_util::future::BoxFuture;
+use mongodb::raw_batch_cursor::RawBatch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::{Elements, Value};
 
-/// Documents of one range, next to each other in one buffer.
+pub use dump::DumpSource;
+pub use mongo::MongoSource;
+
+/// Documents of one range in one buffer: a piece of a dump, or a server's reply as it came.
+///
+/// The documents lie where they were read; nothing is copied for a batch. Their lengths are known
+/// to be right, what is in them is not yet looked at.
 pub struct Batch {
-    /// The buffer that holds them.
-    pub bytes: Vec<u8>,
-    /// Where each document lies in it: offset and length in bytes.
-    pub documents: Vec<(u32, u32)>,
+    buffer: Buffer,
+    /// Offset and length of each document in the buffer.
+    documents: Vec<(u32, u32)>,
+    /// The documents' lengths, added up.
+    bytes: usize,
+}
+
+enum Buffer {
+    Bytes(Vec<u8>),
+    Reply(RawBatch),
+}
+
+impl Batch {
+    /// A batch of the documents that lie at those offsets, with those lengths, in `bytes`.
+    ///
+    /// # Panics
+    /// [`Batch::iter`] panics when a document does not lie in the buffer.
+    pub fn new(bytes: Vec<u8>, documents: Vec<(u32, u32)>) -> Self {
+        Self::of(Buffer::Bytes(bytes), documents)
+    }
+
+    /// A batch of copies of whole documents.
+    pub fn from_documents<D: AsRef<[u8]>>(documents: impl IntoIterator<Item = D>) -> Self {
+        let mut bytes = Vec::new();
+        let mut places = Vec::new();
+        for document in documents {
+            let document = document.as_ref();
+            places.push((bytes.len() as u32, document.len() as u32));
+            bytes.extend_from_slice(document);
+        }
+        Self::new(bytes, places)
+    }
+
+    fn of(buffer: Buffer, documents: Vec<(u32, u32)>) -> Self {
+        let bytes = documents.iter().map(|&(_, length)| length as usize).sum();
+        Self { buffer, documents, bytes }
+    }
+
+    /// The documents in the order of the source, each from its length to its last zero byte.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
+        let buffer = match &self.buffer {
+            Buffer::Bytes(bytes) => bytes.as_slice(),
+            Buffer::Reply(reply) => reply.as_raw_document().as_bytes(),
+        };
+        self.documents
+            .iter()
+            .map(move |&(offset, length)| &buffer[offset as usize..][..length as usize])
+    }
+
+    /// How many documents it holds.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+    }
+
+    /// The bytes of its documents: what a budget of memory counts, to within a reply's frame.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} documents, {} bytes)", self.len(), self.bytes)
+    }
 }
 
 /// What a source knows of a collection without reading it.
@@ -26,7 +106,8 @@ pub struct Batch {
 pub struct CollectionInfo {
     /// Its name.
     pub name: String,
-    /// Documents, as far as is known; an estimate on a live server, `None` in a compressed dump.
+    /// Documents, as far as is known: an estimate on a live server, and in a dump from the size
+    /// of the first ones. For a progress bar, not for a sum.
     pub documents: Option<u64>,
     /// Size of its BSON in bytes, where known.
     pub bytes: Option<u64>,
@@ -45,11 +126,12 @@ pub enum Range {
         /// The first id behind it.
         max: Option<serde_json::Value>,
     },
-    /// Bytes `start..end` of a dump file, uncompressed; both lie between documents.
+    /// Documents whose first byte lies in `start..end` of a dump file, uncompressed. The bounds of
+    /// a plain file lie between documents, those of a compressed one anywhere.
     Bytes {
-        /// The first document's offset.
+        /// Where it begins.
         start: u64,
-        /// The end of the last document; `None` is the end of the file.
+        /// Where the next range begins; `None` is the end of the file.
         end: Option<u64>,
     },
 }
@@ -65,7 +147,22 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// When the source cannot be reached or read.
     fn collections(&self) -> BoxFuture<'_, Result<Vec<CollectionInfo>>>;
 
-    /// Cuts a collection into ranges of about `chunk_bytes` each.
+    /// What a person should know of the source, a sentence each: data that is there and that
+    /// [`Source::collections`] does not name. Complete once that has returned.
+    fn notices(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Counts a collection's documents exactly, reading as much of it as that takes; 0 for a
+    /// collection that is not there.
+    ///
+    /// # Errors
+    /// When the source cannot be reached or read.
+    fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>>;
+
+    /// Cuts a collection into ranges of about `chunk_bytes` each. Together they hold every
+    /// document that lies in the collection while they are read, each in one of them; a range may
+    /// be empty. One cut of a collection need not be like the next.
     ///
     /// # Errors
     /// When the source cannot be reached or read.
@@ -76,10 +173,12 @@ pub trait Source: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Vec<Range>>>;
 
     /// Sends the documents of a range to `batches`, waiting while the channel is full; returns
-    /// when all are sent, or early and without an error when the receiver is gone.
+    /// when all are sent, or early and without an error when the receiver is gone. A live server
+    /// that stumbles is asked again, and every document is still sent once.
     ///
     /// # Errors
-    /// When the source cannot be reached or read, or the dump breaks off.
+    /// When the source cannot be reached or read, or the dump breaks off; the documents before
+    /// have been sent.
     fn read<'a>(
         &'a self,
         collection: &'a str,
@@ -88,7 +187,8 @@ pub trait Source: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<()>>;
 
     /// Reads documents again by their `_id`s, in any order; those that are not there any more are
-    /// left out, and an id that several documents have gives them all.
+    /// left out, and an id that several documents have gives them all. Ids are compared with
+    /// their BSON types: `1` does not find `1.0`.
     ///
     /// # Errors
     /// When the source cannot be reached or read.
@@ -99,14 +199,101 @@ pub trait Source: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>>;
 }
 
+/// How a source is read; the defaults are good.
+#[derive(Clone)]
+pub struct SourceOptions {
+    /// How long a live server that cannot be reached is asked again before the act fails.
+    pub retry_for: Duration,
+    /// How long one reply of a live server may take before the connection counts as lost.
+    pub reply_timeout: Duration,
+    /// About how many bytes of documents travel together.
+    pub batch_bytes: usize,
+    /// Reads a replica set as it was at the moment of opening. The server keeps that moment for
+    /// five minutes unless `minSnapshotHistoryWindowInSeconds` says otherwise; a read that comes
+    /// later fails.
+    pub snapshot: bool,
+    /// Told what is waited for, and how long, before a lost server is asked again.
+    pub waiting: Option<Waiting>,
+}
+
+/// Called with a sentence and the delay that follows.
+pub type Waiting = Arc<dyn Fn(&str, Duration) + Send + Sync>;
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            retry_for: Duration::from_secs(90),
+            reply_timeout: Duration::from_secs(120),
+            batch_bytes: 2 << 20,
+            snapshot: false,
+            waiting: None,
+        }
+    }
+}
+
+impl fmt::Debug for SourceOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceOptions")
+            .field("retry_for", &self.retry_for)
+            .field("reply_timeout", &self.reply_timeout)
+            .field("batch_bytes", &self.batch_bytes)
+            .field("snapshot", &self.snapshot)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Opens the source that a setting names: `mongodb://…` and `mongodb+srv://…` with the database
 /// in the path, or the folder of a dump.
 ///
 /// # Errors
 /// When the address cannot be understood, the server not be reached, or the folder has no dump.
 pub async fn open(address: &str) -> Result<Arc<dyn Source>> {
-    Err(crate::error::Error::new(
-        crate::error::ErrorKind::Usage,
-        format!("`{address}` is neither a MongoDB address nor the folder of a dump"),
-    ))
+    open_with(address, SourceOptions::default()).await
+}
+
+/// Opens a source as [`open`] does, to be read as `options` say.
+///
+/// # Errors
+/// As those of [`open`].
+pub async fn open_with(address: &str, options: SourceOptions) -> Result<Arc<dyn Source>> {
+    let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        Some("mongodb" | "mongodb+srv") => Ok(Arc::new(MongoSource::open(address, options).await?)),
+        Some(scheme) => Err(Error::new(
+            ErrorKind::Usage,
+            format!("a source cannot be read from a `{scheme}://` address"),
+        )
+        .with_hint(
+            "give `mongodb://HOST/DATABASE`, `mongodb+srv://HOST/DATABASE`, or the folder of a dump",
+        )),
+        None => Ok(Arc::new(DumpSource::open(address, options).await?)),
+    }
+}
+
+/// The value of a raw document's `_id`, wherever it stands; `None` when it has none, or the
+/// document breaks before it.
+fn id_of(document: &[u8]) -> Option<Value<'_>> {
+    Elements::of(document)
+        .map_while(|element| element.ok())
+        .find_map(|(key, value)| (key == b"_id").then_some(value))
+}
+
+/// What two ids are compared by: the type's byte and the value's.
+fn id_key(id: Value<'_>) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + id.bytes.len());
+    key.push(id.kind as u8);
+    key.extend_from_slice(id.bytes);
+    key
+}
+
+/// [`id_key`] of an id that is not in a document.
+fn id_key_of(id: &bson::Bson) -> Result<Vec<u8>> {
+    let document = bson::RawDocumentBuf::try_from(&bson::doc! { "_id": id }).map_err(|error| {
+        Error::new(ErrorKind::Source, format!("the id {id} cannot be written as BSON"))
+            .caused_by(error)
+    })?;
+    match id_of(document.as_bytes()) {
+        Some(value) => Ok(id_key(value)),
+        None => Ok(vec![ElementType::Undefined as u8]),
+    }
 }

@@ -1,0 +1,853 @@
+//! A live MongoDB: raw replies of the official driver, range by range along the `_id` index.
+//!
+//! A range is read with `min`/`max` and the `_id` hint. Those are bounds of the *index*, which
+//! orders all BSON types; `$gt` compares within one type only and would lose the others. The
+//! first and the last range are open, so what is inserted outside the bounds seen at the cut is
+//! read as well.
+//!
+//! # How a collection is cut
+//! Small collections by a walk over the `_id` index alone, every n-th id. Large ones by `$sample`,
+//! sorted by the server: below 5 % of a collection WiredTiger draws with a random cursor and reads
+//! no more than it draws, so we never ask for that much. `$bucketAuto` reads the whole collection;
+//! `splitVector` needs rights over the cluster and is gone from some offers; both count documents
+//! rather well, but a chunk need not be that even.
+//!
+//! # When the server stumbles
+//! Documents of a range come in the order of `_id`. After a lost cursor or connection the query is
+//! made again with the last id sent as its `min`, and that document is left out; so each is sent
+//! once. That also covers a cursor that the server forgot while the target was slow, and makes
+//! `noCursorTimeout` unnecessary.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use bson::spec::ElementType;
+use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::StreamExt;
+use mongodb::error::{Error as DriverError, ErrorKind as DriverErrorKind};
+use mongodb::options::{ClientOptions, Hint, SessionOptions};
+use mongodb::raw_batch_cursor::RawBatch;
+use mongodb::{Client, ClientSession, Collection, Database};
+use tokio::sync::mpsc;
+
+use super::{
+    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::value::{Elements, Value};
+
+/// Collections of at most so many documents are cut along the whole `_id` index: that takes some
+/// milliseconds, and the ranges are even.
+const WALKED_DOCUMENTS: u64 = 50_000;
+
+/// Ids drawn for one range: the ranges then differ by about a quarter.
+const DRAWS_PER_RANGE: u64 = 16;
+
+/// The share of a collection that may be drawn; at 5 % the server scans it instead.
+const DRAWN_SHARE: u64 = 25;
+
+/// Ids in one `$in`, and the bytes they may have together; a command may have 16 MB.
+const FETCHED_IDS: usize = 10_000;
+const FETCHED_ID_BYTES: usize = 4 << 20;
+
+/// A database on a live server.
+pub struct MongoSource {
+    client: Client,
+    database: Database,
+    description: String,
+    options: SourceOptions,
+    /// The moment that is read, with [`SourceOptions::snapshot`].
+    snapshot: Option<Timestamp>,
+    /// What was learned of collections, so that a read need not ask again.
+    known: Mutex<HashMap<String, Known>>,
+    notices: Mutex<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    documents: Option<u64>,
+    bytes: Option<u64>,
+    /// Whether it can be read in the order of an index on `_id`.
+    ordered: bool,
+}
+
+impl fmt::Debug for MongoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MongoSource").field(&self.description).finish()
+    }
+}
+
+/// Why an act on the server did not succeed.
+enum Failure {
+    Driver(DriverError),
+    /// No answer in that time.
+    Silence(Duration),
+    /// A reply that is not as the protocol has it.
+    Reply(&'static str),
+}
+
+impl From<DriverError> for Failure {
+    fn from(error: DriverError) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl Failure {
+    /// Whether the same act may succeed a little later, on this or another server of the set.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Silence(_) => true,
+            Self::Reply(_) => false,
+            Self::Driver(error) => is_transient(error),
+        }
+    }
+
+    fn into_error(self, context: String) -> Error {
+        let kind = match self.is_transient() {
+            true => ErrorKind::SourceConnection,
+            false => ErrorKind::Source,
+        };
+        let error = Error::new(kind, context);
+        match self {
+            Self::Driver(driver) => {
+                let hint = hint(&driver);
+                let error = error.caused_by(driver.kind.to_string());
+                match hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                }
+            }
+            Self::Silence(time) => {
+                error.caused_by(format!("no answer within {} seconds", time.as_secs()))
+            }
+            Self::Reply(what) => error.caused_by(format!("the server's reply is broken: {what}")),
+        }
+    }
+
+    fn summary(&self) -> String {
+        match self {
+            Self::Driver(error) => error.kind.to_string(),
+            Self::Silence(time) => format!("no answer within {} seconds", time.as_secs()),
+            Self::Reply(what) => (*what).to_owned(),
+        }
+    }
+}
+
+fn is_transient(error: &DriverError) -> bool {
+    match &*error.kind {
+        DriverErrorKind::Io(_)
+        | DriverErrorKind::ServerSelection { .. }
+        | DriverErrorKind::ConnectionPoolCleared { .. }
+        | DriverErrorKind::DnsResolve { .. } => true,
+        DriverErrorKind::Command(command) => matches!(
+            command.code,
+            // The host or the network.
+            6 | 7 | 89 | 9001
+            // The server shuts down, starts, or is no longer the one to ask.
+            | 91 | 189 | 10058 | 10107 | 11600 | 11602 | 13435 | 13436
+            // The cursor is gone: timed out, killed, its session ended.
+            | 43 | 237 | 11601 | 206
+            // Not yet, or too slowly.
+            | 134 | 262 | 462
+        ),
+        _ => {
+            error.contains_label(mongodb::error::RETRYABLE_ERROR)
+                || error.contains_label(mongodb::error::SYSTEM_OVERLOADED_ERROR)
+        }
+    }
+}
+
+fn hint(error: &DriverError) -> Option<&'static str> {
+    match &*error.kind {
+        DriverErrorKind::Authentication { .. } => Some(
+            "check user and password in `--source`, and `authSource` if the user is kept in another database",
+        ),
+        DriverErrorKind::Command(command) => match command.code {
+            13 => Some("grant the user the role `read` on the source's database"),
+            18 => Some(
+                "check user and password in `--source`, and `authSource` if the user is kept in another database",
+            ),
+            239 | 246 => Some(
+                "the moment read is no longer kept: raise `minSnapshotHistoryWindowInSeconds` on the server, or read without a snapshot",
+            ),
+            _ => None,
+        },
+        DriverErrorKind::InvalidTlsConfig { .. } => {
+            Some("check the `tls…` options in `--source` and the files they name")
+        }
+        _ => None,
+    }
+}
+
+/// What may be shown of an address: no user, no password, no options.
+fn without_secrets(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("mongodb", address));
+    // A password may hold any character, even where it should have been escaped.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let end = rest.find('?').unwrap_or(rest.len());
+    format!("{}://{}", scheme.to_ascii_lowercase(), rest[..end].trim_end_matches('/'))
+}
+
+impl MongoSource {
+    /// Connects, and makes sure that the server answers.
+    ///
+    /// # Errors
+    /// When the address cannot be understood or names no database, or the server does not answer.
+    pub async fn open(address: &str, options: SourceOptions) -> Result<Self> {
+        let shown = without_secrets(address);
+        // The driver's message may quote the address.
+        let secret = address
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('@'))
+            .map_or("", |(secret, _)| secret);
+        let mut client_options = ClientOptions::parse(address).await.map_err(|error| {
+            if is_transient(&error) {
+                return Failure::Driver(error)
+                    .into_error(format!("the hosts of `{shown}` cannot be looked up"));
+            }
+            let mut cause = error.kind.to_string();
+            for part in std::iter::once(secret).chain(secret.split(':')) {
+                if !part.is_empty() {
+                    cause = cause.replace(part, "***");
+                }
+            }
+            Error::new(ErrorKind::Usage, format!("`{shown}` is not a MongoDB address"))
+                .caused_by(cause)
+                .with_hint("write it as `mongodb://USER:PASSWORD@HOST:27017/DATABASE`, with `%` escapes in user and password")
+        })?;
+        let Some(name) = client_options.default_database.clone() else {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`{shown}` names no database"),
+            )
+            .with_hint("put its name behind the host, as in `mongodb://HOST:27017/DATABASE`; if the user is kept in another database, add `?authSource=admin`"));
+        };
+        client_options.app_name.get_or_insert_with(|| "migrate".to_owned());
+        client_options.server_selection_timeout.get_or_insert(Duration::from_secs(10));
+        client_options.connect_timeout.get_or_insert(Duration::from_secs(10));
+        let client = Client::with_options(client_options).map_err(|error| {
+            Failure::Driver(error).into_error(format!("`{shown}` cannot be opened"))
+        })?;
+        let mut source = Self {
+            database: client.database(&name),
+            client,
+            description: format!("MongoDB {shown}"),
+            options,
+            snapshot: None,
+            known: Mutex::default(),
+            notices: Mutex::default(),
+        };
+        let ping = source.database.run_command(doc! { "ping": 1 }).await;
+        ping.map_err(|error| {
+            Failure::Driver(error).into_error(format!("cannot connect to `{shown}`"))
+        })?;
+        if source.options.snapshot {
+            source.snapshot = Some(source.moment().await.map_err(|failure| {
+                failure.into_error(format!("`{shown}` cannot be read as of one moment")).with_hint(
+                    "a snapshot needs a replica set or a sharded cluster of MongoDB 5.0 or later",
+                )
+            })?);
+        }
+        Ok(source)
+    }
+
+    /// The server's present moment, to be read by all sessions.
+    async fn moment(&self) -> Result<Timestamp, Failure> {
+        let mut session =
+            self.client.start_session().with_options(session_options(true, None)).await?;
+        let names: Collection<Document> = self.database.collection("migrate");
+        names.find_one(doc! {}).projection(doc! { "_id": 1 }).session(&mut session).await?;
+        session.snapshot_time().ok_or(Failure::Reply("no snapshot time"))
+    }
+
+    async fn session(&self) -> Result<ClientSession, Failure> {
+        let options = session_options(self.snapshot.is_some(), self.snapshot);
+        Ok(self.client.start_session().with_options(options).await?)
+    }
+
+    fn raw(&self, collection: &str) -> Collection<RawDocumentBuf> {
+        self.database.collection(collection)
+    }
+
+    /// Does an act until it succeeds, fails for good, or the patience is over.
+    async fn patiently<'f, T, F>(&self, context: &str, mut act: F) -> Result<T>
+    where
+        F: FnMut() -> BoxFuture<'f, Result<T, Failure>>,
+    {
+        let mut patience = Patience::new(&self.options);
+        loop {
+            match act().await {
+                Ok(done) => return Ok(done),
+                Err(failure) => match patience.delay(&failure, context) {
+                    Some(delay) => tokio::time::sleep(delay).await,
+                    None => return Err(failure.into_error(context.to_owned())),
+                },
+            }
+        }
+    }
+
+    /// Names and types of the collections, without system collections.
+    async fn names(&self) -> Result<Vec<(String, String)>, Failure> {
+        // Both options together also serve users who may read some collections only.
+        let command =
+            doc! { "listCollections": 1, "nameOnly": true, "authorizedCollections": true };
+        let mut cursor = self.database.run_cursor_command(command).await?;
+        let mut names = Vec::new();
+        while let Some(entry) = cursor.next().await {
+            let entry = entry?;
+            let name =
+                entry.get_str("name").map_err(|_| Failure::Reply("a collection without a name"))?;
+            if !name.starts_with("system.") {
+                let kind = entry.get_str("type").unwrap_or("collection");
+                names.push((name.to_owned(), kind.to_owned()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Count and size as the server keeps them. They may be wrong after a crash of the server.
+    async fn measure(&self, collection: &str, kind: &str) -> Result<Known, Failure> {
+        if kind == "timeseries" {
+            return Ok(Known { documents: None, bytes: None, ordered: false });
+        }
+        let pipeline = [
+            doc! { "$collStats": { "storageStats": {} } },
+            // One line per shard.
+            doc! { "$group": {
+                "_id": null,
+                "documents": { "$sum": "$storageStats.count" },
+                "bytes": { "$sum": "$storageStats.size" },
+            } },
+        ];
+        let statistics = async {
+            let mut cursor = self.raw(collection).aggregate(pipeline).await?;
+            cursor.next().await.transpose()
+        };
+        match statistics.await {
+            Ok(Some(line)) => {
+                let number = |key| match line.get(key) {
+                    Some(Bson::Int32(n)) => Some(*n as u64),
+                    Some(Bson::Int64(n)) => Some(*n as u64),
+                    Some(Bson::Double(n)) => Some(*n as u64),
+                    _ => None,
+                };
+                Ok(Known { documents: number("documents"), bytes: number("bytes"), ordered: true })
+            }
+            Err(error) if is_transient(&error) => Err(error.into()),
+            // Without the right to see statistics there is the count.
+            Ok(None) | Err(_) => {
+                let documents = self.raw(collection).estimated_document_count().await?;
+                Ok(Known { documents: Some(documents), bytes: None, ordered: true })
+            }
+        }
+    }
+
+    /// What is known of a collection, asked for if need be.
+    async fn known(&self, collection: &str) -> Result<Known> {
+        let cached = self.known.lock().expect("no panic under the lock").get(collection).copied();
+        if let Some(known) = cached {
+            return Ok(known);
+        }
+        let context = format!("the collection `{collection}` cannot be looked at");
+        let known = self
+            .patiently(&context, || {
+                async {
+                    let names = self.names().await?;
+                    let kind = names.iter().find(|(name, _)| name == collection);
+                    let kind = kind.map_or("collection", |(_, kind)| kind.as_str());
+                    self.measure(collection, kind).await
+                }
+                .boxed()
+            })
+            .await?;
+        self.known.lock().expect("no panic under the lock").insert(collection.to_owned(), known);
+        Ok(known)
+    }
+
+    /// Documents in one reply: about `batch_bytes` of them.
+    fn batch_size(&self, known: Known) -> u32 {
+        let average = match known {
+            Known { documents: Some(documents @ 1..), bytes: Some(bytes), .. } => bytes / documents,
+            _ => 1024,
+        };
+        (self.options.batch_bytes as u64 / average.max(16)).clamp(16, 100_000) as u32
+    }
+
+    /// Every n-th id of the `_id` index, so that it falls into `ranges` parts.
+    async fn walk(
+        &self,
+        collection: &str,
+        ranges: u64,
+        documents: u64,
+    ) -> Result<Vec<Bound>, Failure> {
+        let mut cursor = self
+            .raw(collection)
+            .find(doc! {})
+            .projection(doc! { "_id": 1 })
+            .sort(doc! { "_id": 1 })
+            .hint(by_id())
+            .batch_size(WALKED_DOCUMENTS as u32)
+            .batch()
+            .await?;
+        let step = documents.div_ceil(ranges).max(1);
+        let mut bounds = Vec::new();
+        let mut index = 0;
+        while let Some(reply) = cursor.next().await {
+            let batch = batch_of(reply?)?;
+            for document in batch.iter() {
+                if index > 0 && index % step == 0 {
+                    bounds.extend(Bound::of(document));
+                }
+                index += 1;
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// Ids drawn at random, so that they cut the collection into about `ranges` parts.
+    async fn draw(
+        &self,
+        collection: &str,
+        ranges: u64,
+        documents: u64,
+    ) -> Result<Vec<Bound>, Failure> {
+        let draws = (ranges * DRAWS_PER_RANGE).min(documents / DRAWN_SHARE).max(1);
+        let pipeline = [
+            doc! { "$sample": { "size": draws as i64 } },
+            doc! { "$project": { "_id": 1 } },
+            doc! { "$sort": { "_id": 1 } },
+        ];
+        let mut cursor =
+            self.raw(collection).aggregate(pipeline).allow_disk_use(true).batch().await?;
+        let mut drawn = Vec::new();
+        while let Some(reply) = cursor.next().await {
+            drawn.extend(batch_of(reply?)?.iter().filter_map(Bound::of));
+        }
+        let count = drawn.len() as u64;
+        let mut places: Vec<_> = (1..ranges).map(|part| (part * count / ranges) as usize).collect();
+        places.dedup();
+        let mut drawn: Vec<_> = drawn.into_iter().map(Some).collect();
+        Ok(places.into_iter().filter_map(|place| drawn.get_mut(place)?.take()).collect())
+    }
+
+    /// Reads a range from `position` on until its end, a failure, or a receiver that is gone.
+    async fn stream(
+        &self,
+        collection: &str,
+        known: Known,
+        position: &mut Position,
+        batches: &mpsc::Sender<Batch>,
+    ) -> Result<(), Failure> {
+        let mut session = self.session().await?;
+        let collection = self.raw(collection);
+        let mut find = collection.find(doc! {}).batch_size(self.batch_size(known));
+        if known.ordered {
+            // On a sharded cluster the sort merges the shards; elsewhere the index gives it.
+            find = find.sort(doc! { "_id": 1 }).hint(by_id());
+        }
+        if let Some(min) = position.min.clone() {
+            find = find.min(min);
+        }
+        if let Some(max) = position.max.clone() {
+            find = find.max(max);
+        }
+        let mut cursor = self.in_time(find.session(&mut session).batch()).await??;
+        let mut replies = cursor.stream(&mut session);
+        while let Some(reply) = self.in_time(replies.next()).await? {
+            let mut batch = batch_of(reply?)?;
+            position.leave_out_sent(&mut batch);
+            if batch.is_empty() {
+                continue;
+            }
+            let after = position.after(&batch);
+            if batches.send(batch).await.is_err() {
+                return Ok(());
+            }
+            *position = after;
+        }
+        Ok(())
+    }
+
+    async fn in_time<T>(&self, act: impl Future<Output = T>) -> Result<T, Failure> {
+        let limit = self.options.reply_timeout;
+        tokio::time::timeout(limit, act).await.map_err(|_| Failure::Silence(limit))
+    }
+
+    async fn find_all(
+        &self,
+        collection: &str,
+        ids: &[Bson],
+    ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        let filter = doc! { "_id": { "$in": ids } };
+        let collection = self.raw(collection);
+        let mut session = self.session().await?;
+        let mut cursor =
+            self.in_time(collection.find(filter).session(&mut session).batch()).await??;
+        let mut replies = cursor.stream(&mut session);
+        let mut found = Vec::new();
+        while let Some(reply) = self.in_time(replies.next()).await? {
+            for document in batch_of(reply?)?.iter() {
+                let document = RawDocumentBuf::from_bytes(document.to_vec())
+                    .map_err(|_| Failure::Reply("a document whose length is wrong"))?;
+                found.push(document);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn session_options(snapshot: bool, time: Option<Timestamp>) -> SessionOptions {
+    let mut options = SessionOptions::default();
+    options.causal_consistency = Some(false);
+    options.snapshot = Some(snapshot);
+    options.snapshot_time = time;
+    options
+}
+
+fn by_id() -> Hint {
+    Hint::Keys(doc! { "_id": 1 })
+}
+
+/// The documents of a reply, left where they are.
+fn batch_of(reply: RawBatch) -> Result<Batch, Failure> {
+    const BROKEN: Failure = Failure::Reply("no batch in it");
+    let find = |document: &[u8], keys: &[&[u8]]| {
+        for element in Elements::of(document) {
+            let (key, value) = element.ok()?;
+            if keys.contains(&key) {
+                // Both lie in the reply, so their distance is the place in it.
+                return Some((
+                    value.bytes.as_ptr() as usize - document.as_ptr() as usize,
+                    value.bytes.len(),
+                ));
+            }
+        }
+        None
+    };
+    let bytes = reply.as_raw_document().as_bytes();
+    let (cursor, length) = find(bytes, &[b"cursor"]).ok_or(BROKEN)?;
+    let (array, length) =
+        find(&bytes[cursor..][..length], &[b"firstBatch", b"nextBatch"]).ok_or(BROKEN)?;
+    let array = &bytes[cursor + array..][..length];
+    let mut documents = Vec::new();
+    for element in Elements::of(array) {
+        match element {
+            Ok((_, Value { kind: ElementType::EmbeddedDocument, bytes: document })) => {
+                let offset = document.as_ptr() as usize - bytes.as_ptr() as usize;
+                documents.push((offset as u32, document.len() as u32));
+            }
+            _ => return Err(Failure::Reply("a batch that holds more than documents")),
+        }
+    }
+    Ok(Batch::of(Buffer::Reply(reply), documents))
+}
+
+/// An id between two ranges.
+struct Bound {
+    json: serde_json::Value,
+}
+
+impl Bound {
+    /// The bound before a document. `None` when its id does not survive being written as Extended
+    /// JSON, as text that is not UTF-8: another one will do as well.
+    fn of(document: &[u8]) -> Option<Self> {
+        let id = id_of(document)?;
+        let value = id.to_bson().ok()?;
+        let json = Bson::Document(doc! { "_id": value }).into_canonical_extjson();
+        let back = bound_document(&json).ok()?;
+        let same = id_key_of(back.get("_id")?).ok()? == id_key(id);
+        same.then_some(Self { json })
+    }
+}
+
+/// The `min` or `max` that a stored bound means.
+fn bound_document(json: &serde_json::Value) -> Result<Document> {
+    match Bson::try_from(json.clone()) {
+        Ok(Bson::Document(document)) if document.len() == 1 && document.contains_key("_id") => {
+            Ok(document)
+        }
+        _ => Err(Error::new(
+            ErrorKind::Source,
+            format!("the stored bound `{json}` is no document of an `_id`"),
+        )),
+    }
+}
+
+/// How far a range is read.
+#[derive(Clone)]
+struct Position {
+    min: Option<Document>,
+    max: Option<Document>,
+    /// The id of the last document sent, and how many documents with it were sent; more than one
+    /// only where shards hold the same id.
+    sent: Option<(Vec<u8>, usize)>,
+    /// Documents at the start of the next reply that may have been sent already.
+    unsure: usize,
+    /// Whether a document was sent whose place cannot be found again.
+    lost: bool,
+}
+
+impl Position {
+    fn new(min: Option<Document>, max: Option<Document>) -> Self {
+        Self { min, max, sent: None, unsure: 0, lost: false }
+    }
+
+    /// The position behind a batch that holds a document.
+    fn after(&self, batch: &Batch) -> Self {
+        let mut next = self.clone();
+        next.unsure = 0;
+        let Some(id) = batch.iter().next_back().and_then(id_of) else {
+            next.lost = true;
+            return next;
+        };
+        let key = id_key(id);
+        let mut same = 0;
+        for document in batch.iter().rev() {
+            if id_of(document).is_none_or(|id| id_key(id) != key) {
+                break;
+            }
+            same += 1;
+        }
+        if same == batch.len() {
+            same +=
+                self.sent.as_ref().filter(|(sent, _)| *sent == key).map_or(0, |(_, count)| *count);
+        }
+        match id.to_bson() {
+            Ok(id) => next.min = Some(doc! { "_id": id }),
+            Err(_) => next.lost = true,
+        }
+        next.sent = Some((key, same));
+        next
+    }
+
+    /// Before the query is made again: its first documents were sent already.
+    fn again(&mut self) {
+        self.unsure = self.sent.as_ref().map_or(0, |(_, count)| *count);
+    }
+
+    /// Takes the documents out that were sent before the query was made again.
+    fn leave_out_sent(&mut self, batch: &mut Batch) {
+        let Some((key, _)) = &self.sent else { return };
+        let skip = batch
+            .iter()
+            .take(self.unsure)
+            .take_while(|document| id_of(document).is_some_and(|id| id_key(id) == *key))
+            .count();
+        if skip > 0 {
+            let rest = batch.documents.split_off(skip);
+            batch.bytes = rest.iter().map(|&(_, length)| length as usize).sum();
+            batch.documents = rest;
+        }
+        if !batch.is_empty() {
+            self.unsure = 0;
+        } else {
+            self.unsure -= skip;
+        }
+    }
+}
+
+/// How long to go on asking a server that stumbles; starts anew after every success.
+struct Patience<'a> {
+    options: &'a SourceOptions,
+    since: Option<Instant>,
+    attempts: u32,
+}
+
+impl<'a> Patience<'a> {
+    fn new(options: &'a SourceOptions) -> Self {
+        Self { options, since: None, attempts: 0 }
+    }
+
+    fn progress(&mut self) {
+        self.since = None;
+        self.attempts = 0;
+    }
+
+    /// How long to wait before the act is done again; `None` when that cannot help or the time is
+    /// over. Tells that it waits.
+    fn delay(&mut self, failure: &Failure, context: &str) -> Option<Duration> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !failure.is_transient() || since.elapsed() >= self.options.retry_for {
+            return None;
+        }
+        let delay = Duration::from_millis(100 << self.attempts.min(6)).min(Duration::from_secs(5));
+        self.attempts += 1;
+        let what = format!("{context}: {}", failure.summary());
+        tracing::warn!(delay_ms = delay.as_millis() as u64, "{what}");
+        if let Some(waiting) = &self.options.waiting {
+            waiting(&what, delay);
+        }
+        Some(delay)
+    }
+}
+
+impl Source for MongoSource {
+    fn describe(&self) -> String {
+        self.description.clone()
+    }
+
+    fn collections(&self) -> BoxFuture<'_, Result<Vec<CollectionInfo>>> {
+        async {
+            let context = format!("the collections of {} cannot be listed", self.description);
+            let names = self.patiently(&context, || self.names().boxed()).await?;
+            let mut infos = Vec::new();
+            let mut notices = Vec::new();
+            for (name, kind) in names {
+                match kind.as_str() {
+                    "view" => {
+                        notices.push(format!("the view `{name}` is left out: it holds no documents of its own"));
+                        continue;
+                    }
+                    "timeseries" => notices.push(format!(
+                        "the time series `{name}` is read as one range, which starts over when the server is lost"
+                    )),
+                    _ => {}
+                }
+                let context = format!("the collection `{name}` cannot be looked at");
+                let known =
+                    self.patiently(&context, || self.measure(&name, &kind).boxed()).await?;
+                self.known.lock().expect("no panic under the lock").insert(name.clone(), known);
+                infos.push(CollectionInfo { name, documents: known.documents, bytes: known.bytes });
+            }
+            *self.notices.lock().expect("no panic under the lock") = notices;
+            Ok(infos)
+        }
+        .boxed()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.notices.lock().expect("no panic under the lock").clone()
+    }
+
+    fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {
+        async move {
+            let context = format!("the documents of `{collection}` cannot be counted");
+            self.patiently(&context, || {
+                async move { Ok(self.raw(collection).count_documents(doc! {}).await?) }.boxed()
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn split<'a>(
+        &'a self,
+        collection: &'a str,
+        chunk_bytes: u64,
+    ) -> BoxFuture<'a, Result<Vec<Range>>> {
+        async move {
+            let known = self.known(collection).await?;
+            let documents = known.documents.unwrap_or(0);
+            let bytes = known.bytes.unwrap_or(documents.saturating_mul(1024));
+            let ranges = bytes.div_ceil(chunk_bytes.max(1)).min(documents);
+            let bounds = if ranges <= 1 || !known.ordered {
+                Vec::new()
+            } else {
+                let context = format!("the collection `{collection}` cannot be cut into ranges");
+                self.patiently(&context, || match documents <= WALKED_DOCUMENTS {
+                    true => self.walk(collection, ranges, documents).boxed(),
+                    false => self.draw(collection, ranges, documents).boxed(),
+                })
+                .await?
+            };
+            let mut ranges = Vec::with_capacity(bounds.len() + 1);
+            let mut min = None;
+            for Bound { json } in bounds {
+                // The same id may be drawn twice; the server refuses an empty range.
+                if min.as_ref() != Some(&json) {
+                    ranges.push(Range::Ids { min: min.replace(json.clone()), max: Some(json) });
+                }
+            }
+            ranges.push(Range::Ids { min, max: None });
+            Ok(ranges)
+        }
+        .boxed()
+    }
+
+    fn read<'a>(
+        &'a self,
+        collection: &'a str,
+        range: &'a Range,
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let Range::Ids { min, max } = range else {
+                return Err(Error::new(
+                    ErrorKind::Source,
+                    format!("a range of a dump cannot be read from {}", self.description),
+                )
+                .with_hint("the run was begun with another source: name that one, or start over with `--clean`"));
+            };
+            let min = min.as_ref().map(bound_document).transpose()?;
+            let max = max.as_ref().map(bound_document).transpose()?;
+            let known = self.known(collection).await?;
+            let context = format!("the collection `{collection}` cannot be read");
+            let mut position = Position::new(min, max);
+            let mut patience = Patience::new(&self.options);
+            loop {
+                let before = position.sent.clone();
+                let failure = match self.stream(collection, known, &mut position, &batches).await {
+                    Ok(()) => return Ok(()),
+                    Err(failure) => failure,
+                };
+                if position.sent != before {
+                    patience.progress();
+                }
+                // Without an order there is no place to go on from.
+                let lost = position.lost || (!known.ordered && position.sent.is_some());
+                let delay = match lost {
+                    true => None,
+                    false => patience.delay(&failure, &context),
+                };
+                let Some(delay) = delay else { return Err(failure.into_error(context)) };
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = batches.closed() => return Ok(()),
+                }
+                position.again();
+            }
+        }
+        .boxed()
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [Bson],
+    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
+        async move {
+            let context = format!("documents of `{collection}` cannot be read again");
+            let mut wanted = HashMap::with_capacity(ids.len());
+            for id in ids {
+                wanted.insert(id_key_of(id)?, id.clone());
+            }
+            let mut found = Vec::with_capacity(wanted.len());
+            let mut part: Vec<Bson> = Vec::new();
+            let mut part_bytes = 0;
+            let mut rest = wanted.iter().peekable();
+            while let Some((key, id)) = rest.next() {
+                part.push(id.clone());
+                // Each has its index as a key in the array.
+                part_bytes += key.len() + 8;
+                let full = part.len() == FETCHED_IDS || part_bytes >= FETCHED_ID_BYTES;
+                if full || rest.peek().is_none() {
+                    let part = std::mem::take(&mut part);
+                    part_bytes = 0;
+                    let part = &part;
+                    let act = || self.find_all(collection, part).boxed();
+                    found.extend(self.patiently(&context, act).await?);
+                }
+            }
+            // The server finds `1` by `1.0`, and more under a collation.
+            found.retain(|document| {
+                id_of(document.as_bytes()).is_some_and(|id| wanted.contains_key(&id_key(id)))
+            });
+            Ok(found)
+        }
+        .boxed()
+    }
+}
