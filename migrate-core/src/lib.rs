@@ -16,7 +16,7 @@ pub mod summary;
 pub mod value;
 
 pub use bson;
-pub use cell::{Element, Mismatch, Scalar, ToCell};
+pub use cell::{Decimal, Element, Json, Mismatch, Scalar, ToCell};
 pub use error::{Error, ErrorKind};
 pub use migrate_derive::Migrate;
 pub use model::Migrate;

@@ -7,6 +7,7 @@ pub use core::result::Result::{Err, Ok};
 
 use std::fmt::Display;
 
+pub use crate::cell::encode_extended as json_extended;
 pub use crate::cell::{CellContext, Element, Mismatch, PgEnum, Scalar, ToCell, Wrote};
 pub use crate::model::Migrate;
 pub use crate::schema::{

@@ -50,6 +50,12 @@ impl Mismatch {
         Self::new(Reason::Type, expected, describe(value))
     }
 
+    /// The value has a type that the column takes, but not a value that it takes.
+    #[cold]
+    pub fn found(reason: Reason, expected: impl Into<Cow<'static, str>>, value: Value<'_>) -> Self {
+        Self::new(reason, expected, describe(value))
+    }
+
     /// The text is not UTF-8.
     #[cold]
     pub fn utf8(value: Value<'_>) -> Self {

@@ -12,9 +12,22 @@ use crate::id::IdScheme;
 use crate::schema::{BaseType, CellType, EnumType};
 use crate::value::Value;
 
+mod bytes;
+mod enumeration;
+mod json;
+mod list;
 mod mismatch;
+mod numeric;
+mod object_id;
+mod scalar;
+#[cfg(test)]
+mod testing;
+mod text;
+mod time;
 
+pub use json::{Json, encode_extended, extended_json, id_text};
 pub use mismatch::{Mismatch, PathStep};
+pub use numeric::Decimal;
 
 /// Whether a conversion wrote a payload or stands for NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +153,11 @@ impl<T: Element> ToCell for Vec<T> {
 }
 
 /// Marks a [`ToCell`] with a single value, which makes it an [`Element`] as well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a single value",
+    label = "an array of it cannot be a column",
+    note = "implement `migrate_core::Scalar` for `{Self}` if it is one"
+)]
 pub trait Scalar: ToCell {}
 
 /// A field that `#[junction(..)]` may stand on: an array of ids.
