@@ -1,1 +1,6 @@
-//! x
+//! What the tests share: the facts of NextCRM, the oracle that predicts a run from them, and the
+//! way to read a target into the oracle's form.
+
+pub mod facts;
+pub mod oracle;
+pub mod target;

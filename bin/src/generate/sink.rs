@@ -1,0 +1,143 @@
+//! Where generated documents go: a dump as `mongodump` writes it, a MongoDB, or memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use bson::{Document, RawDocumentBuf};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use migrate_core::error::{Error, ErrorKind, Result};
+use mongodb::Client;
+use mongodb::options::ClientOptions;
+
+use super::{Generated, Generator, Ledger};
+
+/// Bytes of one insert into a MongoDB.
+const INSERT_BYTES: usize = 4 << 20;
+
+/// Writes a dump: `<collection>.bson` and `<collection>.metadata.json` for each collection, both
+/// with `.gz` when `gzip` is set. The folder is made where it is missing; files of the same names
+/// are replaced.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn to_dump(generator: &Generator, folder: &Path, gzip: bool) -> Result<Ledger> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Error::new(ErrorKind::File, format!("cannot write `{}`", path.display())).caused_by(error)
+    };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    let mut ledger = Ledger::default();
+    for (position, (name, documents)) in generator.collections().enumerate() {
+        let path = folder.join(format!("{name}.bson{}", if gzip { ".gz" } else { "" }));
+        write(&path, gzip, |out| {
+            for index in 0..documents {
+                out.write_all(&note(&mut ledger, name, generator.document(position, index)))?;
+            }
+            Ok(())
+        })
+        .map_err(|error| failed(&path, error))?;
+        let metadata = serde_json::json!({
+            "options": {},
+            "indexes": [{ "v": 2, "key": { "_id": 1 }, "name": "_id_" }],
+            "collectionName": name,
+            "type": "collection",
+        })
+        .to_string();
+        let path = folder.join(format!("{name}.metadata.json{}", if gzip { ".gz" } else { "" }));
+        write(&path, gzip, |out| out.write_all(metadata.as_bytes()))
+            .map_err(|error| failed(&path, error))?;
+    }
+    Ok(ledger)
+}
+
+fn write(
+    path: &Path,
+    gzip: bool,
+    fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    if gzip {
+        let mut encoder = GzEncoder::new(&mut file, Compression::fast());
+        fill(&mut encoder)?;
+        encoder.finish()?;
+    } else {
+        fill(&mut file)?;
+    }
+    file.into_inner()?.sync_all()
+}
+
+/// Inserts into the MongoDB database that the address names (`mongodb://host/database`). The
+/// collections must not hold documents with the same ids.
+///
+/// # Errors
+/// When the address names no database, or the server refuses.
+pub async fn to_mongodb(generator: &Generator, address: &str) -> Result<Ledger> {
+    let unreachable = |error: mongodb::error::Error| {
+        Error::new(ErrorKind::SourceConnection, "cannot reach MongoDB").caused_by(error)
+    };
+    let options = ClientOptions::parse(address).await.map_err(unreachable)?;
+    let Some(database) = options.default_database.clone() else {
+        return Err(Error::new(ErrorKind::Usage, "the MongoDB address names no database")
+            .with_hint("write it as `mongodb://host:27017/database`"));
+    };
+    let database = Client::with_options(options).map_err(unreachable)?.database(&database);
+    let mut ledger = Ledger::default();
+    for (position, (name, documents)) in generator.collections().enumerate() {
+        let collection = database.collection::<RawDocumentBuf>(name);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for index in 0..documents {
+            let document = note(&mut ledger, name, generator.document(position, index));
+            bytes += document.len();
+            batch.push(RawDocumentBuf::from_bytes(document).map_err(|error| broken(name, error))?);
+            if bytes >= INSERT_BYTES || index + 1 == documents {
+                collection.insert_many(&batch).ordered(false).await.map_err(|error| {
+                    Error::new(ErrorKind::Source, format!("cannot insert into `{name}`"))
+                        .caused_by(error)
+                })?;
+                batch.clear();
+                bytes = 0;
+            }
+        }
+    }
+    Ok(ledger)
+}
+
+/// All documents by collection; for tests and small scales.
+pub fn to_memory(generator: &Generator) -> (BTreeMap<String, Vec<Document>>, Ledger) {
+    let mut ledger = Ledger::default();
+    let mut collections = BTreeMap::new();
+    for (position, (name, documents)) in generator.collections().enumerate() {
+        let documents = (0..documents)
+            .map(|index| {
+                let generated = generator.document(position, index);
+                let document = generated.document.clone();
+                note(&mut ledger, name, generated);
+                document
+            })
+            .collect();
+        collections.insert(name.to_owned(), documents);
+    }
+    (collections, ledger)
+}
+
+/// Counts a document and gives its bytes.
+fn note(ledger: &mut Ledger, collection: &str, generated: Generated) -> Vec<u8> {
+    let bytes = generated.document.to_vec().expect("generated documents have keys that BSON takes");
+    match ledger.documents.get_mut(collection) {
+        Some(documents) => *documents += 1,
+        None => {
+            ledger.documents.insert(collection.to_owned(), 1);
+        }
+    }
+    ledger.bytes += bytes.len() as u64;
+    ledger.planted.extend(generated.planted);
+    bytes
+}
+
+fn broken(collection: &str, error: bson::error::Error) -> Error {
+    Error::new(ErrorKind::Source, format!("cannot write a document of `{collection}` as BSON"))
+        .caused_by(error)
+}
