@@ -1,3 +1,85 @@
-//! x
+//! The `migrate` command line for any registry of models. A project of your own is a crate of
+//! models and this `main`:
+//!
+//! ```no_run
+//! # fn start<MyModels: migrate_core::Registry>() -> std::process::ExitCode {
+//! migrate_cli::main::<MyModels>()
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `nextcrm` (default): the binary `migrate` with the models of NextCRM. Leave it out for a
+//!   command of your own.
 
+mod address;
+mod cli;
+mod commands;
+mod exit;
 pub mod generate;
+mod printer;
+mod report;
+mod reporter;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use migrate_core::schema::RegistryFacts;
+use migrate_core::{Error, ErrorKind, Registry};
+
+use crate::cli::{Cli, Command};
+use crate::exit::Outcome;
+use crate::printer::Printer;
+use crate::settings::{File, RunSettings};
+
+/// Runs the command line of this process for the models of `R`, and gives its exit code back.
+///
+/// It reads the arguments, the environment and `migrate.toml`, writes to stdout and stderr, and
+/// handles SIGINT and SIGTERM. Usage errors and `--help` end the process.
+pub fn main<R: Registry>() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer::new(cli.global.quiet);
+    init_tracing();
+    let mut addresses = Vec::new();
+    match run(R::FACTS, cli, printer, &mut addresses) {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            printer.error(report::error_text(&error, &addresses));
+            exit::of_error(error.kind())
+        }
+    }
+}
+
+/// Runs a command. The addresses it works with are added to `addresses`, so that an error can be
+/// shown without their passwords.
+fn run(
+    registry: &'static RegistryFacts,
+    cli: Cli,
+    printer: Printer,
+    addresses: &mut Vec<String>,
+) -> Result<Outcome, Error> {
+    let file = File::load(&cli.global)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::File, "cannot start threads").caused_by(error))?;
+    match cli.command {
+        Command::Run(run) => {
+            let settings = RunSettings::new(*run, file)?;
+            addresses.extend([settings.source.clone(), settings.target.clone()]);
+            runtime.block_on(commands::run::run(registry, settings, printer))
+        }
+        Command::Plan(plan) => {
+            printer.data(commands::plan::plan(registry, plan.format));
+            Ok(Outcome::Clean)
+        }
+    }
+}
+
+/// Shows what the libraries log, for whoever sets `MIGRATE_LOG`, as in `MIGRATE_LOG=debug`.
+fn init_tracing() {
+    let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("MIGRATE_LOG") else { return };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

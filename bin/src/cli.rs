@@ -1,0 +1,247 @@
+//! The command line: names, help and defaults. No input or output happens here.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    complete and clean
+  1    complete, with rejected documents or differences
+  2    could not run: usage, connection, preflight
+  130  interrupted; the same command goes on where it stopped";
+
+const ROOT_HELP: &str = "\
+Examples:
+  migrate plan                                            what is loaded, and in which order
+  migrate run --source mongodb://localhost/crm --target postgres://me@localhost/crm
+  migrate run --source ./dump/crm --target postgres://me@localhost/crm --summary run.json
+
+Exit codes:
+  0    complete and clean
+  1    complete, with rejected documents or differences
+  2    could not run: usage, connection, preflight
+  130  interrupted; the same command goes on where it stopped
+
+`--source` and `--target` may stand in MIGRATE_SOURCE and MIGRATE_TARGET, and every setting of a run
+in `migrate.toml`. A flag beats the environment, the environment beats the file.";
+
+/// Move a MongoDB database into PostgreSQL, as annotated structs declare it.
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, after_help = ROOT_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// The file with settings; `migrate.toml` of this folder where there is one
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Say nothing but data and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load every document of the source into the target, or go on with a run that was interrupted
+    Run(Box<Run>),
+    /// Show which tables are loaded in which phase, and the references between them
+    Plan(Plan),
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  migrate run --source mongodb://localhost/crm --target postgres://me@localhost/crm
+  migrate run --source ./dump/crm --target postgres://me@localhost/crm --jobs 8
+  migrate run --progress json > events.jsonl
+  migrate run --clean                 throw away what an earlier run loaded, and start over
+
+What cannot be converted exactly is rejected, with its reason, into the table `migrate.reject` and
+the file `migration-errors.log`; everything else is loaded. A run that was interrupted goes on when
+the same command is given again.";
+
+#[derive(Args, Debug)]
+#[command(after_help = format!("{RUN_HELP}\n\n{EXIT_CODES}"))]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    /// Connections to each server [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+
+    /// How an ObjectId becomes a UUID [default: v8]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) uuid: Option<UuidKind>,
+
+    /// The size of the parts that are loaded, each in one transaction [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) chunk_bytes: Option<ByteSize>,
+
+    /// Write the counts of every table to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
+
+    /// The folder for `migration-errors.log` and `migration-checkpoint.json` [default: .]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
+
+    /// Empty the tables that an earlier run filled, and start over
+    #[arg(long)]
+    pub(crate) clean: bool,
+
+    /// Do not ask before anything is removed
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+
+    /// How to show progress [default: auto]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<ProgressKind>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SourceArgs {
+    /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder of a dump
+    #[arg(long, env = "MIGRATE_SOURCE", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TargetArgs {
+    /// Where rows go: `postgres://USER@HOST/DATABASE`
+    #[arg(long, env = "MIGRATE_TARGET", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) target: Option<String>,
+
+    /// The schema of tables whose model names none [default: public]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+
+    /// The schema of the run's own tables [default: migrate]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) state_schema: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  migrate plan
+  migrate plan --format mermaid > plan.mmd
+  migrate plan --format dot | dot -Tsvg > plan.svg")]
+pub(crate) struct Plan {
+    /// The form of the output
+    #[arg(long, default_value = "text", value_name = "KIND")]
+    pub(crate) format: PlanFormat,
+}
+
+/// How ObjectIds become UUIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum UuidKind {
+    /// Derived from the ObjectId, and marked as what it is
+    V8,
+    /// Derived from the ObjectId, marked as version 7 for tools that insist on it
+    V7,
+    /// Random, with a map from old to new kept in the target
+    Random,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ProgressKind {
+    /// Bars on a terminal, lines elsewhere
+    Auto,
+    /// Bars, redrawn in place
+    Bar,
+    /// A line now and then, fit for a log
+    Line,
+    /// Every event as a line of JSON on stdout
+    Json,
+    /// Nothing
+    None,
+}
+
+/// The form of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlanFormat {
+    /// For reading
+    Text,
+    /// For Markdown pages that draw Mermaid
+    Mermaid,
+    /// For Graphviz
+    Dot,
+}
+
+/// A number of bytes, as in `64MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ByteSize(pub(crate) u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            _ => return Err("write a whole number and a unit, as in `64MiB`".to_owned()),
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor))
+            .filter(|bytes| *bytes > 0)
+            .map(Self)
+            .ok_or_else(|| "write a whole number and a unit, as in `64MiB`".to_owned())
+    }
+}
+
+impl TryFrom<String> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!("64MiB".parse(), Ok(ByteSize(64 << 20)));
+        assert_eq!("8 k".parse(), Ok(ByteSize(8 << 10)));
+        assert_eq!("5".parse(), Ok(ByteSize(5)));
+        for wrong in ["", "MiB", "0", "1.5MiB", "1 zb", "99999999999999999999"] {
+            assert!(wrong.parse::<ByteSize>().is_err(), "{wrong}");
+        }
+    }
+}

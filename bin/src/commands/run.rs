@@ -1,0 +1,116 @@
+//! `migrate run`: loads a source into a target and says what became of every document.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use migrate_core::event::Reporter;
+use migrate_core::run::Stop;
+use migrate_core::schema::RegistryFacts;
+use migrate_core::summary::Summary;
+use migrate_core::{Error, ErrorKind, source};
+
+use super::{signals, summary};
+use crate::address::redact;
+use crate::cli::ProgressKind;
+use crate::exit::Outcome;
+use crate::printer::Printer;
+use crate::reporter::{self, Both, Files};
+use crate::settings::RunSettings;
+
+/// Runs, or goes on with a run that was interrupted.
+pub(crate) async fn run(
+    registry: &'static RegistryFacts,
+    settings: RunSettings,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    if settings.options.clean && !settings.yes {
+        confirm_clean(&settings, printer)?;
+    }
+    let progress = settings.progress;
+    let summary_file = settings.summary.clone();
+    let (summary, files) = execute(registry, &settings, printer).await?;
+    if let Some(path) = summary_file {
+        write_summary(&path, &summary)?;
+    }
+    if progress == ProgressKind::Json {
+        let value = serde_json::to_value(&summary)
+            .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
+        printer.data(serde_json::json!({ "event": "summary", "summary": value }));
+    } else if !printer.is_quiet() {
+        printer.data(summary::text(&summary));
+    }
+    if summary.totals.rejected > 0 {
+        printer.note(format_args!(
+            "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`",
+            settings.options.state_schema,
+            files.errors().display()
+        ));
+    }
+    Ok(if summary.is_clean() { Outcome::Clean } else { Outcome::Differs })
+}
+
+/// Runs with progress, files and signals, and gives back what became of the documents.
+pub(super) async fn execute(
+    registry: &'static RegistryFacts,
+    settings: &RunSettings,
+    printer: Printer,
+) -> Result<(Summary, Arc<Files>), Error> {
+    let files = Files::new(&settings.files).map_err(|error| {
+        Error::new(ErrorKind::File, format!("cannot make `{}`", settings.files.display()))
+            .caused_by(error)
+    })?;
+    let files = Arc::new(files);
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer).map_err(|error| {
+        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
+    })?;
+    let source = source::open(&settings.source).await?;
+    let shown = reporter::new(settings.progress, printer);
+    let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
+    let result = migrate_core::run::run(
+        registry,
+        source,
+        &settings.target,
+        &settings.options,
+        reporter,
+        &stop,
+    )
+    .await;
+    files.finish(result.as_ref().ok());
+    if let Some(failure) = files.failure() {
+        printer.error(format_args!("warning: {failure}; the target holds the same and more"));
+    }
+    Ok((result?, files))
+}
+
+fn confirm_clean(settings: &RunSettings, printer: Printer) -> Result<(), Error> {
+    let target = redact(&settings.target);
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("`--clean` would empty tables in `{target}`, and nobody is there to ask"),
+        )
+        .with_hint("add `--yes` if that is wanted"));
+    }
+    let question = format!(
+        "This empties every table of the models in `{target}`, and forgets the earlier run.\nType `yes` to go on:"
+    );
+    match printer.ask(&question) {
+        Ok(answer) if answer == "yes" => Ok(()),
+        _ => {
+            Err(Error::new(ErrorKind::Usage, "nothing was changed, because you did not say `yes`"))
+        }
+    }
+}
+
+fn write_summary(path: &Path, summary: &Summary) -> Result<(), Error> {
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorKind::File, format!("cannot write the summary to `{}`", path.display()))
+            .caused_by(error)
+            .with_hint("the run itself is complete; the same command gives the summary again")
+    };
+    let mut text = serde_json::to_string_pretty(summary).map_err(|error| failed(error.into()))?;
+    text.push('\n');
+    std::fs::write(path, text).map_err(failed)
+}

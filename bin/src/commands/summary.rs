@@ -1,0 +1,353 @@
+//! The end of a run as text: what became of every document, and where to look.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use migrate_core::summary::{Summary, TableSummary};
+
+use crate::reporter::rate::{bytes, duration, thousands};
+
+/// How many tables are named as the slowest.
+const SLOWEST: usize = 5;
+/// How many lines the lists of rejects and unknown fields have at most.
+const LONGEST_LIST: usize = 20;
+
+/// The summary for a person, without a line break at its end.
+pub(super) fn text(summary: &Summary) -> String {
+    let mut text = String::new();
+    tables(&mut text, summary);
+    junctions(&mut text, summary);
+    slowest(&mut text, summary);
+    rejects(&mut text, summary);
+    strangers(&mut text, summary);
+    balance(&mut text, summary);
+    text.trim_end().to_owned()
+}
+
+fn tables(text: &mut String, summary: &Summary) {
+    let skips = summary.totals.skipped > 0;
+    let mut grid = Grid::new(&["table", "read", "loaded", "rejected", "orphans", "seconds"]);
+    if skips {
+        grid.head.insert(4, "skipped".to_owned());
+    }
+    for table in &summary.tables {
+        let mut row = vec![
+            table.table.clone(),
+            thousands(table.read),
+            thousands(table.loaded),
+            thousands(table.rejected),
+            thousands(table.orphans.values().sum()),
+            format!("{:.1}", table.seconds),
+        ];
+        if skips {
+            row.insert(4, thousands(table.skipped));
+        }
+        grid.rows.push(row);
+    }
+    let totals = &summary.totals;
+    let mut row = vec![
+        "all".to_owned(),
+        thousands(totals.read),
+        thousands(totals.loaded),
+        thousands(totals.rejected),
+        thousands(totals.orphans),
+        format!("{:.1}", summary.tables.iter().map(|table| table.seconds).sum::<f64>()),
+    ];
+    if skips {
+        row.insert(4, thousands(totals.skipped));
+    }
+    grid.rows.push(row);
+    grid.write(text);
+}
+
+fn junctions(text: &mut String, summary: &Summary) {
+    if summary.junctions.is_empty() {
+        return;
+    }
+    let mut grid = Grid::new(&["junction", "elements", "rows", "duplicates", "orphans"]);
+    for junction in &summary.junctions {
+        grid.rows.push(vec![
+            junction.table.clone(),
+            thousands(junction.elements),
+            thousands(junction.inserted),
+            thousands(junction.duplicates),
+            thousands(junction.orphans),
+        ]);
+    }
+    let totals = &summary.totals;
+    grid.rows.push(vec![
+        "all".to_owned(),
+        thousands(totals.junction_elements),
+        thousands(totals.junction_inserted),
+        thousands(totals.junction_duplicates),
+        thousands(totals.junction_orphans),
+    ]);
+    text.push('\n');
+    grid.write(text);
+}
+
+fn slowest(text: &mut String, summary: &Summary) {
+    let mut tables: Vec<&TableSummary> =
+        summary.tables.iter().filter(|table| table.seconds >= 0.05).collect();
+    tables.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    tables.truncate(SLOWEST);
+    if tables.is_empty() {
+        return;
+    }
+    text.push_str("\nslowest tables\n");
+    let mut grid = Grid::new(&[]);
+    for table in tables {
+        grid.rows.push(vec![
+            format!("  {}", table.table),
+            format!("{:.1} s", table.seconds),
+            format!("{} documents/s", thousands((table.read as f64 / table.seconds) as u64)),
+            bytes(table.bytes),
+        ]);
+    }
+    grid.write(text);
+}
+
+fn rejects(text: &mut String, summary: &Summary) {
+    let mut reasons: BTreeMap<&str, Vec<(u64, &str)>> = BTreeMap::new();
+    for table in &summary.tables {
+        for (reason, count) in &table.rejected_by_reason {
+            reasons.entry(reason).or_default().push((*count, &table.table));
+        }
+    }
+    if reasons.is_empty() {
+        return;
+    }
+    let total = |tables: &[(u64, &str)]| tables.iter().map(|(count, _)| count).sum::<u64>();
+    let mut reasons: Vec<_> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(reason, tables)| (Reverse(total(tables)), *reason));
+    text.push_str("\nrejected by reason\n");
+    let mut grid = Grid::new(&[]);
+    for (reason, mut tables) in reasons {
+        tables.sort_by_key(|(count, table)| (Reverse(*count), *table));
+        let shown: Vec<String> = tables
+            .iter()
+            .take(4)
+            .map(|(count, table)| format!("{table} {}", thousands(*count)))
+            .collect();
+        let more = match tables.len().saturating_sub(4) {
+            0 => String::new(),
+            more => format!(", {more} more"),
+        };
+        grid.rows.push(vec![
+            format!("  {reason}"),
+            thousands(total(&tables)),
+            format!("{}{more}", shown.join(", ")),
+        ]);
+    }
+    grid.write_with_text_last(text);
+}
+
+fn strangers(text: &mut String, summary: &Summary) {
+    if !summary.collections_without_model.is_empty() {
+        text.push_str("\ncollections without a model, not loaded\n");
+        let mut grid = Grid::new(&[]);
+        for (collection, documents) in &summary.collections_without_model {
+            let count = format!("{} documents", thousands(*documents));
+            grid.rows.push(vec![format!("  {collection}"), count]);
+        }
+        grid.write(text);
+    }
+    if !summary.models_without_collection.is_empty() {
+        let names = summary.models_without_collection.join(", ");
+        let _ = writeln!(text, "\nmodels whose collection the source does not have\n  {names}");
+    }
+    let unknown: Vec<_> = summary
+        .tables
+        .iter()
+        .flat_map(|table| table.unknown_fields.iter().map(move |field| (table, field)))
+        .collect();
+    if unknown.is_empty() {
+        return;
+    }
+    text.push_str("\nfields that no column takes\n");
+    let mut grid = Grid::new(&[]);
+    for (table, (name, field)) in unknown.iter().take(LONGEST_LIST) {
+        grid.rows.push(vec![
+            format!("  {}.{name}", table.collection),
+            format!("{} documents", thousands(field.documents)),
+            format!("as in {}", field.example),
+        ]);
+    }
+    grid.write_with_text_last(text);
+    if unknown.len() > LONGEST_LIST {
+        let _ = writeln!(text, "  and {} more in `--summary`", unknown.len() - LONGEST_LIST);
+    }
+}
+
+fn balance(text: &mut String, summary: &Summary) {
+    let totals = &summary.totals;
+    let skipped = match totals.skipped {
+        0 => String::new(),
+        skipped => format!(" + {} skipped", thousands(skipped)),
+    };
+    let _ = writeln!(
+        text,
+        "\nbalance: {} documents read = {} loaded + {} rejected{skipped}",
+        thousands(totals.read),
+        thousands(totals.loaded),
+        thousands(totals.rejected),
+    );
+    if !summary.junctions.is_empty() {
+        let _ = writeln!(
+            text,
+            "         {} junction elements = {} rows + {} duplicates + {} orphans",
+            thousands(totals.junction_elements),
+            thousands(totals.junction_inserted),
+            thousands(totals.junction_duplicates),
+            thousands(totals.junction_orphans),
+        );
+    }
+    let unbalanced: Vec<&str> = (summary.tables.iter().filter(|table| !table.balanced))
+        .map(|table| table.table.as_str())
+        .chain(
+            (summary.junctions.iter().filter(|table| !table.balanced))
+                .map(|table| table.table.as_str()),
+        )
+        .collect();
+    if summary.balanced {
+        text.push_str("         every sum holds\n");
+    } else {
+        let _ = writeln!(text, "         DOES NOT HOLD for {}", unbalanced.join(", "));
+    }
+    let _ = writeln!(
+        text,
+        "\nrun {} took {}: {} documents per second, {}",
+        summary.run,
+        duration(Duration::from_secs_f64(summary.seconds.max(0.0))),
+        thousands((totals.read as f64 / summary.seconds.max(0.001)) as u64),
+        bytes(totals.bytes),
+    );
+}
+
+/// Text in columns: the first to the left, the others to the right.
+struct Grid {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    fn new(head: &[&str]) -> Self {
+        Self { head: head.iter().map(|text| (*text).to_owned()).collect(), rows: Vec::new() }
+    }
+
+    fn write(&self, text: &mut String) {
+        self.write_columns(text, usize::MAX);
+    }
+
+    fn write_with_text_last(&self, text: &mut String) {
+        let last = self.rows.first().map_or(0, |row| row.len().saturating_sub(1));
+        self.write_columns(text, last);
+    }
+
+    fn write_columns(&self, text: &mut String, left: usize) {
+        let lines =
+            || Some(&self.head).filter(|head| !head.is_empty()).into_iter().chain(&self.rows);
+        let columns = lines().map(Vec::len).max().unwrap_or_default();
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| {
+                lines()
+                    .filter_map(|line| line.get(column))
+                    .map(|cell| cell.chars().count())
+                    .max()
+                    .unwrap_or_default()
+            })
+            .collect();
+        for line in lines() {
+            let mut out = String::new();
+            for (column, cell) in line.iter().enumerate() {
+                let width = widths[column];
+                let _ = match column {
+                    0 => write!(out, "{cell:width$}"),
+                    _ if column == left => write!(out, "  {cell}"),
+                    _ => write!(out, "  {cell:>width$}"),
+                };
+            }
+            text.push_str(out.trim_end());
+            text.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use migrate_core::summary::{JunctionSummary, UnknownField};
+
+    use super::*;
+
+    #[test]
+    fn a_summary_reads_well() {
+        let table = |name: &str, read, loaded, rejected, seconds| TableSummary {
+            model: name.to_owned(),
+            collection: name.to_owned(),
+            table: name.to_owned(),
+            read,
+            loaded,
+            rejected,
+            seconds,
+            bytes: read * 1000,
+            ..TableSummary::default()
+        };
+        let mut users = table("Users", 1200, 1199, 1, 0.25);
+        users.rejected_by_reason.insert("duplicate".to_owned(), 1);
+        let mut tasks = table("Tasks", 30, 25, 4, 0.01);
+        tasks.orphans.insert("user".to_owned(), 2);
+        tasks.rejected_by_reason.insert("type".to_owned(), 3);
+        tasks.rejected_by_reason.insert("duplicate".to_owned(), 1);
+        let example = UnknownField { documents: 7, example: "507f1f77bcf86cd799439011".to_owned() };
+        tasks.unknown_fields.insert("legacy".to_owned(), example);
+        let mut summary = Summary {
+            run: 1,
+            tables: vec![users, tasks],
+            junctions: vec![JunctionSummary {
+                table: "DocumentsToTasks".to_owned(),
+                elements: 10,
+                inserted: 7,
+                duplicates: 2,
+                orphans: 1,
+                ..JunctionSummary::default()
+            }],
+            collections_without_model: [("sessions".to_owned(), 44)].into(),
+            seconds: 0.5,
+            ..Summary::default()
+        };
+        summary.finish();
+        assert_eq!(
+            text(&summary),
+            "\
+table   read  loaded  rejected  orphans  seconds
+Users  1,200   1,199         1        0      0.2
+Tasks     30      25         4        2      0.0
+all    1,230   1,224         5        2      0.3
+
+junction          elements  rows  duplicates  orphans
+DocumentsToTasks        10     7           2        1
+all                     10     7           2        1
+
+slowest tables
+  Users  0.2 s  4,800 documents/s  1.1 MiB
+
+rejected by reason
+  type       3  Tasks 3
+  duplicate  2  Tasks 1, Users 1
+
+collections without a model, not loaded
+  sessions  44 documents
+
+fields that no column takes
+  Tasks.legacy  7 documents  as in 507f1f77bcf86cd799439011
+
+balance: 1,230 documents read = 1,224 loaded + 5 rejected
+         10 junction elements = 7 rows + 2 duplicates + 1 orphans
+         DOES NOT HOLD for Tasks
+
+run 1 took 0.5s: 2,460 documents per second, 1.2 MiB"
+        );
+    }
+}

@@ -1,0 +1,389 @@
+//! The files for people: `migration-errors.log` with every rejected document, and
+//! `migration-checkpoint.json`, a mirror of what is in the target. Both have mode 0600, for they
+//! hold customers' data. Nothing is ever read back from them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use migrate_core::Reject;
+use migrate_core::event::{Event, Reporter};
+use migrate_core::summary::Summary;
+use serde::Serialize;
+
+const ERRORS: &str = "migration-errors.log";
+const CHECKPOINT: &str = "migration-checkpoint.json";
+/// The mirror is rewritten at most this often while chunks come in.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Writes both files from the events of a run. A file that cannot be written does not stop the
+/// run, whose truth is in the target: the first failure is kept for [`Files::failure`].
+pub(crate) struct Files {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    log: Option<io::BufWriter<fs::File>>,
+    resumed: bool,
+    checkpoint: Checkpoint,
+    tables: BTreeMap<String, Table>,
+    /// The file of an earlier process has been set aside.
+    backed_up: bool,
+    written: Option<Instant>,
+    failure: Option<String>,
+}
+
+#[derive(Default)]
+struct Table {
+    documents: u64,
+    read: u64,
+    chunks: u64,
+    chunks_done: u64,
+    estimated: bool,
+}
+
+/// The contents of `migration-checkpoint.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checkpoint {
+    version: u32,
+    timestamp: String,
+    current_table: Option<String>,
+    completed_tables: Vec<String>,
+    migrated_records: BTreeMap<String, u64>,
+    total_records_migrated: u64,
+    total_errors: u64,
+}
+
+impl Files {
+    /// Will write into `folder`, which is made if need be.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let checkpoint = Checkpoint { version: 1, ..Checkpoint::default() };
+        let state = State {
+            log: None,
+            resumed: false,
+            checkpoint,
+            tables: BTreeMap::new(),
+            backed_up: false,
+            written: None,
+            failure: None,
+        };
+        Ok(Self { folder: folder.to_owned(), state: Mutex::new(state) })
+    }
+
+    /// The log of rejected documents.
+    pub(crate) fn errors(&self) -> PathBuf {
+        self.folder.join(ERRORS)
+    }
+
+    /// Writes what is still to be written, with the counts of the summary where the run came to
+    /// its end.
+    pub(crate) fn finish(&self, summary: Option<&Summary>) {
+        let mut state = self.lock();
+        if let Some(summary) = summary {
+            state.checkpoint.current_table = None;
+            state.checkpoint.completed_tables =
+                summary.tables.iter().map(|table| table.table.clone()).collect();
+            state.checkpoint.migrated_records =
+                summary.tables.iter().map(|table| (table.table.clone(), table.loaded)).collect();
+            state.checkpoint.total_errors = summary.totals.rejected;
+        }
+        // A run that failed before it touched anything leaves the files of an earlier one alone.
+        if summary.is_some() || state.written.is_some() || !state.tables.is_empty() {
+            self.write_checkpoint(&mut state);
+        }
+        if let Some(mut log) = state.log.take()
+            && let Err(error) = log.flush()
+        {
+            state.fail(ERRORS, &error);
+        }
+    }
+
+    /// What could not be written, if anything.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write_checkpoint(&self, state: &mut State) {
+        state.written = Some(Instant::now());
+        let checkpoint = &mut state.checkpoint;
+        checkpoint.timestamp = now();
+        checkpoint.total_records_migrated = checkpoint.migrated_records.values().sum();
+        let path = self.folder.join(CHECKPOINT);
+        let result = replace(&path, checkpoint, !state.backed_up);
+        state.backed_up = true;
+        if let Err(error) = result {
+            state.fail(CHECKPOINT, &error);
+        }
+    }
+
+    fn write_reject(&self, state: &mut State, reject: &Reject) {
+        let path = self.errors();
+        if state.log.is_none() {
+            match open_log(&path, state.resumed) {
+                Ok(file) => state.log = Some(io::BufWriter::new(file)),
+                Err(error) => return state.fail(ERRORS, &error),
+            }
+        }
+        let Some(log) = &mut state.log else { return };
+        let result = log.write_all(entry(reject, &now()).as_bytes());
+        if let Err(error) = result {
+            state.fail(ERRORS, &error);
+        }
+    }
+}
+
+impl State {
+    fn fail(&mut self, file: &str, error: &io::Error) {
+        self.failure.get_or_insert_with(|| format!("`{file}` could not be written: {error}"));
+    }
+}
+
+impl Reporter for Files {
+    fn event(&self, event: &Event<'_>) {
+        let mut state = self.lock();
+        match event {
+            Event::Resumed { .. } => state.resumed = true,
+            Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
+                let entry = Table {
+                    documents: *documents,
+                    read: *documents_done,
+                    chunks: *chunks,
+                    chunks_done: 0,
+                    estimated: *documents_done > 0,
+                };
+                if *documents_done > 0 {
+                    state.checkpoint.migrated_records.insert((*table).to_owned(), *documents_done);
+                }
+                state.tables.insert((*table).to_owned(), entry);
+            }
+            Event::ChunkDone { table, read, loaded, rejected, .. } => {
+                state.checkpoint.current_table = Some((*table).to_owned());
+                *state.checkpoint.migrated_records.entry((*table).to_owned()).or_default() +=
+                    loaded;
+                state.checkpoint.total_errors += rejected;
+                if let Some(entry) = state.tables.get_mut(*table) {
+                    entry.chunks_done += 1;
+                    entry.read += read;
+                    // A resumed table tells only of the chunks that were left.
+                    let complete = if entry.estimated {
+                        entry.read >= entry.documents
+                    } else {
+                        entry.chunks_done == entry.chunks
+                    };
+                    let name = (*table).to_owned();
+                    if complete && !state.checkpoint.completed_tables.contains(&name) {
+                        state.checkpoint.completed_tables.push(name);
+                    }
+                }
+                // The log is complete up to the last committed chunk.
+                if let Some(log) = &mut state.log
+                    && let Err(error) = log.flush()
+                {
+                    state.fail(ERRORS, &error);
+                }
+                if state.written.is_none_or(|written| written.elapsed() >= INTERVAL) {
+                    self.write_checkpoint(&mut state);
+                }
+            }
+            Event::Rejected(reject) => self.write_reject(&mut state, reject),
+            _ => {}
+        }
+    }
+}
+
+fn now() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// A run that goes on adds to the log; a new one sets the older log aside.
+fn open_log(path: &Path, resumed: bool) -> io::Result<fs::File> {
+    if !resumed && path.exists() {
+        fs::rename(path, backup_of(path))?;
+    }
+    fs::File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Replaces the file in one step, so that a reader sees the old one or the new one.
+fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file =
+        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    serde_json::to_writer_pretty(&mut file, checkpoint)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    if back_up && path.exists() {
+        fs::rename(path, backup_of(path))?;
+    }
+    fs::rename(&new, path)
+}
+
+fn backup_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bak");
+    name.into()
+}
+
+/// One rejected document in the log, with an empty line behind it.
+fn entry(reject: &Reject, time: &str) -> String {
+    let separator = if reject.field.is_empty() { "" } else { ": " };
+    format!(
+        "[{time}] ERROR in table \"{}\"\nMongoDB ObjectId: {}\nError: {}{separator}{}\nOriginal Document: {}\n\n",
+        one_line(&reject.table),
+        one_line(&reject.source_id),
+        one_line(&reject.field),
+        one_line(&reject.message),
+        document(&reject.document),
+    )
+}
+
+/// Names and values come from the documents; a line break in one must not look like another entry.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n").replace('\r', "\\r")
+}
+
+/// Canonical Extended JSON, or the bytes in hex where they are no document.
+fn document(bytes: &[u8]) -> String {
+    match bson::Document::from_reader(bytes) {
+        Ok(document) => bson::Bson::Document(document).into_canonical_extjson().to_string(),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("(no BSON) {hex}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use bson::doc;
+    use bson::oid::ObjectId;
+    use migrate_core::Reason;
+    use migrate_core::reject::Stage;
+
+    use super::*;
+
+    fn reject() -> Reject {
+        let id = ObjectId::parse_str("507f1f77bcf86cd799439011").unwrap();
+        Reject {
+            collection: "crm_Opportunities".to_owned(),
+            table: "crm_Opportunities".to_owned(),
+            source_id: id.to_hex(),
+            stage: Stage::Transform,
+            reason: Reason::Fraction,
+            field: "budget".to_owned(),
+            message: "expected int8, found double 12.75".to_owned(),
+            document: doc! { "_id": id, "budget": 12.75 }.to_vec().unwrap(),
+        }
+    }
+
+    fn chunk_done(table: &str, loaded: u64, rejected: u64) -> Event<'_> {
+        let read = loaded + rejected;
+        let elapsed = Duration::from_secs(1);
+        Event::ChunkDone { table, read, loaded, rejected, bytes: 1, elapsed }
+    }
+
+    fn planned(table: &str, documents: u64, chunks: u64) -> Event<'_> {
+        Event::TablePlanned { table, collection: table, documents, documents_done: 0, chunks }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn an_entry_has_the_form_of_the_design() {
+        assert_eq!(
+            entry(&reject(), "2025-11-05T10:30:45.123Z"),
+            "[2025-11-05T10:30:45.123Z] ERROR in table \"crm_Opportunities\"\n\
+             MongoDB ObjectId: 507f1f77bcf86cd799439011\n\
+             Error: budget: expected int8, found double 12.75\n\
+             Original Document: {\"_id\":{\"$oid\":\"507f1f77bcf86cd799439011\"},\"budget\":{\"$numberDouble\":\"12.75\"}}\n\n"
+        );
+        let broken = Reject {
+            field: String::new(),
+            message: "first\nsecond".to_owned(),
+            document: vec![1, 255],
+            ..reject()
+        };
+        let text = entry(&broken, "T");
+        assert!(text.contains("\nError: first\\nsecond\nOriginal Document: (no BSON) 01ff\n"));
+    }
+
+    #[test]
+    fn both_files_are_written_and_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(folder.path()).unwrap();
+        files.event(&planned("Users", 3, 1));
+        files.event(&planned("Tasks", 9, 2));
+        files.event(&Event::Rejected(&reject()));
+        files.event(&chunk_done("Users", 2, 1));
+        files.event(&chunk_done("Tasks", 4, 0));
+        files.finish(None);
+        assert_eq!(files.failure(), None);
+        let path = folder.path().join(CHECKPOINT);
+        let text = fs::read_to_string(&path).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(value["timestamp"].as_str().unwrap().ends_with('Z'));
+        value["timestamp"] = "T".into();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "version": 1,
+                "timestamp": "T",
+                "currentTable": "Tasks",
+                "completedTables": ["Users"],
+                "migratedRecords": {"Users": 2, "Tasks": 4},
+                "totalRecordsMigrated": 6,
+                "totalErrors": 1,
+            })
+        );
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&files.errors()), 0o600);
+        assert_eq!(fs::read_to_string(files.errors()).unwrap().lines().count(), 5);
+    }
+
+    #[test]
+    fn a_new_run_sets_the_older_files_aside_and_a_resumed_one_adds() {
+        let folder = tempfile::tempdir().unwrap();
+        let one_reject = |resumed: bool| {
+            let files = Files::new(folder.path()).unwrap();
+            if resumed {
+                files.event(&Event::Resumed { run: 1, chunks_done: 1, chunks: 2 });
+            }
+            files.event(&planned("Users", 1, 1));
+            files.event(&Event::Rejected(&reject()));
+            files.finish(None);
+            assert_eq!(files.failure(), None);
+            fs::read_to_string(files.errors()).unwrap().matches("ERROR in table").count()
+        };
+        assert_eq!(one_reject(false), 1);
+        assert_eq!(one_reject(true), 2);
+        assert_eq!(one_reject(false), 1);
+        let backup = fs::read_to_string(folder.path().join("migration-errors.log.bak")).unwrap();
+        assert_eq!(backup.matches("ERROR in table").count(), 2);
+        assert!(folder.path().join("migration-checkpoint.json.bak").is_file());
+        assert_eq!(mode(&folder.path().join("migration-errors.log.bak")), 0o600);
+    }
+
+    #[test]
+    fn a_run_that_never_began_touches_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        Files::new(folder.path()).unwrap().finish(None);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

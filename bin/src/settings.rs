@@ -1,0 +1,196 @@
+//! Flags, environment and file resolved into one value: a flag beats the environment, the
+//! environment beats `migrate.toml`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use migrate_core::run::{Options, UuidVersion};
+use migrate_core::{Error, ErrorKind};
+
+use crate::address;
+use crate::cli::{ByteSize, Global, ProgressKind, Run, UuidKind};
+
+const FILE: &str = "migrate.toml";
+
+/// What `migrate.toml` may say.
+#[derive(Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    source: Option<String>,
+    target: Option<String>,
+    jobs: Option<u16>,
+    uuid: Option<UuidKind>,
+    schema: Option<String>,
+    state_schema: Option<String>,
+    chunk_bytes: Option<ByteSize>,
+    files: Option<PathBuf>,
+    progress: Option<ProgressKind>,
+}
+
+impl File {
+    /// Reads the file that was named, or `migrate.toml` where there is one.
+    pub(crate) fn load(global: &Global) -> Result<Self, Error> {
+        let path = match &global.config {
+            Some(path) => path.as_path(),
+            None if Path::new(FILE).exists() => Path::new(FILE),
+            None => return Ok(Self::default()),
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::new(ErrorKind::Usage, format!("cannot read `{}`", path.display()))
+                .caused_by(error)
+        })?;
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            // The error's own text shows the line, which may hold a password.
+            let line = error
+                .span()
+                .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            let place = line.map_or_else(String::new, |line| format!(", line {line}"));
+            Error::new(ErrorKind::Usage, format!("`{}` is not valid{place}", path.display()))
+                .caused_by(error.message().to_owned())
+        })
+    }
+
+    /// The target, or an error that says how to name one.
+    pub(crate) fn target(&self, flag: Option<String>) -> Result<String, Error> {
+        named(flag, &self.target, "target", "MIGRATE_TARGET", "postgres://USER@HOST/DATABASE")
+    }
+
+    /// The schema of models that name none.
+    pub(crate) fn schema(&self, flag: Option<String>) -> String {
+        flag.or_else(|| self.schema.clone()).unwrap_or_else(|| Options::default().schema)
+    }
+}
+
+/// Everything that a run needs.
+pub(crate) struct RunSettings {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) options: Options,
+    pub(crate) summary: Option<PathBuf>,
+    pub(crate) files: PathBuf,
+    pub(crate) yes: bool,
+    pub(crate) progress: ProgressKind,
+}
+
+impl RunSettings {
+    pub(crate) fn new(run: Run, file: File) -> Result<Self, Error> {
+        let target = file.target(run.target.target)?;
+        let schema = file.schema(run.target.schema);
+        let defaults = Options::default();
+        let uuid = match run.uuid.or(file.uuid) {
+            Some(UuidKind::V8) => UuidVersion::V8,
+            Some(UuidKind::V7) => UuidVersion::V7,
+            Some(UuidKind::Random) => UuidVersion::Random,
+            None => defaults.uuid,
+        };
+        Ok(Self {
+            source: named(
+                run.source.source,
+                &file.source,
+                "source",
+                "MIGRATE_SOURCE",
+                "mongodb://HOST/DATABASE",
+            )?,
+            target,
+            options: Options {
+                jobs: run.jobs.or(file.jobs).map_or(defaults.jobs, usize::from),
+                uuid,
+                schema,
+                state_schema: run
+                    .target
+                    .state_schema
+                    .or(file.state_schema)
+                    .unwrap_or(defaults.state_schema),
+                chunk_bytes: run
+                    .chunk_bytes
+                    .or(file.chunk_bytes)
+                    .map_or(defaults.chunk_bytes, |size| size.0),
+                clean: run.clean,
+            },
+            summary: run.summary,
+            files: run.files.or(file.files).unwrap_or_else(|| ".".into()),
+            yes: run.yes,
+            progress: run.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
+        })
+    }
+}
+
+impl fmt::Debug for RunSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunSettings")
+            .field("source", &address::redact(&self.source))
+            .field("target", &address::redact(&self.target))
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn named(
+    flag: Option<String>,
+    file: &Option<String>,
+    name: &str,
+    variable: &str,
+    form: &str,
+) -> Result<String, Error> {
+    flag.or_else(|| file.clone()).filter(|address| !address.is_empty()).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, format!("no {name} is named")).with_hint(format!(
+            "add `--{name} {form}`, set `{variable}`, or write `{name} = \"{form}\"` into `{FILE}`"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn run(arguments: &[&str]) -> (Run, Global) {
+        let cli = Cli::parse_from([&["migrate", "run"], arguments].concat());
+        match cli.command {
+            Command::Run(run) => (*run, cli.global),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_beats_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        std::fs::write(
+            &path,
+            "source = \"a\"\ntarget = \"postgres://u:hush@h/b\"\njobs = 3\nchunk_bytes = \"1MiB\"\n",
+        )
+        .unwrap();
+        let (run, global) = run(&[
+            "--config",
+            path.to_str().unwrap(),
+            "--source",
+            "c",
+            "--jobs",
+            "7",
+            "--uuid",
+            "v7",
+        ]);
+        let settings = RunSettings::new(run, File::load(&global).unwrap()).unwrap();
+        assert_eq!(settings.source, "c");
+        assert_eq!(settings.target, "postgres://u:hush@h/b");
+        assert_eq!(settings.options.jobs, 7);
+        assert_eq!(settings.options.chunk_bytes, 1 << 20);
+        assert_eq!(settings.options.uuid, UuidVersion::V7);
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_wrong_file_is_named_without_its_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("settings.toml");
+        std::fs::write(&path, "\ntraget = \"postgres://u:hush@h/b\"\n").unwrap();
+        let (_, global) = run(&["--config", path.to_str().unwrap()]);
+        let error = File::load(&global).err().unwrap();
+        let text = crate::report::error_text(&error, &[]);
+        assert!(text.contains("is not valid, line 2\n  cause: unknown field `traget`"), "{text}");
+        assert!(!text.contains("hush"), "{text}");
+    }
+}
