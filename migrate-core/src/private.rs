@@ -1,20 +1,20 @@
 //! All that generated code may name, and nothing else. Not part of the public interface.
 
-pub use core::compile_error;
-pub use core::default::Default;
 pub use core::option::Option::{None, Some};
-pub use core::result::Result::{Err, Ok};
+pub use core::primitive::str;
 
 use std::fmt::Display;
 
+pub use crate::cell::PgEnum;
 pub use crate::cell::encode_extended as json_extended;
-pub use crate::cell::{CellContext, Element, Mismatch, PgEnum, Scalar, ToCell, Wrote};
+use crate::cell::{CellContext, Mismatch, ToCell, Wrote};
 pub use crate::model::Migrate;
+pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
-    CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, OnDelete, Orphan,
+    Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, OnDelete, Orphan,
     Reference, Registry, RegistryFacts,
 };
-pub use crate::value::Value;
+use crate::value::Value;
 
 /// Writes the literal of `default = literal` for a field of type `T`.
 #[inline]

@@ -27,6 +27,8 @@ pub struct Model {
     pub columns: &'static [Column],
     /// Arrays of ids that become rows of junction tables.
     pub junctions: &'static [JunctionField],
+    /// The keys of fields marked `skip`: left out on purpose, so no run reports them as unknown.
+    pub skipped: &'static [&'static str],
     /// Unique keys and indexes of more than one column, or of the struct's attributes.
     pub indexes: &'static [Index],
 }
@@ -421,7 +423,8 @@ pub struct JunctionField {
     pub keys: &'static [&'static str],
     /// The junction's model.
     pub table: ModelRef,
-    /// The junction's column that refers to the owner of this field; `None` where only one does.
+    /// The junction's field or column that refers to the owner of this field; `None` where only
+    /// one does.
     pub owner: Option<&'static str>,
     /// The PostgreSQL type of one element.
     pub ty: CellType,
@@ -446,25 +449,20 @@ impl JunctionField {
         }
     }
 
-    /// Names the junction's column that refers to the owner.
-    pub const fn owner(self, column: &'static str) -> Self {
-        Self { owner: Some(column), ..self }
+    /// Names the junction's field or column that refers to the owner.
+    pub const fn owner(self, field_or_column: &'static str) -> Self {
+        Self { owner: Some(field_or_column), ..self }
     }
 
     /// The junction's two columns as seen from `owner`: its own side first, the elements' second.
     ///
     /// # Panics
     /// When the junction does not refer to the owner; the derive has made that a compile error.
-    pub fn sides(&self, owner: &Model) -> (usize, usize) {
-        let columns = self.table.get().columns;
-        let own = match self.owner {
-            Some(name) => columns.iter().position(|column| column.name == name),
-            None => columns.iter().position(|column| {
-                column.reference.is_some_and(|reference| reference.target.get().same(owner))
-            }),
-        };
-        let own = own.expect("a junction refers to the owner of its field");
-        (own, 1 - own)
+    pub const fn sides(&self, owner: &Model) -> (usize, usize) {
+        match crate::plan::check::owner_side(self, owner) {
+            Ok(own) => (own, 1 - own),
+            Err(_) => panic!("a junction refers to the owner of its field"),
+        }
     }
 }
 

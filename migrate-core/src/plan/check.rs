@@ -1,0 +1,573 @@
+//! The rules between models, and those that need a type: what generated code asks in
+//! `const _: () = ..`, spanned at the token that is wrong.
+//!
+//! Each rule searches first and panics last, and the function that panics is marked
+//! `track_caller`, so that rustc shows the user's line and none of ours. A model whose derive has
+//! reported errors has no columns (the derive's fallback); nothing more is said about it.
+
+use super::text::Text;
+use super::{cycle, is_junction, position};
+use crate::schema::{BaseType, CellType, Column, EnumType, JunctionField, Model, ModelRef, str_eq};
+
+/// Checks the foreign key on a column: that its target has the key, of the same type, and that
+/// the loading order it asks for exists.
+///
+/// # Panics
+/// In const evaluation, with what is wrong and how to mend it.
+#[track_caller]
+pub const fn reference(model: &'static Model, column: usize) {
+    tell(&reference_fault(model, column));
+}
+
+/// Checks that a column takes NULL, as the `word` of its foreign key needs it.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn takes_null(model: &'static Model, column: usize, word: &str) {
+    tell(&takes_null_fault(model, column, word));
+}
+
+/// Checks that a column of the primary key takes no NULL.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn primary_key(model: &'static Model, column: usize) {
+    tell(&primary_key_fault(model, column));
+}
+
+/// Checks that a column with `id_time` is a time.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn id_time(model: &'static Model, column: usize) {
+    tell(&id_time_fault(model, column));
+}
+
+/// Checks that a column with `json` is jsonb.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn json(model: &'static Model, column: usize) {
+    tell(&json_fault(model, column));
+}
+
+/// Checks a `#[junction(..)]` field: that its table is a junction with one side for the owner
+/// and another for the ids.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn junction(model: &'static Model, junction: usize) {
+    tell(&junction_fault(model, junction));
+}
+
+/// Checks one model of a registry against those before it, and that the models it refers to are
+/// there.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn registered(models: &[ModelRef], index: usize) {
+    tell(&registered_fault(models, index));
+}
+
+#[track_caller]
+const fn tell(fault: &Option<Text>) {
+    if let Some(text) = fault {
+        panic!("{}", text.as_str());
+    }
+}
+
+const fn reference_fault(model: &'static Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    let Some(reference) = column.reference else { return None };
+    let target = reference.target.get();
+    if is_fallback(target) {
+        return None;
+    }
+    if is_junction(target) {
+        return Some(
+            Text::new("`")
+                .and(target.name)
+                .and("` is a junction, whose rows have no id to refer to\nhelp: to fill it, put `#[junction(")
+                .and(target.name)
+                .and(")]` on an array of ids"),
+        );
+    }
+    if column.ty.dimensions > 0 {
+        return Some(place(model, column).and(
+            " is an array, which cannot be a foreign key\nhelp: an array of ids fills a junction: `#[junction(..)]`",
+        ));
+    }
+    let key =
+        match reference.key {
+            Some(name) => match column_named(target, name) {
+                Some(key) => key,
+                None => {
+                    return Some(
+                        Text::new("`").and(target.name).and("` has no column `").and(name).and(
+                            "`\nhelp: `key` names a column of the table, as the database does",
+                        ),
+                    );
+                }
+            },
+            None => match id_of(target) {
+                Some(key) => key,
+                None => return None,
+            },
+        };
+    if !key.primary_key && !key.unique && !has_unique_index(target, key.name) {
+        return Some(
+            place(target, key)
+                .and(" is not unique, so nothing can refer to it\nhelp: mark it `#[migrate(unique)]` in `")
+                .and(target.name)
+                .and("`"),
+        );
+    }
+    if !comparable(column.ty, key.ty) {
+        return Some(
+            with_type(place(model, column).and(" is "), column.ty)
+                .and(", but the key it refers to, ")
+                .and_place(target, key)
+                .and(", is ")
+                .and_type(key.ty)
+                .and("\nhelp: give both fields the same type"),
+        );
+    }
+    match cycle::find(model, index) {
+        Some(path) => Some(
+            Text::new("foreign keys form a cycle: ")
+                .and(path.as_str())
+                .and("\nhelp: mark one of them `#[fk(.., deferred)]`"),
+        ),
+        None => None,
+    }
+}
+
+const fn takes_null_fault(model: &Model, index: usize, word: &str) -> Option<Text> {
+    let column = &model.columns[index];
+    if column.nullable {
+        return None;
+    }
+    Some(
+        Text::new("`")
+            .and(word)
+            .and("` needs a column that takes NULL, but ")
+            .and_place(model, column)
+            .and(" is required\nhelp: make the field's type an `Option`"),
+    )
+}
+
+const fn primary_key_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    if column.nullable {
+        return Some(place(model, column).and(
+            " is part of the primary key, which takes no NULL\nhelp: write its type without `Option`",
+        ));
+    }
+    if column.ty.dimensions > 0 {
+        return Some(place(model, column).and(
+            " is an array, which cannot be an id\nhelp: write the type of a single id, as `Uuid`",
+        ));
+    }
+    None
+}
+
+const fn id_time_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    let is_time =
+        matches!(column.ty.base, BaseType::Timestamp | BaseType::TimestampTz | BaseType::Date);
+    if is_time && column.ty.dimensions == 0 {
+        return None;
+    }
+    Some(
+        Text::new("`id_time` is a time, but ")
+            .and_place(model, column)
+            .and(" is ")
+            .and_type(column.ty)
+            .and("\nhelp: use `default = ..` for a value of another type"),
+    )
+}
+
+const fn json_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    if matches!(column.ty.base, BaseType::Jsonb) && column.ty.dimensions == 0 {
+        return None;
+    }
+    Some(
+        Text::new("`json` writes jsonb, but ")
+            .and_place(model, column)
+            .and(" is ")
+            .and_type(column.ty)
+            .and("\nhelp: write its type as `Json` or `Option<Json>`"),
+    )
+}
+
+const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
+    let field = &model.junctions[index];
+    let table = field.table.get();
+    if is_fallback(table) {
+        return None;
+    }
+    if !is_junction(table) {
+        return Some(
+            Text::new("`")
+                .and(table.name)
+                .and("` is the model of a collection, not a junction\nhelp: mark `")
+                .and(table.name)
+                .and("` with `#[migrate(junction)]`, or use `#[fk(")
+                .and(table.name)
+                .and(")]` for a single id"),
+        );
+    }
+    let own = match owner_side(field, model) {
+        Ok(own) => own,
+        Err(fault) => return Some(owner_fault(field, model, fault)),
+    };
+    let other = &table.columns[1 - own];
+    if !comparable(field.ty, other.ty) {
+        return Some(
+            Text::new("the ids in `")
+                .and(model.name)
+                .and(".")
+                .and(field.field)
+                .and("` are ")
+                .and_type(field.ty)
+                .and(", but ")
+                .and_place(table, other)
+                .and(" is ")
+                .and_type(other.ty)
+                .and("\nhelp: give both fields the same type of id"),
+        );
+    }
+    None
+}
+
+/// Why a junction's side for the owner of a field is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerFault {
+    /// `owner` names no field of the junction.
+    Unknown,
+    /// What `owner` names refers to another model.
+    Elsewhere,
+    /// No side refers to the owner.
+    None,
+    /// Both sides do, and `owner` is not given.
+    Both,
+}
+
+/// The position of the junction's column that refers to `owner`, which has the field.
+///
+/// # Errors
+/// When it is none of the two, or not clear which.
+pub const fn owner_side(field: &JunctionField, owner: &Model) -> Result<usize, OwnerFault> {
+    let columns = field.table.get().columns;
+    if let Some(name) = field.owner {
+        let mut index = 0;
+        while index < columns.len() {
+            if str_eq(columns[index].field, name) || str_eq(columns[index].name, name) {
+                return if refers_to(&columns[index], owner) {
+                    Ok(index)
+                } else {
+                    Err(OwnerFault::Elsewhere)
+                };
+            }
+            index += 1;
+        }
+        return Err(OwnerFault::Unknown);
+    }
+    match columns {
+        [first, second] => match (refers_to(first, owner), refers_to(second, owner)) {
+            (true, false) => Ok(0),
+            (false, true) => Ok(1),
+            (true, true) => Err(OwnerFault::Both),
+            (false, false) => Err(OwnerFault::None),
+        },
+        _ => Err(OwnerFault::None),
+    }
+}
+
+const fn owner_fault(field: &JunctionField, owner: &Model, fault: OwnerFault) -> Text {
+    let table = field.table.get();
+    match fault {
+        OwnerFault::None => Text::new("the junction `")
+            .and(table.name)
+            .and("` does not refer to `")
+            .and(owner.name)
+            .and("`")
+            .and_sides(table)
+            .and("\nhelp: one of them must be `#[fk(")
+            .and(owner.name)
+            .and(")]`"),
+        OwnerFault::Both => Text::new("both sides of the junction `")
+            .and(table.name)
+            .and("` refer to `")
+            .and(owner.name)
+            .and("`\nhelp: say which one is the side of this field's own document: `#[junction(")
+            .and(table.name)
+            .and(", owner = ")
+            .and(table.columns[0].field)
+            .and(")]` or `owner = ")
+            .and(table.columns[1].field)
+            .and("`"),
+        OwnerFault::Unknown => Text::new("the junction `")
+            .and(table.name)
+            .and("` has no field `")
+            .and(match field.owner {
+                Some(name) => name,
+                None => "",
+            })
+            .and("`")
+            .and_sides(table),
+        OwnerFault::Elsewhere => Text::new("`")
+            .and(table.name)
+            .and(".")
+            .and(match field.owner {
+                Some(name) => name,
+                None => "",
+            })
+            .and("` does not refer to `")
+            .and(owner.name)
+            .and("`, which has this field")
+            .and_sides(table)
+            .and("\nhelp: `owner` names the side of this field's own document"),
+    }
+}
+
+const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
+    let model = models[index].get();
+    if is_fallback(model) {
+        return None;
+    }
+    let mut earlier = 0;
+    while earlier < index {
+        let other = models[earlier].get();
+        if other.same(model) {
+            return Some(
+                Text::new("`")
+                    .and(model.name)
+                    .and("` is in the registry twice\nhelp: remove one of them"),
+            );
+        }
+        if str_eq(other.table, model.table) && option_eq(other.schema, model.schema) {
+            return Some(
+                Text::new("`")
+                    .and(other.name)
+                    .and("` and `")
+                    .and(model.name)
+                    .and("` both have the table `")
+                    .and(model.table)
+                    .and("`\nhelp: give one of them another `#[migrate(table = \"..\")]`"),
+            );
+        }
+        earlier += 1;
+    }
+    let mut column = 0;
+    while column < model.columns.len() {
+        let this = &model.columns[column];
+        if let Some(reference) = this.reference
+            && position(models, reference.target.get()).is_none()
+        {
+            return Some(place(model, this).and_missing(reference.target.get()));
+        }
+        if let BaseType::Enum(ty) = this.ty.base
+            && let Some(other) = differing_enum(models, index, column, ty)
+        {
+            return Some(
+                place(model, this)
+                    .and(" and `")
+                    .and(other.name)
+                    .and("` have two different enums with the PostgreSQL type `")
+                    .and(ty.name)
+                    .and("`\nhelp: give one of the enums another `#[migrate(name = \"..\")]`"),
+            );
+        }
+        column += 1;
+    }
+    let mut junction = 0;
+    while junction < model.junctions.len() {
+        let field = &model.junctions[junction];
+        if position(models, field.table.get()).is_none() {
+            return Some(
+                Text::new("`")
+                    .and(model.name)
+                    .and(".")
+                    .and(field.field)
+                    .and("`")
+                    .and_missing(field.table.get()),
+            );
+        }
+        junction += 1;
+    }
+    None
+}
+
+/// A model up to this column that has an enum of the same type name with other labels.
+const fn differing_enum(
+    models: &[ModelRef],
+    index: usize,
+    column: usize,
+    ty: &EnumType,
+) -> Option<&'static Model> {
+    let mut earlier = 0;
+    while earlier <= index {
+        let model = models[earlier].get();
+        let mut at = 0;
+        while at < model.columns.len() && (earlier < index || at < column) {
+            if let BaseType::Enum(other) = model.columns[at].ty.base
+                && str_eq(other.name, ty.name)
+                && option_eq(other.schema, ty.schema)
+                && !labels_eq(other.labels, ty.labels)
+            {
+                return Some(model);
+            }
+            at += 1;
+        }
+        earlier += 1;
+    }
+    None
+}
+
+const fn labels_eq(a: &[&str], b: &[&str]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if !str_eq(a[i], b[i]) {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+impl Text {
+    const fn and_place(self, model: &Model, column: &Column) -> Self {
+        self.and("`").and(model.name).and(".").and(column.field).and("`")
+    }
+
+    const fn and_type(self, ty: CellType) -> Self {
+        with_type(self, ty)
+    }
+
+    const fn and_sides(self, table: &Model) -> Self {
+        match table.columns {
+            [first, second] => self
+                .and(": its sides are `")
+                .and(first.field)
+                .and("` (of `")
+                .and(side_target(first))
+                .and("`) and `")
+                .and(second.field)
+                .and("` (of `")
+                .and(side_target(second))
+                .and("`)"),
+            _ => self,
+        }
+    }
+
+    const fn and_missing(self, target: &Model) -> Self {
+        self.and(" refers to `")
+            .and(target.name)
+            .and("`, which is not in the registry\nhelp: add `")
+            .and(target.name)
+            .and("` to `registry!`")
+    }
+}
+
+const fn place(model: &Model, column: &Column) -> Text {
+    Text::new("").and_place(model, column)
+}
+
+const fn with_type(text: Text, ty: CellType) -> Text {
+    let mut text = text.and("`").and(ty.base.name());
+    let mut dimension = 0;
+    while dimension < ty.dimensions {
+        text = text.and("[]");
+        dimension += 1;
+    }
+    text.and("`")
+}
+
+const fn side_target(column: &Column) -> &'static str {
+    match column.reference {
+        Some(reference) => reference.target.get().name,
+        None => "nothing",
+    }
+}
+
+const fn refers_to(column: &Column, model: &Model) -> bool {
+    match column.reference {
+        Some(reference) => reference.target.get().same(model),
+        None => false,
+    }
+}
+
+const fn column_named(model: &'static Model, name: &str) -> Option<&'static Column> {
+    let mut index = 0;
+    while index < model.columns.len() {
+        if str_eq(model.columns[index].name, name) {
+            return Some(&model.columns[index]);
+        }
+        index += 1;
+    }
+    None
+}
+
+const fn id_of(model: &'static Model) -> Option<&'static Column> {
+    let mut index = 0;
+    while index < model.columns.len() {
+        if model.columns[index].primary_key {
+            return Some(&model.columns[index]);
+        }
+        index += 1;
+    }
+    None
+}
+
+const fn has_unique_index(model: &Model, column: &str) -> bool {
+    let mut index = 0;
+    while index < model.indexes.len() {
+        if let [only] = model.indexes[index].columns
+            && model.indexes[index].unique
+            && str_eq(only, column)
+        {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+/// Whether PostgreSQL makes a foreign key between the two types: the same type, or two integers.
+/// What it says about types it knows and we do not is left to it.
+const fn comparable(a: CellType, b: CellType) -> bool {
+    if a.dimensions != b.dimensions {
+        return false;
+    }
+    match (a.base, b.base) {
+        (BaseType::Other(_), _) | (_, BaseType::Other(_)) => true,
+        (
+            BaseType::Int2 | BaseType::Int4 | BaseType::Int8,
+            BaseType::Int2 | BaseType::Int4 | BaseType::Int8,
+        ) => true,
+        (a, b) => str_eq(a.name(), b.name()),
+    }
+}
+
+const fn option_eq(a: Option<&str>, b: Option<&str>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => str_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+const fn is_fallback(model: &Model) -> bool {
+    model.columns.is_empty()
+}

@@ -1,0 +1,621 @@
+//! `#[migrate(..)]`, `#[fk(..)]` and `#[junction(..)]`, one at a time: what is unknown, given
+//! twice or malformed is reported here; what two attributes say about each other is not.
+
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::spanned::Spanned;
+use syn::{Attribute, Expr, Ident, Lit, LitStr, Meta, Path, Token, token};
+
+use crate::case::{CASES, Case};
+use crate::ctxt::Ctxt;
+use crate::symbol::{self, Place};
+
+/// What a word says, and where the word stands.
+#[derive(Clone)]
+pub(crate) struct Word<T = ()> {
+    pub(crate) span: Span,
+    pub(crate) value: T,
+}
+
+/// The words on a struct.
+#[derive(Default)]
+pub(crate) struct ModelAttrs {
+    pub(crate) collection: Option<Word<LitStr>>,
+    pub(crate) table: Option<Word<LitStr>>,
+    pub(crate) schema: Option<Word<LitStr>>,
+    pub(crate) rename_all: Option<Word<Case>>,
+    pub(crate) column_case: Option<Word<Case>>,
+    pub(crate) junction: Option<Word>,
+    pub(crate) indexes: Vec<Word<IndexAttr>>,
+}
+
+/// `index(a, b)` or `unique(a, b)`.
+#[derive(Clone)]
+pub(crate) struct IndexAttr {
+    pub(crate) unique: bool,
+    pub(crate) fields: Vec<Ident>,
+}
+
+/// The words on a field.
+#[derive(Default)]
+pub(crate) struct FieldAttrs {
+    pub(crate) id: Option<Word>,
+    pub(crate) rename: Option<Word<LitStr>>,
+    pub(crate) column: Option<Word<LitStr>>,
+    pub(crate) aliases: Vec<Word<LitStr>>,
+    pub(crate) default: Option<Word<Option<Expr>>>,
+    pub(crate) db_default: Option<Word<LitStr>>,
+    pub(crate) skip: Option<Word>,
+    pub(crate) index: Option<Word>,
+    pub(crate) unique: Option<Word>,
+    pub(crate) pg_type: Option<Word<LitStr>>,
+    pub(crate) json: Option<Word<Json>>,
+    pub(crate) with: Option<Word<Path>>,
+    pub(crate) compute: Option<Word<Path>>,
+    pub(crate) empty_as_null: Option<Word>,
+    pub(crate) id_time: Option<Word>,
+    pub(crate) fk: Option<Word<ForeignKey>>,
+    pub(crate) junction: Option<Word<Junction>>,
+}
+
+/// How `json` writes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Plain,
+    Extended,
+}
+
+/// `#[fk(Model, ..)]`.
+#[derive(Clone)]
+pub(crate) struct ForeignKey {
+    pub(crate) model: Path,
+    pub(crate) key: Option<Word<LitStr>>,
+    pub(crate) on_delete: Option<Word<Ident>>,
+    pub(crate) deferred: Option<Word>,
+    pub(crate) orphan: Option<Word<Ident>>,
+}
+
+/// `#[junction(Table, ..)]`.
+#[derive(Clone)]
+pub(crate) struct Junction {
+    pub(crate) table: Path,
+    /// The junction's field or column, as a string.
+    pub(crate) owner: Option<Word<LitStr>>,
+}
+
+/// The words on an enum.
+#[derive(Default)]
+pub(crate) struct EnumAttrs {
+    pub(crate) name: Option<Word<LitStr>>,
+    pub(crate) schema: Option<Word<LitStr>>,
+    pub(crate) rename_all: Option<Word<Case>>,
+}
+
+/// The words on a variant.
+#[derive(Default)]
+pub(crate) struct VariantAttrs {
+    pub(crate) rename: Option<Word<LitStr>>,
+}
+
+/// The values of `on_delete`.
+pub(crate) const ON_DELETE: [&str; 5] =
+    ["cascade", "restrict", "set_null", "set_default", "no_action"];
+/// The values of `orphan`.
+pub(crate) const ORPHAN: [&str; 3] = ["reject", "null", "keep"];
+
+impl ModelAttrs {
+    pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
+        let mut parsed = Self::default();
+        for attr in attrs {
+            if attr.path().is_ident("fk") {
+                misplaced(
+                    ctxt,
+                    attr,
+                    "`#[fk]` belongs on a field",
+                    "write it above the field that holds the other document's id",
+                );
+            } else if attr.path().is_ident("junction") {
+                misplaced(
+                    ctxt,
+                    attr,
+                    "`#[junction]` belongs on a field",
+                    "to make this struct a junction, write `#[migrate(junction)]`",
+                );
+            }
+        }
+        each_item(ctxt, attrs, Place::Struct, |item| match item.name.as_str() {
+            "collection" => item.set(ctxt, &mut parsed.collection, Item::name_text),
+            "table" => item.set(ctxt, &mut parsed.table, Item::name_text),
+            "schema" => item.set(ctxt, &mut parsed.schema, Item::name_text),
+            "rename_all" => item.set(ctxt, &mut parsed.rename_all, Item::case),
+            "column_case" => item.set(ctxt, &mut parsed.column_case, Item::case),
+            "junction" => item.set(ctxt, &mut parsed.junction, Item::flag),
+            word => {
+                let unique = word == "unique";
+                if let Some(fields) = item.fields(ctxt) {
+                    let value = IndexAttr { unique, fields };
+                    parsed.indexes.push(Word { span: item.word.span(), value });
+                }
+            }
+        });
+        parsed
+    }
+}
+
+impl FieldAttrs {
+    pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
+        let mut parsed = Self::default();
+        each_item(ctxt, attrs, Place::Field, |item| match item.name.as_str() {
+            "id" => item.set(ctxt, &mut parsed.id, Item::flag),
+            "rename" => item.set(ctxt, &mut parsed.rename, Item::key),
+            "column" => item.set(ctxt, &mut parsed.column, Item::name_text),
+            "alias" => {
+                if let Some(value) = item.key(ctxt) {
+                    parsed.aliases.push(Word { span: item.word.span(), value });
+                }
+            }
+            "default" => item.set(ctxt, &mut parsed.default, Item::optional_expr),
+            "db_default" => item.set(ctxt, &mut parsed.db_default, Item::sql),
+            "skip" => item.set(ctxt, &mut parsed.skip, Item::flag),
+            "index" => item.set(ctxt, &mut parsed.index, Item::flag),
+            "unique" => item.set(ctxt, &mut parsed.unique, Item::flag),
+            "pg_type" => item.set(ctxt, &mut parsed.pg_type, Item::sql),
+            "json" => item.set(ctxt, &mut parsed.json, Item::json),
+            "with" => item.set(ctxt, &mut parsed.with, Item::path),
+            "compute" => item.set(ctxt, &mut parsed.compute, Item::path),
+            "empty_as_null" => item.set(ctxt, &mut parsed.empty_as_null, Item::flag),
+            _ => item.set(ctxt, &mut parsed.id_time, Item::flag),
+        });
+        for attr in attrs {
+            if attr.path().is_ident("fk") {
+                let fk = ForeignKey::parse(ctxt, attr);
+                set_attr(ctxt, attr, &mut parsed.fk, fk);
+            } else if attr.path().is_ident("junction") {
+                let junction = Junction::parse(ctxt, attr);
+                set_attr(ctxt, attr, &mut parsed.junction, junction);
+            }
+        }
+        parsed
+    }
+}
+
+impl ForeignKey {
+    fn parse(ctxt: &Ctxt, attr: &Attribute) -> Option<Self> {
+        let (model, rest) = leading_path(ctxt, attr, "the model it points to", "#[fk(Users)]")?;
+        let mut fk = Self { model, key: None, on_delete: None, deferred: None, orphan: None };
+        each_of(ctxt, rest, Place::Fk, |item| match item.name.as_str() {
+            "key" => item.set(ctxt, &mut fk.key, Item::name_text),
+            "on_delete" => {
+                item.set(ctxt, &mut fk.on_delete, |item, ctxt| item.choice(ctxt, &ON_DELETE));
+            }
+            "deferred" => item.set(ctxt, &mut fk.deferred, Item::flag),
+            _ => item.set(ctxt, &mut fk.orphan, |item, ctxt| item.choice(ctxt, &ORPHAN)),
+        });
+        Some(fk)
+    }
+}
+
+impl Junction {
+    fn parse(ctxt: &Ctxt, attr: &Attribute) -> Option<Self> {
+        let (table, rest) =
+            leading_path(ctxt, attr, "the junction it fills", "#[junction(DocumentsToTasks)]")?;
+        let mut junction = Self { table, owner: None };
+        each_of(ctxt, rest, Place::Junction, |item| {
+            item.set(ctxt, &mut junction.owner, Item::field_or_column);
+        });
+        Some(junction)
+    }
+}
+
+impl EnumAttrs {
+    pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
+        let mut parsed = Self::default();
+        each_item(ctxt, attrs, Place::Enum, |item| match item.name.as_str() {
+            "name" => item.set(ctxt, &mut parsed.name, Item::name_text),
+            "schema" => item.set(ctxt, &mut parsed.schema, Item::name_text),
+            _ => item.set(ctxt, &mut parsed.rename_all, Item::case),
+        });
+        parsed
+    }
+}
+
+impl VariantAttrs {
+    pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
+        let mut parsed = Self::default();
+        each_item(ctxt, attrs, Place::Variant, |item| {
+            item.set(ctxt, &mut parsed.rename, Item::name_text);
+        });
+        parsed
+    }
+}
+
+/// One item of an attribute's list.
+struct Item {
+    word: Ident,
+    /// The word without `r#`.
+    name: String,
+    value: ItemValue,
+    place: Place,
+}
+
+enum ItemValue {
+    /// `word`
+    Alone,
+    /// `word = value`
+    Equals(Expr),
+    /// `word(..)`
+    List(TokenStream, Span),
+}
+
+impl Item {
+    /// Reads the value with `read` into `slot`, which must be empty.
+    fn set<T>(
+        &self,
+        ctxt: &Ctxt,
+        slot: &mut Option<Word<T>>,
+        read: impl Fn(&Self, &Ctxt) -> Option<T>,
+    ) {
+        let span = self.word.span();
+        if slot.is_some() {
+            ctxt.error(span, format!("`{}` is given twice", self.name), "remove one of them");
+        } else if let Some(value) = read(self, ctxt) {
+            *slot = Some(Word { span, value });
+        }
+    }
+
+    /// Says that the value is not `expected`, at the smallest place.
+    fn wrong(&self, ctxt: &Ctxt, expected: &str) {
+        let span = match &self.value {
+            ItemValue::Alone => self.word.span(),
+            ItemValue::Equals(value) => value.span(),
+            ItemValue::List(_, span) => *span,
+        };
+        let example = symbol::find(&self.name, self.place).map_or("", |symbol| symbol.example);
+        ctxt.error(span, format!("`{}` {expected}", self.name), format!("write it as `{example}`"));
+    }
+
+    fn flag(&self, ctxt: &Ctxt) -> Option<()> {
+        match self.value {
+            ItemValue::Alone => Some(()),
+            _ => {
+                self.wrong(ctxt, "takes no value");
+                None
+            }
+        }
+    }
+
+    fn string(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        match &self.value {
+            ItemValue::Equals(Expr::Lit(expr)) if let Lit::Str(text) = &expr.lit => {
+                Some(text.clone())
+            }
+            _ => {
+                self.wrong(ctxt, "needs a string");
+                None
+            }
+        }
+    }
+
+    /// A string that is a name in PostgreSQL or MongoDB.
+    fn name_text(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        let text = self.string(ctxt)?;
+        if text.value().is_empty() || text.value().contains('\0') {
+            self.wrong(ctxt, "must be a name, which is not empty and has no U+0000");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A string that is a document's key; it may be empty, as MongoDB allows.
+    fn key(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        let text = self.string(ctxt)?;
+        if text.value().contains('\0') {
+            self.wrong(ctxt, "must be a key, which has no U+0000");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// A string of SQL.
+    fn sql(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        let text = self.string(ctxt)?;
+        if text.value().trim().is_empty() {
+            self.wrong(ctxt, "must not be empty");
+            return None;
+        }
+        Some(text)
+    }
+
+    fn case(&self, ctxt: &Ctxt) -> Option<Case> {
+        let text = self.string(ctxt)?;
+        let name = text.value();
+        let case = Case::from_name(&name);
+        if case.is_none() {
+            let names = || CASES.iter().map(|(name, _)| *name);
+            let help = match symbol::nearest(&name, names()) {
+                Some(near) => format!("write it as `\"{near}\"`"),
+                None => format!("the rules are {}", symbol::list(names())),
+            };
+            ctxt.error(text.span(), format!("unknown naming rule `{name}`"), help);
+        }
+        case
+    }
+
+    fn path(&self, ctxt: &Ctxt) -> Option<Path> {
+        match &self.value {
+            ItemValue::Equals(Expr::Path(expr)) if expr.qself.is_none() => Some(expr.path.clone()),
+            _ => {
+                self.wrong(ctxt, "needs the path of a function");
+                None
+            }
+        }
+    }
+
+    fn json(&self, ctxt: &Ctxt) -> Option<Json> {
+        match &self.value {
+            ItemValue::Alone => Some(Json::Plain),
+            ItemValue::Equals(Expr::Lit(expr))
+                if let Lit::Str(text) = &expr.lit
+                    && text.value() == "extended" =>
+            {
+                Some(Json::Extended)
+            }
+            _ => {
+                self.wrong(ctxt, "stands alone, or is `json = \"extended\"`");
+                None
+            }
+        }
+    }
+
+    fn optional_expr(&self, ctxt: &Ctxt) -> Option<Option<Expr>> {
+        match &self.value {
+            ItemValue::Alone => Some(None),
+            ItemValue::Equals(value) => Some(Some(value.clone())),
+            ItemValue::List(..) => {
+                self.wrong(ctxt, "takes its value behind `=`, or none for `Default::default()`");
+                None
+            }
+        }
+    }
+
+    /// One of the words in `choices`.
+    fn choice(&self, ctxt: &Ctxt, choices: &[&str]) -> Option<Ident> {
+        let ident = match &self.value {
+            ItemValue::Equals(Expr::Path(expr)) => expr.path.get_ident(),
+            _ => None,
+        };
+        let Some(ident) = ident else {
+            let all = choices.join("`, `");
+            self.wrong(ctxt, &format!("needs one of `{all}`, without quotes"));
+            return None;
+        };
+        let name = ident.unraw().to_string();
+        if choices.contains(&name.as_str()) {
+            return Some(ident.clone());
+        }
+        let help = match symbol::nearest(&name, choices.iter().copied()) {
+            Some(near) => format!("write it as `{} = {near}`", self.name),
+            None => format!("it is one of {}", symbol::list(choices.iter().copied())),
+        };
+        ctxt.error(ident.span(), format!("`{}` cannot be `{name}`", self.name), help);
+        None
+    }
+
+    /// A field of another struct, or in quotes its column.
+    fn field_or_column(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        if let ItemValue::Equals(Expr::Path(expr)) = &self.value
+            && let Some(ident) = expr.path.get_ident()
+        {
+            return Some(LitStr::new(&ident.unraw().to_string(), ident.span()));
+        }
+        match &self.value {
+            ItemValue::Equals(Expr::Lit(expr)) if let Lit::Str(text) = &expr.lit => {
+                Some(text.clone())
+            }
+            _ => {
+                self.wrong(ctxt, "needs a field of the junction");
+                None
+            }
+        }
+    }
+
+    /// The fields in parentheses.
+    fn fields(&self, ctxt: &Ctxt) -> Option<Vec<Ident>> {
+        let fields = match &self.value {
+            ItemValue::List(tokens, _) => {
+                let parser =
+                    |input: ParseStream<'_>| input.parse_terminated(Ident::parse_any, Token![,]);
+                parser.parse2(tokens.clone()).ok()
+            }
+            _ => None,
+        };
+        match fields {
+            Some(fields) if !fields.is_empty() => Some(fields.into_iter().collect()),
+            _ => {
+                self.wrong(ctxt, "needs the names of fields in parentheses");
+                None
+            }
+        }
+    }
+}
+
+/// Calls `read` for every item in all of the `#[migrate(..)]` attributes whose word is known at
+/// `place`.
+fn each_item(ctxt: &Ctxt, attrs: &[Attribute], place: Place, mut read: impl FnMut(&Item)) {
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("migrate")) {
+        match &attr.meta {
+            Meta::List(list) if matches!(list.delimiter, syn::MacroDelimiter::Paren(_)) => {
+                each_of(ctxt, list.tokens.clone(), place, &mut read);
+            }
+            _ => {
+                let example = match place {
+                    Place::Field => "id",
+                    Place::Variant => "rename = \"..\"",
+                    Place::Enum => "name = \"..\"",
+                    _ => "table = \"..\"",
+                };
+                ctxt.error(
+                    attr.path().span(),
+                    "`#[migrate]` needs a list in parentheses",
+                    format!("write it as `#[migrate({example})]`"),
+                );
+            }
+        }
+    }
+}
+
+/// Calls `read` for every item of a list whose word is known at `place`. After an item that
+/// cannot be read the next one is tried, so that each mistake is reported.
+fn each_of(ctxt: &Ctxt, tokens: TokenStream, place: Place, mut read: impl FnMut(&Item)) {
+    let parser = |input: ParseStream<'_>| {
+        while !input.is_empty() {
+            match parse_item(input, place) {
+                Ok(item) if symbol::find(&item.name, place).is_some() => read(&item),
+                Ok(item) => unknown(ctxt, &item),
+                Err(error) => {
+                    ctxt.syn_error(error);
+                    skip_to_comma(input);
+                }
+            }
+            if !input.is_empty() && !input.peek(Token![,]) {
+                let error = input.error("expected `,` between two words of an attribute");
+                ctxt.syn_error(error);
+                skip_to_comma(input);
+            }
+            input.parse::<Option<Token![,]>>()?;
+        }
+        Ok(())
+    };
+    if let Err(error) = parser.parse2(tokens) {
+        ctxt.syn_error(error);
+    }
+}
+
+fn parse_item(input: ParseStream<'_>, place: Place) -> syn::Result<Item> {
+    let word = match input.call(Ident::parse_any) {
+        Ok(word) => word,
+        Err(error) => {
+            let words = symbol::list(place.words());
+            return Err(syn::Error::new(
+                error.span(),
+                format!("expected a word\nhelp: the words {} are {words}", place.describe()),
+            ));
+        }
+    };
+    let name = word.unraw().to_string();
+    let value = if input.peek(Token![=]) {
+        input.parse::<Token![=]>()?;
+        if input.is_empty() || input.peek(Token![,]) {
+            let example = symbol::find(&name, place).map_or("", |symbol| symbol.example);
+            return Err(syn::Error::new(
+                word.span(),
+                format!("`{name}` has no value behind `=`\nhelp: write it as `{example}`"),
+            ));
+        }
+        ItemValue::Equals(input.parse()?)
+    } else if input.peek(token::Paren) {
+        let content;
+        let parens = syn::parenthesized!(content in input);
+        ItemValue::List(content.parse()?, parens.span.join())
+    } else {
+        ItemValue::Alone
+    };
+    Ok(Item { word, name, value, place })
+}
+
+fn skip_to_comma(input: ParseStream<'_>) {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        if input.parse::<TokenTree>().is_err() {
+            break;
+        }
+    }
+}
+
+/// Says that a word is not known at this place, and what was meant.
+fn unknown(ctxt: &Ctxt, item: &Item) {
+    let (name, place, span) = (&item.name, item.place, item.word.span());
+    if let Some(symbol) = symbol::elsewhere(name, place) {
+        let right = symbol.place;
+        let how = match right {
+            Place::Fk => format!("write it as `#[fk(Model, {})]`", symbol.example),
+            Place::Junction => format!("write it as `#[junction(Table, {})]`", symbol.example),
+            _ => format!("write `#[migrate({})]` {}", symbol.example, right.describe()),
+        };
+        ctxt.error(span, format!("`{name}` belongs {}", right.describe()), how);
+        return;
+    }
+    if matches!(place, Place::Field) && name == "fk" {
+        ctxt.error(span, "`fk` is an attribute of its own", "write it as `#[fk(Users)]`");
+        return;
+    }
+    let help = match symbol::nearest(name, place.words()) {
+        Some(near) => format!("there is `{near}`"),
+        None => format!("the words {} are {}", place.describe(), symbol::list(place.words())),
+    };
+    let what = match place {
+        Place::Fk => "`#[fk]`",
+        Place::Junction => "`#[junction]`",
+        _ => "`#[migrate]`",
+    };
+    ctxt.error(span, format!("{what} does not know the word `{name}`"), help);
+}
+
+/// The path that `#[fk(..)]` and `#[junction(..)]` begin with, and the tokens behind its comma.
+fn leading_path(
+    ctxt: &Ctxt,
+    attr: &Attribute,
+    needs: &str,
+    example: &str,
+) -> Option<(Path, TokenStream)> {
+    let name = attr.path().to_token_stream();
+    let missing = |span: Span| {
+        ctxt.error(span, format!("`#[{name}]` needs {needs}"), format!("write it as `{example}`"));
+    };
+    let tokens = match &attr.meta {
+        Meta::List(list) if !list.tokens.is_empty() => list.tokens.clone(),
+        _ => {
+            missing(attr.path().span());
+            return None;
+        }
+    };
+    let parser = |input: ParseStream<'_>| {
+        let model = match input.peek2(Token![=]) {
+            true => None,
+            false => input.call(Path::parse_mod_style).ok(),
+        };
+        if model.is_some() && !input.is_empty() && !input.peek(Token![,]) {
+            return Err(input.error("expected `,` behind the model"));
+        }
+        input.parse::<Option<Token![,]>>()?;
+        Ok((model, input.parse::<TokenStream>()?))
+    };
+    let first =
+        tokens.clone().into_iter().next().map_or_else(Span::call_site, |token| token.span());
+    match parser.parse2(tokens) {
+        Ok((Some(model), rest)) => Some((model, rest)),
+        Ok((None, _)) => {
+            missing(first);
+            None
+        }
+        Err(error) => {
+            ctxt.syn_error(error);
+            None
+        }
+    }
+}
+
+fn set_attr<T>(ctxt: &Ctxt, attr: &Attribute, slot: &mut Option<Word<T>>, value: Option<T>) {
+    let span = attr.path().span();
+    if slot.is_some() {
+        let name = attr.path().to_token_stream();
+        ctxt.error(span, format!("`#[{name}]` is given twice"), "remove one of them");
+    } else if let Some(value) = value {
+        *slot = Some(Word { span, value });
+    }
+}
+
+fn misplaced(ctxt: &Ctxt, attr: &Attribute, message: &str, help: &str) {
+    ctxt.error(attr.path().span(), message, help);
+}

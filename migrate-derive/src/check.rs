@@ -1,0 +1,426 @@
+//! Rules that need more than one attribute; one function per rule. What needs a type is not
+//! known here and is checked in const evaluation (`migrate_core::plan::check`).
+
+use std::collections::HashMap;
+
+use proc_macro2::Span;
+use syn::ext::IdentExt;
+
+use crate::ast::{Enum, Fate, Field, Model};
+use crate::ctxt::Ctxt;
+use crate::symbol;
+
+/// The longest name in PostgreSQL, in bytes. It cuts longer ones off without an error.
+const MOST_NAME_BYTES: usize = 63;
+
+/// The columns that every table of PostgreSQL has already.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// Applies every rule to a model.
+pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
+    if model.is_junction() {
+        check_junction_struct(ctxt, model);
+    } else {
+        check_one_id(ctxt, model);
+    }
+    for field in &model.fields {
+        match field.fate() {
+            Fate::Skipped => check_skipped(ctxt, field),
+            Fate::Junction => check_junction_field(ctxt, model, field),
+            Fate::Column => {
+                check_id(ctxt, field);
+                check_computed(ctxt, field);
+                check_missing(ctxt, field);
+                check_foreign_key(ctxt, model, field);
+            }
+        }
+    }
+    check_names(ctxt, model);
+    check_columns_differ(ctxt, model);
+    check_keys_differ(ctxt, model);
+    check_indexes(ctxt, model);
+}
+
+/// Applies every rule to an enum.
+pub(crate) fn check_enum(ctxt: &Ctxt, input: &Enum) {
+    if input.variants.is_empty() {
+        ctxt.error(
+            input.ident.span(),
+            "an enum without labels holds no value",
+            "add a variant for each label",
+        );
+    }
+    let name = input.attrs.name.as_ref().map_or(input.ident.span(), |word| word.value.span());
+    check_length(ctxt, &input.type_name(), name, "name");
+    if let Some(schema) = &input.attrs.schema {
+        check_length(ctxt, &schema.value.value(), schema.value.span(), "name");
+    }
+    let mut labels: HashMap<String, String> = HashMap::new();
+    for variant in &input.variants {
+        let (label, span) = input.label(variant);
+        check_length(ctxt, &label, span, "label");
+        if let Some(first) = labels.get(&label) {
+            ctxt.error(
+                span,
+                format!("`{first}` and `{}` have the same label `{label}`", variant.ident),
+                "give one of them another `#[migrate(rename = \"..\")]`",
+            );
+        } else {
+            labels.insert(label, variant.ident.to_string());
+        }
+    }
+}
+
+/// Two words that exclude each other; the error stands at the second.
+fn conflict(ctxt: &Ctxt, first: &str, second: (&str, Option<Span>), help: &str) {
+    if let (word, Some(span)) = second {
+        ctxt.error(span, format!("`{first}` and `{word}` exclude each other"), help);
+    }
+}
+
+/// Every attribute on a field by its word, except those that say what becomes of the field.
+fn words(field: &Field) -> [(&'static str, Option<Span>); 16] {
+    let attrs = &field.attrs;
+    [
+        ("id", attrs.id.as_ref().map(|word| word.span)),
+        ("rename", attrs.rename.as_ref().map(|word| word.span)),
+        ("column", attrs.column.as_ref().map(|word| word.span)),
+        ("alias", attrs.aliases.first().map(|word| word.span)),
+        ("default", attrs.default.as_ref().map(|word| word.span)),
+        ("db_default", attrs.db_default.as_ref().map(|word| word.span)),
+        ("index", attrs.index.as_ref().map(|word| word.span)),
+        ("unique", attrs.unique.as_ref().map(|word| word.span)),
+        ("pg_type", attrs.pg_type.as_ref().map(|word| word.span)),
+        ("json", attrs.json.as_ref().map(|word| word.span)),
+        ("with", attrs.with.as_ref().map(|word| word.span)),
+        ("compute", attrs.compute.as_ref().map(|word| word.span)),
+        ("empty_as_null", attrs.empty_as_null.as_ref().map(|word| word.span)),
+        ("id_time", attrs.id_time.as_ref().map(|word| word.span)),
+        ("#[fk]", attrs.fk.as_ref().map(|word| word.span)),
+        ("#[junction]", attrs.junction.as_ref().map(|word| word.span)),
+    ]
+}
+
+/// The words on the field other than those allowed.
+fn words_except<'a>(
+    field: &'a Field,
+    allowed: &'a [&str],
+) -> impl Iterator<Item = (&'static str, Span)> + 'a {
+    words(field)
+        .into_iter()
+        .filter(|(word, _)| !allowed.contains(word))
+        .filter_map(|(word, span)| Some((word, span?)))
+}
+
+/// Without exactly one id a row cannot be found again from its document, nor be referred to.
+fn check_one_id(ctxt: &Ctxt, model: &Model) {
+    let mut ids = model.fields.iter().filter(|field| field.attrs.id.is_some());
+    let Some(first) = ids.next() else {
+        ctxt.error(
+            model.ident.span(),
+            format!("`{}` has no id", model.ident),
+            "mark the field that `_id` becomes with `#[migrate(id)]`",
+        );
+        return;
+    };
+    for field in ids {
+        let span = field.attrs.id.as_ref().map_or(field.ident.span(), |word| word.span);
+        ctxt.error(
+            span,
+            format!("`{}` and `{}` are both marked as the id", first.ident, field.ident),
+            "a document has one `_id`: remove `id` from one of them",
+        );
+    }
+}
+
+/// A junction's rows are pairs of references and come from no document, so nothing else can be
+/// said about it.
+fn check_junction_struct(ctxt: &Ctxt, model: &Model) {
+    let attrs = &model.attrs;
+    for (word, span) in [
+        ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("rename_all", attrs.rename_all.as_ref().map(|word| word.span)),
+    ] {
+        conflict(
+            ctxt,
+            "junction",
+            (word, span),
+            "a junction is filled from `#[junction(..)]` fields of other models, not from documents: remove one of them",
+        );
+    }
+    if model.fields.len() != 2 {
+        ctxt.error(
+            model.ident.span(),
+            format!("a junction has two fields, `{}` has {}", model.ident, model.fields.len()),
+            "write one `#[fk(..)]` field for each of the two models that it joins",
+        );
+    }
+    for field in &model.fields {
+        let allowed = ["column", "db_default", "index", "pg_type", "#[fk]"];
+        for (word, span) in words_except(field, &allowed) {
+            ctxt.error(
+                span,
+                format!("`{word}` has no meaning in a junction"),
+                "both columns are the primary key, and come from `#[junction(..)]` fields of other models",
+            );
+        }
+        if let Some(skip) = &field.attrs.skip {
+            ctxt.error(skip.span, "`skip` has no meaning in a junction", "remove the field");
+        }
+        let Some(fk) = &field.attrs.fk else {
+            ctxt.error(
+                field.ident.span(),
+                format!("`{}` refers to no model", field.ident),
+                "write `#[fk(..)]` with the model above it",
+            );
+            continue;
+        };
+        if let Some(deferred) = &fk.value.deferred {
+            ctxt.error(
+                deferred.span,
+                "`deferred` has no meaning in a junction",
+                "junctions are loaded last: remove it",
+            );
+        }
+        if let Some(orphan) = &fk.value.orphan {
+            ctxt.error(
+                orphan.span,
+                "`orphan` has no meaning in a junction",
+                "an id that points to nothing is counted and makes no row: remove it",
+            );
+        }
+    }
+}
+
+/// A skipped field has no column, so nothing can be said about one.
+fn check_skipped(ctxt: &Ctxt, field: &Field) {
+    for (word, span) in words_except(field, &["rename", "alias"]) {
+        conflict(
+            ctxt,
+            "skip",
+            (word, Some(span)),
+            "a skipped field has no column: remove one of them",
+        );
+    }
+}
+
+/// An array that fills a junction is rows of another table and no column of this one.
+fn check_junction_field(ctxt: &Ctxt, model: &Model, field: &Field) {
+    if model.is_junction() {
+        return;
+    }
+    for (word, span) in words_except(field, &["rename", "alias", "#[junction]"]) {
+        let help = match word {
+            "#[fk]" => "a single id is `#[fk(..)]`, an array of ids is `#[junction(..)]`",
+            "default" => "a missing array makes no rows: remove `default`",
+            _ => "this field fills another table and has no column: remove one of them",
+        };
+        conflict(ctxt, "#[junction]", (word, Some(span)), help);
+    }
+}
+
+/// The id is read from `_id` and from nowhere else, or a resumed run would not find its document.
+fn check_id(ctxt: &Ctxt, field: &Field) {
+    if field.attrs.id.is_none() {
+        return;
+    }
+    for (word, span) in words(field) {
+        let help = match word {
+            "rename" | "alias" => "the id is always read from `_id`: remove it",
+            "default" | "id_time" | "empty_as_null" => "every document has an `_id`: remove it",
+            "compute" => "the id is read from `_id`; `with = ..` converts it",
+            "index" | "unique" => "a primary key is unique and has an index: remove it",
+            "json" => "jsonb is no id: remove one of them",
+            _ => continue,
+        };
+        conflict(ctxt, "id", (word, span), help);
+    }
+}
+
+/// A computed value looks at the document itself, so nothing else can be read for it.
+fn check_computed(ctxt: &Ctxt, field: &Field) {
+    if field.attrs.compute.is_none() {
+        return;
+    }
+    for (word, span) in words(field) {
+        let help = match word {
+            "rename" | "alias" => "the function reads the document itself: remove it",
+            "default" | "id_time" | "empty_as_null" => "let the function give that value",
+            "with" => "one function makes the value: keep one of them",
+            "json" => "the function makes the value: remove `json`",
+            _ => continue,
+        };
+        conflict(ctxt, "compute", (word, span), help);
+    }
+}
+
+/// Two values for the same missing field.
+fn check_missing(ctxt: &Ctxt, field: &Field) {
+    if field.attrs.id.is_some() || field.attrs.compute.is_some() {
+        return;
+    }
+    if field.attrs.default.is_some() {
+        let span = field.attrs.id_time.as_ref().map(|word| word.span);
+        conflict(
+            ctxt,
+            "default",
+            ("id_time", span),
+            "both say what a missing value becomes: keep one of them",
+        );
+    }
+    if field.attrs.with.is_some() {
+        let span = field.attrs.json.as_ref().map(|word| word.span);
+        conflict(
+            ctxt,
+            "with",
+            ("json", span),
+            "both say how the value is written: keep one of them",
+        );
+    }
+}
+
+/// Rules of a foreign key that contradict each other in the database.
+fn check_foreign_key(ctxt: &Ctxt, model: &Model, field: &Field) {
+    let Some(fk) = &field.attrs.fk else { return };
+    let fk = &fk.value;
+    if let (Some(orphan), Some(on_delete)) = (&fk.orphan, &fk.on_delete)
+        && orphan.value.unraw() == "keep"
+    {
+        ctxt.error(
+            on_delete.span,
+            "`orphan = keep` and `on_delete` exclude each other",
+            "with orphans kept there is no foreign key, and so no delete rule: remove one of them",
+        );
+    }
+    if let Some(on_delete) = &fk.on_delete
+        && on_delete.value.unraw() == "set_default"
+        && field.attrs.db_default.is_none()
+    {
+        ctxt.error(
+            on_delete.value.span(),
+            "`on_delete = set_default` needs a default of the column",
+            "add `#[migrate(db_default = \"..\")]`, or write `set_null`",
+        );
+    }
+    let to_self = fk.model.is_ident("Self") || fk.model.is_ident(&model.ident);
+    if let (true, Some(deferred)) = (to_self, &fk.deferred) {
+        ctxt.error(
+            deferred.span,
+            "a reference of a model to itself is never part of the order",
+            "remove `deferred`",
+        );
+    }
+}
+
+/// PostgreSQL cuts long names off, and has columns of its own.
+fn check_names(ctxt: &Ctxt, model: &Model) {
+    let table = model.attrs.table.as_ref().map_or(model.ident.span(), |word| word.value.span());
+    check_length(ctxt, &model.table(), table, "name");
+    if let Some(schema) = &model.attrs.schema {
+        check_length(ctxt, &schema.value.value(), schema.value.span(), "name");
+    }
+    for field in model.columns() {
+        let (column, span) = model.column(field);
+        check_length(ctxt, &column, span, "name");
+        if SYSTEM_COLUMNS.contains(&column.as_str()) {
+            ctxt.error(
+                span,
+                format!("PostgreSQL has a column `{column}` in every table already"),
+                "give it another name with `#[migrate(column = \"..\")]`",
+            );
+        }
+    }
+}
+
+fn check_length(ctxt: &Ctxt, name: &str, span: Span, what: &str) {
+    if name.len() > MOST_NAME_BYTES {
+        ctxt.error(
+            span,
+            format!(
+                "the {what} `{name}` has {} bytes, and PostgreSQL takes {MOST_NAME_BYTES}",
+                name.len()
+            ),
+            format!("give it a shorter {what}"),
+        );
+    }
+}
+
+/// Two fields for one column would be a table that cannot be made.
+fn check_columns_differ(ctxt: &Ctxt, model: &Model) {
+    let mut columns: HashMap<String, &Field> = HashMap::new();
+    for field in model.columns() {
+        let (column, span) = model.column(field);
+        if let Some(first) = columns.get(&column) {
+            ctxt.error(
+                span,
+                format!("`{}` and `{}` are both the column `{column}`", first.ident, field.ident),
+                "give one of them another `#[migrate(column = \"..\")]`",
+            );
+        } else {
+            columns.insert(column, field);
+        }
+    }
+}
+
+/// A value has one place to go; whoever needs it twice says so with `compute`.
+fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
+    let mut keys: HashMap<String, &Field> = HashMap::new();
+    for field in &model.fields {
+        for (key, span) in model.keys(field) {
+            match keys.get(&key) {
+                Some(first) if first.ident == field.ident => ctxt.error(
+                    span,
+                    format!("`{}` is read from `{key}` already", field.ident),
+                    "remove one of them",
+                ),
+                Some(first) => ctxt.error(
+                    span,
+                    format!("`{}` and `{}` are both read from `{key}`", first.ident, field.ident),
+                    "to use a value twice, take the second from the document with `compute = ..`",
+                ),
+                None => {
+                    keys.insert(key, field);
+                }
+            }
+        }
+    }
+}
+
+/// An index is over columns of this table, each once.
+fn check_indexes(ctxt: &Ctxt, model: &Model) {
+    for index in &model.attrs.indexes {
+        for (position, name) in index.value.fields.iter().enumerate() {
+            let text = name.unraw().to_string();
+            let field = model.fields.iter().find(|field| field.name() == text);
+            match field.map(Field::fate) {
+                Some(Fate::Column) => {}
+                Some(_) => ctxt.error(
+                    name.span(),
+                    format!("`{text}` has no column"),
+                    "an index is over columns of this table",
+                ),
+                None => {
+                    let names: Vec<String> = model.columns().map(Field::name).collect();
+                    let by_column = model.columns().find(|field| model.column(field).0 == text);
+                    let help =
+                        match (by_column, symbol::nearest(&text, names.iter().map(String::as_str)))
+                        {
+                            (Some(field), _) => {
+                                format!("that is a column; write its field, `{}`", field.name())
+                            }
+                            (None, Some(near)) => format!("there is `{near}`"),
+                            (None, None) => "write the names of the struct's fields".to_owned(),
+                        };
+                    ctxt.error(
+                        name.span(),
+                        format!("`{}` has no field `{text}`", model.ident),
+                        help,
+                    );
+                }
+            }
+            if index.value.fields[..position].iter().any(|earlier| earlier.unraw() == text) {
+                ctxt.error(name.span(), format!("`{text}` is named twice"), "remove one of them");
+            }
+        }
+    }
+}

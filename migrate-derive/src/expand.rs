@@ -1,0 +1,340 @@
+//! Checked model → tokens, one function per generated item. Nothing here can fail.
+//!
+//! Generated code is facts and names only `migrate_core::__private`. Tokens that a type error
+//! would point at carry the span of the user's own.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Ident, LitStr, Path};
+
+use crate::ast::{Enum, Fate, Field, Model};
+use crate::attr::{ForeignKey, IndexAttr, Json, Word};
+
+/// For a struct, expands to:
+///
+/// ```text
+/// const _: () = {
+///     use ::migrate_core::__private as _migrate;
+///     static __MODEL: _migrate::Model = _migrate::Model { name: "Tasks", .. };
+///     impl _migrate::Migrate for Tasks { .. }
+///     const _: () = _migrate::check::reference(&__MODEL, 3);
+///     fn __used(..) { .. }
+/// };
+/// ```
+pub(crate) fn expand_model(model: &Model) -> TokenStream {
+    let facts = expand_facts(model);
+    let implementation = expand_impl(&model.ident);
+    let checks = expand_checks(model);
+    let used = expand_used(model);
+    wrap(quote! {
+        static __MODEL: _migrate::Model = #facts;
+        #implementation
+        #checks
+        #used
+    })
+}
+
+/// Puts items where their names meet nobody else's.
+pub(crate) fn wrap(items: TokenStream) -> TokenStream {
+    quote! {
+        #[doc(hidden)]
+        #[allow(clippy::all, clippy::pedantic, clippy::restriction, clippy::nursery)]
+        const _: () = {
+            use ::migrate_core::__private as _migrate;
+            #items
+        };
+    }
+}
+
+/// The implementation that points to `__MODEL`.
+pub(crate) fn expand_impl(ident: &Ident) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        impl _migrate::Migrate for #ident {
+            const MODEL: _migrate::ModelRef = _migrate::ModelRef::new(&__MODEL);
+        }
+    }
+}
+
+fn expand_facts(model: &Model) -> TokenStream {
+    let name = model.name();
+    let (kind, collection) = match model.is_junction() {
+        true => (quote!(Junction), String::new()),
+        false => (quote!(Collection), model.collection()),
+    };
+    let schema = expand_option(model.attrs.schema.as_ref());
+    let table = model.table();
+    let columns = model.columns().map(|field| expand_column(model, field));
+    let junctions = model.fields.iter().filter_map(|field| expand_junction(model, field));
+    let skipped = model
+        .fields
+        .iter()
+        .filter(|field| field.fate() == Fate::Skipped)
+        .flat_map(|field| model.keys(field))
+        .map(|(key, _)| key);
+    let indexes = model.attrs.indexes.iter().map(|index| expand_index(model, &index.value));
+    quote! {
+        _migrate::Model {
+            name: #name,
+            module: ::core::module_path!(),
+            collection: #collection,
+            schema: #schema,
+            table: #table,
+            kind: _migrate::ModelKind::#kind,
+            columns: &[#(#columns),*],
+            junctions: &[#(#junctions),*],
+            skipped: &[#(#skipped),*],
+            indexes: &[#(#indexes),*],
+        }
+    }
+}
+
+fn expand_option(word: Option<&Word<LitStr>>) -> TokenStream {
+    match word {
+        Some(word) => {
+            let text = &word.value;
+            quote!(_migrate::Some(#text))
+        }
+        None => quote!(_migrate::None),
+    }
+}
+
+/// For a field `#[migrate(index)] #[fk(Users)] user: Option<Uuid>`, expands to:
+///
+/// ```text
+/// _migrate::Column::of::<Option<Uuid>>("user", "user", &["user"]).index()
+///     .reference(_migrate::Reference::to(<Users as _migrate::Migrate>::MODEL))
+/// ```
+fn expand_column(model: &Model, field: &Field) -> TokenStream {
+    let attrs = &field.attrs;
+    let ty = &field.ty;
+    let (column, _) = model.column(field);
+    let name = field.name();
+    let keys = model.keys(field).into_iter().map(|(key, _)| key);
+    let mut tokens = quote_spanned! {ty.span()=>
+        _migrate::Column::of::<#ty>(#column, #name, &[#(#keys),*])
+    };
+    let mut then = |method: TokenStream| tokens.extend(quote!(.#method));
+    if attrs.id.is_some() || model.is_junction() {
+        then(quote!(primary_key()));
+    }
+    if attrs.unique.is_some() {
+        then(quote!(unique()));
+    }
+    if attrs.index.is_some() {
+        then(quote!(index()));
+    }
+    if let Some(Word { value: Json::Extended, .. }) = &attrs.json {
+        then(quote!(with(_migrate::json_extended)));
+    }
+    if let Some(Word { value: path, .. }) = &attrs.with {
+        then(quote! {
+            with(|__value, __context, __out| {
+                _migrate::with::<#ty, _>(#path, __value, __context, __out)
+            })
+        });
+    }
+    if let Some(Word { value: path, .. }) = &attrs.compute {
+        then(quote! {
+            compute(|__document, __context, __out| {
+                _migrate::compute::<#ty, _>(#path, __document, __context, __out)
+            })
+        });
+    }
+    if let Some(Word { value: pg_type, .. }) = &attrs.pg_type {
+        then(quote!(pg_type(#pg_type)));
+    }
+    match &attrs.default {
+        Some(Word { value: Some(value), .. }) => then(quote! {
+            default(|__context, __out| _migrate::literal::<#ty>(#value, __context, __out))
+        }),
+        Some(Word { span, value: None }) => {
+            then(quote_spanned!(*span=> default(_migrate::default::<#ty>)));
+        }
+        None => {}
+    }
+    if let Some(Word { value: sql, .. }) = &attrs.db_default {
+        then(quote!(db_default(#sql)));
+    }
+    if attrs.id_time.is_some() {
+        then(quote!(id_time()));
+    }
+    if attrs.empty_as_null.is_some() {
+        then(quote!(empty_as_null()));
+    }
+    if let Some(Word { value: fk, .. }) = &attrs.fk {
+        let reference = expand_reference(model, fk);
+        then(quote!(reference(#reference)));
+    }
+    tokens
+}
+
+fn expand_reference(model: &Model, fk: &ForeignKey) -> TokenStream {
+    let target = expand_model_ref(model, &fk.model);
+    let mut tokens = quote!(_migrate::Reference::to(#target));
+    if let Some(Word { value: key, .. }) = &fk.key {
+        tokens.extend(quote!(.key(#key)));
+    }
+    if let Some(Word { value, .. }) = &fk.on_delete {
+        let rule = match value.unraw().to_string().as_str() {
+            "cascade" => quote!(Cascade),
+            "restrict" => quote!(Restrict),
+            "set_null" => quote!(SetNull),
+            "set_default" => quote!(SetDefault),
+            _ => quote!(NoAction),
+        };
+        tokens.extend(quote!(.on_delete(_migrate::OnDelete::#rule)));
+    }
+    if let Some(Word { value, .. }) = &fk.orphan {
+        let rule = match value.unraw().to_string().as_str() {
+            "reject" => quote!(Reject),
+            "null" => quote!(Null),
+            _ => quote!(Keep),
+        };
+        tokens.extend(quote!(.orphan(_migrate::Orphan::#rule)));
+    }
+    if fk.deferred.is_some() {
+        tokens.extend(quote!(.deferred()));
+    }
+    tokens
+}
+
+/// The facts of the model at a path, where `Self` is the struct itself.
+fn expand_model_ref(model: &Model, path: &Path) -> TokenStream {
+    let own = path.is_ident("Self").then(|| {
+        let mut ident = model.ident.clone();
+        ident.set_span(path.span());
+        Path::from(ident)
+    });
+    let path = own.as_ref().unwrap_or(path);
+    quote_spanned!(path.span()=> <#path as _migrate::Migrate>::MODEL)
+}
+
+/// For `#[junction(DocumentsToTasks)] tasks: Vec<Uuid>`, expands to:
+///
+/// ```text
+/// _migrate::JunctionField::of::<Vec<Uuid>>("tasks", &["tasks"],
+///     <DocumentsToTasks as _migrate::Migrate>::MODEL)
+/// ```
+fn expand_junction(model: &Model, field: &Field) -> Option<TokenStream> {
+    let junction = match field.fate() {
+        Fate::Junction => &field.attrs.junction.as_ref()?.value,
+        _ => return None,
+    };
+    let ty = &field.ty;
+    let name = field.name();
+    let keys = model.keys(field).into_iter().map(|(key, _)| key);
+    let table = expand_model_ref(model, &junction.table);
+    let owner = junction.owner.as_ref().map(|Word { value: owner, .. }| quote!(.owner(#owner)));
+    Some(quote_spanned! {ty.span()=>
+        _migrate::JunctionField::of::<#ty>(#name, &[#(#keys),*], #table) #owner
+    })
+}
+
+fn expand_index(model: &Model, index: &IndexAttr) -> TokenStream {
+    let columns = index.fields.iter().filter_map(|name| {
+        let name = name.unraw().to_string();
+        let field = model.columns().find(|field| field.name() == name)?;
+        Some(model.column(field).0)
+    });
+    let unique = index.unique;
+    quote!(_migrate::Index { columns: &[#(#columns),*], unique: #unique })
+}
+
+/// The rules that need types or other models, each at the token it is about.
+fn expand_checks(model: &Model) -> TokenStream {
+    let mut checks = TokenStream::new();
+    let mut check = |span: Span, rule: &str, arguments: TokenStream| {
+        let rule = Ident::new(rule, span);
+        checks.extend(quote_spanned! {span=>
+            const _: () = _migrate::check::#rule(&__MODEL, #arguments);
+        });
+    };
+    for (index, field) in model.columns().enumerate() {
+        let attrs = &field.attrs;
+        if attrs.id.is_some() || model.is_junction() {
+            check(field.ty.span(), "primary_key", quote!(#index));
+        }
+        if let Some(word) = &attrs.id_time {
+            check(word.span, "id_time", quote!(#index));
+        }
+        if let Some(word) = &attrs.json {
+            check(word.span, "json", quote!(#index));
+        }
+        let Some(fk) = &attrs.fk else { continue };
+        check(fk.value.model.span(), "reference", quote!(#index));
+        for (word, value) in [("on_delete", &fk.value.on_delete), ("orphan", &fk.value.orphan)] {
+            if let Some(Word { value, .. }) = value
+                && (value == "set_null" || value == "null")
+            {
+                let written = format!("{word} = {value}");
+                check(value.span(), "takes_null", quote!(#index, #written));
+            }
+        }
+    }
+    let junctions = model.fields.iter().filter(|field| field.fate() == Fate::Junction);
+    for (index, field) in junctions.enumerate() {
+        if let Some(junction) = &field.attrs.junction {
+            check(junction.value.table.span(), "junction", quote!(#index));
+        }
+    }
+    checks
+}
+
+/// A model is declared and never constructed, which rustc takes for dead code; this function,
+/// which nobody calls, reads and makes every field.
+fn expand_used(model: &Model) -> TokenStream {
+    let ident = &model.ident;
+    let fields: Vec<_> = model.fields.iter().map(|field| &field.ident).collect();
+    quote! {
+        #[allow(dead_code, deprecated)]
+        fn __used(__model: #ident) -> #ident {
+            #ident { #(#fields: __model.#fields),* }
+        }
+    }
+}
+
+/// For an enum, expands to:
+///
+/// ```text
+/// const _: () = {
+///     use ::migrate_core::__private as _migrate;
+///     static __ENUM: _migrate::EnumType = _migrate::EnumType { name: "Status", .. };
+///     impl _migrate::PgEnum for Status { .. }
+///     const __USED: [Status; 2] = [Status::Active, Status::Inactive];
+/// };
+/// ```
+pub(crate) fn expand_enum(input: &Enum) -> TokenStream {
+    let name = input.type_name();
+    let schema = expand_option(input.attrs.schema.as_ref());
+    let labels: Vec<String> = input.variants.iter().map(|variant| input.label(variant).0).collect();
+    let variants: Vec<_> = input.variants.iter().map(|variant| &variant.ident).collect();
+    let count = variants.len();
+    let ident = &input.ident;
+    let implementation =
+        expand_enum_impl(ident, quote!(match self { #(Self::#variants => #labels),* }));
+    wrap(quote! {
+        static __ENUM: _migrate::EnumType = _migrate::EnumType {
+            name: #name,
+            schema: #schema,
+            labels: &[#(#labels),*],
+        };
+        #implementation
+        #[allow(dead_code, deprecated)]
+        const __USED: [#ident; #count] = [#(#ident::#variants),*];
+    })
+}
+
+/// The implementation over `__ENUM`, with the body of `label`.
+pub(crate) fn expand_enum_impl(ident: &Ident, label: TokenStream) -> TokenStream {
+    quote! {
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl _migrate::PgEnum for #ident {
+            const ENUM: &'static _migrate::EnumType = &__ENUM;
+            fn label(&self) -> &'static _migrate::str { #label }
+        }
+    }
+}

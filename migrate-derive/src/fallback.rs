@@ -1,0 +1,56 @@
+//! The impl we give when there were errors, so that one mistake makes one error: without it every
+//! use of the model would be another. Its facts are empty, and no check looks at a model without
+//! columns.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{DeriveInput, Generics};
+
+use crate::expand::{expand_enum_impl, expand_impl, wrap};
+
+/// The errors, and a model without facts.
+pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStream {
+    let errors = errors.to_compile_error();
+    if has_parameters(&input.generics) {
+        return errors;
+    }
+    let name = input.ident.to_string();
+    let implementation = expand_impl(&input.ident);
+    let fallback = wrap(quote! {
+        static __MODEL: _migrate::Model = _migrate::Model {
+            name: #name,
+            module: ::core::module_path!(),
+            collection: "",
+            schema: _migrate::None,
+            table: "",
+            kind: _migrate::ModelKind::Collection,
+            columns: &[],
+            junctions: &[],
+            skipped: &[],
+            indexes: &[],
+        };
+        #implementation
+    });
+    quote!(#errors #fallback)
+}
+
+/// The errors, and an enum without labels.
+pub(crate) fn expand_enum(input: &DeriveInput, errors: &syn::Error) -> TokenStream {
+    let errors = errors.to_compile_error();
+    if has_parameters(&input.generics) {
+        return errors;
+    }
+    let name = input.ident.to_string();
+    let implementation = expand_enum_impl(&input.ident, quote!(""));
+    let fallback = wrap(quote! {
+        static __ENUM: _migrate::EnumType =
+            _migrate::EnumType { name: #name, schema: _migrate::None, labels: &[] };
+        #implementation
+    });
+    quote!(#errors #fallback)
+}
+
+/// Whatever stands in for a type with parameters would need their bounds.
+fn has_parameters(generics: &Generics) -> bool {
+    !generics.params.is_empty()
+}

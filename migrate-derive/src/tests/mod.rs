@@ -1,0 +1,1 @@
+//! Expansions, with input and output in one snapshot.
