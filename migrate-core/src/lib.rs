@@ -4,16 +4,19 @@
 #[path = "private.rs"]
 pub mod __private;
 pub mod cell;
+pub mod copy;
 pub mod error;
 pub mod event;
 pub mod id;
 pub mod model;
 pub mod plan;
 pub mod reject;
+pub mod row;
 pub mod run;
 pub mod schema;
 pub mod source;
 pub mod summary;
+pub mod transform;
 pub mod value;
 
 pub use bson;

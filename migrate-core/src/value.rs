@@ -193,7 +193,7 @@ impl<'a> Iterator for Elements<'a> {
 /// The length in bytes of a value of that type at the start of `rest`; `None` if it does not fit
 /// or breaks the format.
 #[inline]
-fn value_length(kind: ElementType, rest: &[u8]) -> Option<usize> {
+pub(crate) fn value_length(kind: ElementType, rest: &[u8]) -> Option<usize> {
     let prefix = || {
         let bytes = rest.get(..4)?;
         usize::try_from(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).ok()

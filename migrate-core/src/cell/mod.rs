@@ -26,6 +26,7 @@ mod text;
 mod time;
 
 pub use json::{Json, encode_extended, extended_json, id_text};
+pub(crate) use mismatch::describe;
 pub use mismatch::{Mismatch, PathStep};
 pub use numeric::Decimal;
 
@@ -241,7 +242,12 @@ pub enum Limit {
 /// None: a type it does not know has no limit, and the server then judges the rows.
 pub fn parse_limit(pg_type: &str) -> Limit {
     let lower = pg_type.to_ascii_lowercase();
-    let Some((name, rest)) = lower.split_once('(') else { return Limit::None };
+    let Some((name, rest)) = lower.split_once('(') else {
+        return match lower.trim_end_matches(['[', ']', ' ']) {
+            "char" | "character" => Limit::Chars(1),
+            _ => Limit::None,
+        };
+    };
     let arguments: Vec<i32> = rest
         .split(')')
         .next()

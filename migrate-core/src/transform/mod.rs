@@ -1,0 +1,604 @@
+//! One document in, one row out: the walk over the raw BSON, the rules for what is missing, and
+//! the junction rows.
+//!
+//! The transformer reads a model's constants and is the same code for every model. It allocates
+//! nothing per document once its buffers have grown, except for what a reject has to say. Cells
+//! leave in column order, whatever the order of the document's fields.
+
+mod keys;
+mod output;
+
+use std::collections::HashMap;
+
+use bson::spec::ElementType;
+
+use crate::cell::{CellContext, Limit, Mismatch, Role, Wrote, builtin_oid, id_text, parse_limit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{IdScheme, object_id_from_hex};
+use crate::reject::{Reason, Reject, Stage};
+use crate::row::RowWriter;
+use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model};
+use crate::value::Value;
+
+use keys::{Found, Keys, WalkError};
+pub use output::{
+    IrregularId, JunctionMark, JunctionOutput, MAX_UNKNOWN_KEYS, OrphanElement, Output, RowMark,
+};
+
+/// What has to be known of the target before the first row.
+#[derive(Clone, Debug)]
+pub struct TargetFacts {
+    /// The version as `server_version_num` gives it, as 180003.
+    pub server_version: u32,
+    /// How ids become UUIDs.
+    pub ids: IdScheme,
+    /// The OIDs of the enum types that have array columns, by the schema and the name that the
+    /// model gives them.
+    pub enum_oids: HashMap<(Option<&'static str>, &'static str), u32>,
+    /// The OIDs of other types that are no built-in ones and have array columns, by their name.
+    pub other_oids: HashMap<String, u32>,
+}
+
+impl TargetFacts {
+    /// Facts that are enough for models without arrays of enums.
+    pub fn new(server_version: u32, ids: IdScheme) -> Self {
+        Self { server_version, ids, enum_oids: HashMap::new(), other_oids: HashMap::new() }
+    }
+}
+
+/// Turns the documents of one model's collection into rows. Workers share it; each has its own
+/// [`Scratch`].
+#[derive(Debug)]
+pub struct Transformer {
+    model: &'static Model,
+    keys: Keys,
+    columns: Vec<ColumnPlan>,
+    junctions: Vec<JunctionPlan>,
+    /// The slot of `_id`.
+    id_slot: u16,
+    /// The column of the primary key.
+    id_column: usize,
+    ids: IdScheme,
+}
+
+#[derive(Debug)]
+struct ColumnPlan {
+    column: &'static Column,
+    context: CellContext,
+    /// The slots of the column's keys: the first that is filled wins.
+    slots: Vec<u16>,
+    default: Option<Cell>,
+}
+
+/// A cell that is known before the first document.
+#[derive(Debug)]
+enum Cell {
+    Null,
+    Payload(Vec<u8>),
+}
+
+#[derive(Debug)]
+struct JunctionPlan {
+    slots: Vec<u16>,
+    encode: EncodeFn,
+    context: CellContext,
+    /// Whether the owner's id is the junction's first column.
+    owner_first: bool,
+    origin: i16,
+}
+
+/// What a worker keeps from document to document.
+#[derive(Debug)]
+pub struct Scratch {
+    found: Found,
+}
+
+/// Why a document does not become a row: the field, by its key in the document, and the mismatch.
+struct Refusal {
+    field: &'static str,
+    mismatch: Mismatch,
+}
+
+impl Transformer {
+    /// A transformer for a model; `origins` has for each of its junction fields the number that
+    /// its staging rows carry.
+    ///
+    /// # Errors
+    /// When a default is no value of its column, or a column's types do not go together.
+    pub fn new(model: &'static Model, facts: &TargetFacts, origins: &[i16]) -> Result<Self> {
+        let mut keys = Keys::new();
+        let id_slot = keys.add("_id");
+        let mut columns = Vec::with_capacity(model.columns.len());
+        for column in model.columns {
+            let context = column_context(model, column, facts)?;
+            let default = default_cell(model, column, &context)?;
+            let slots = column.keys.iter().map(|key| keys.add(key)).collect();
+            columns.push(ColumnPlan { column, context, slots, default });
+        }
+        let id_column = model
+            .columns
+            .iter()
+            .position(|column| column.primary_key)
+            .ok_or_else(|| unusable(model, "id", "the model has no `#[migrate(id)]` field"))?;
+        if origins.len() != model.junctions.len() {
+            let message = format!(
+                "`{}` has {} junction fields and got {} origins",
+                model.name,
+                model.junctions.len(),
+                origins.len()
+            );
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let junctions = model.junctions.iter().zip(origins).map(|(field, origin)| {
+            let context = CellContext {
+                ids: facts.ids,
+                role: Role::Reference,
+                element_oid: builtin_oid(field.ty.base),
+                limit: Limit::None,
+                server_version: facts.server_version,
+            };
+            JunctionPlan {
+                slots: field.keys.iter().map(|key| keys.add(key)).collect(),
+                encode: field.encode,
+                context,
+                owner_first: field.sides(model).0 == 0,
+                origin: *origin,
+            }
+        });
+        let junctions = junctions.collect();
+        keys.end_of_taken();
+        for key in model.skipped {
+            keys.add(key);
+        }
+        keys.index();
+        Ok(Self { model, keys, columns, junctions, id_slot, id_column, ids: facts.ids })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'static Model {
+        self.model
+    }
+
+    /// What one worker needs beside the transformer.
+    pub fn scratch(&self) -> Scratch {
+        Scratch { found: Found::new(&self.keys) }
+    }
+
+    /// Adds one document to the output, as a row or as a reject; true if it became a row.
+    ///
+    /// The bytes may be anything: what is no BSON is a reject.
+    pub fn transform(&self, scratch: &mut Scratch, document: &[u8], out: &mut Output) -> bool {
+        if out.junctions.len() != self.junctions.len() {
+            out.junctions.resize_with(self.junctions.len(), JunctionOutput::default);
+        }
+        let number = out.documents;
+        out.documents += 1;
+        out.bytes += document.len() as u64;
+        let found = &mut scratch.found;
+        let refusal = match found.walk(&self.keys, document) {
+            Ok(()) => {
+                if found.has_unknown() {
+                    let id = found.get(self.id_slot, document);
+                    for key in found.unknown(document) {
+                        out.count_unknown(key, id);
+                    }
+                }
+                match self.load(found, document, number, out) {
+                    Ok(()) => return true,
+                    Err(refusal) => refusal,
+                }
+            }
+            Err(error) => self.walk_refusal(error),
+        };
+        self.reject(found, document, &refusal, out);
+        false
+    }
+
+    /// Writes the row and all that belongs to it, or nothing.
+    fn load(
+        &self,
+        found: &Found,
+        document: &[u8],
+        number: u64,
+        out: &mut Output,
+    ) -> std::result::Result<(), Refusal> {
+        let mut row = RowWriter::new(&mut out.rows, self.columns.len() as u16);
+        let mut id = 0..0;
+        for (index, plan) in self.columns.iter().enumerate() {
+            let (_, start) = row.cell(|out| self.write_cell(plan, found, document, out))?;
+            if index == self.id_column {
+                id = start..row.buffer().len();
+            }
+        }
+        row.finish().map_err(|mismatch| Refusal { field: "", mismatch })?;
+
+        let row_end = out.rows.len();
+        if !self.junctions.is_empty()
+            && let Err(refusal) = self.write_junctions(found, document, id.clone(), out)
+        {
+            let start = out.marks.last().map_or(0, |mark| mark.row_end);
+            out.rows.truncate(start);
+            return Err(refusal);
+        }
+        let row_index = out.marks.len();
+        if let Some(value) = found.get(self.id_slot, document) {
+            out.ids.push(value.kind as u8);
+            out.ids.extend_from_slice(value.bytes);
+            let regular =
+                value.kind == ElementType::ObjectId && !matches!(self.ids, IdScheme::Random(_));
+            if !regular
+                && self.model.columns[self.id_column].ty == CellType::scalar(BaseType::Uuid)
+                && let Ok(uuid) = out.rows[id].try_into()
+            {
+                out.irregular_ids.push(IrregularId { row: row_index, uuid });
+            }
+        }
+        out.marks.push(RowMark { row_end, id_end: out.ids.len(), document: number });
+        for junction in &mut out.junctions {
+            junction.marks.push(junction.total);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn write_cell(
+        &self,
+        plan: &ColumnPlan,
+        found: &Found,
+        document: &[u8],
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<Wrote, Refusal> {
+        let encode = match plan.column.convert {
+            Convert::Value(encode) => encode,
+            Convert::Document(compute) => {
+                let field = plan.column.field;
+                let wrote = bson::RawDocument::from_bytes(document)
+                    .map_err(|error| {
+                        Mismatch::new(Reason::Malformed, "valid BSON", error.to_string())
+                    })
+                    .and_then(|document| compute(document, &plan.context, out))
+                    .map_err(|mismatch| Refusal { field, mismatch })?;
+                return match wrote {
+                    Wrote::Null => self.write_absent(plan, field, true, found, document, out),
+                    Wrote::Payload => Ok(wrote),
+                };
+            }
+        };
+        for (index, slot) in plan.slots.iter().enumerate() {
+            let Some(value) = found.get(*slot, document) else { continue };
+            let field = plan.column.keys[index];
+            let is_null = match value.kind {
+                ElementType::Null => true,
+                ElementType::String => plan.column.empty_as_null && value.str_bytes().is_empty(),
+                _ => false,
+            };
+            if is_null {
+                return self.write_absent(plan, field, true, found, document, out);
+            }
+            return match encode(value, &plan.context, out) {
+                Ok(Wrote::Payload) => Ok(Wrote::Payload),
+                Ok(Wrote::Null) => self.write_absent(plan, field, true, found, document, out),
+                Err(mismatch) => Err(Refusal { field, mismatch }),
+            };
+        }
+        let field = plan.column.keys.first().copied().unwrap_or(plan.column.field);
+        self.write_absent(plan, field, false, found, document, out)
+    }
+
+    /// Writes the cell of a field that is missing or null.
+    fn write_absent(
+        &self,
+        plan: &ColumnPlan,
+        field: &'static str,
+        is_null: bool,
+        found: &Found,
+        document: &[u8],
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<Wrote, Refusal> {
+        let column = plan.column;
+        if is_null && column.nullable {
+            return Ok(Wrote::Null);
+        }
+        match &plan.default {
+            Some(Cell::Payload(payload)) => {
+                out.extend_from_slice(payload);
+                return Ok(Wrote::Payload);
+            }
+            Some(Cell::Null) => return Ok(Wrote::Null),
+            None => {}
+        }
+        if column.id_time
+            && let Some(seconds) = self.id_seconds(found, document)
+            && let Convert::Value(encode) = column.convert
+        {
+            let millis = (i64::from(seconds) * 1000).to_le_bytes();
+            let value = Value::new(ElementType::DateTime, &millis);
+            return encode(value, &plan.context, out)
+                .map_err(|mismatch| Refusal { field, mismatch });
+        }
+        if column.nullable {
+            return Ok(Wrote::Null);
+        }
+        Err(missing(column, field, is_null))
+    }
+
+    /// The creation time inside the document's ObjectId.
+    fn id_seconds(&self, found: &Found, document: &[u8]) -> Option<u32> {
+        let id = found.get(self.id_slot, document)?;
+        let id = match id.kind {
+            ElementType::ObjectId => id.fixed(),
+            ElementType::String => object_id_from_hex(id.str_bytes())?,
+            _ => return None,
+        };
+        Some(u32::from_be_bytes([id[0], id[1], id[2], id[3]]))
+    }
+
+    /// Writes the rows of all junction fields, or nothing; `id` is where the owner's id lies.
+    fn write_junctions(
+        &self,
+        found: &Found,
+        document: &[u8],
+        id: std::ops::Range<usize>,
+        out: &mut Output,
+    ) -> std::result::Result<(), Refusal> {
+        let orphans = out.orphans.len();
+        let result = (0..self.junctions.len())
+            .try_for_each(|index| self.write_junction(index, found, document, id.clone(), out));
+        if result.is_err() {
+            out.orphans.truncate(orphans);
+            for junction in &mut out.junctions {
+                junction.total = junction.marks.last().copied().unwrap_or_default();
+                junction.rows.truncate(junction.total.row_end);
+            }
+        }
+        result
+    }
+
+    fn write_junction(
+        &self,
+        index: usize,
+        found: &Found,
+        document: &[u8],
+        id: std::ops::Range<usize>,
+        out: &mut Output,
+    ) -> std::result::Result<(), Refusal> {
+        let plan = &self.junctions[index];
+        let keys = self.model.junctions[index].keys;
+        let filled = plan
+            .slots
+            .iter()
+            .zip(keys)
+            .find_map(|(slot, key)| found.get(*slot, document).map(|value| (value, *key)));
+        let Some((value, field)) = filled else { return Ok(()) };
+        match value.kind {
+            ElementType::Null => Ok(()),
+            ElementType::Array => {
+                let mut elements = value.elements();
+                while let Some(element) = elements.next() {
+                    let (_, element) =
+                        element.map_err(|error| Refusal { field, mismatch: error.into() })?;
+                    self.write_junction_row(index, element, found, document, id.clone(), out);
+                }
+                Ok(())
+            }
+            _ => {
+                self.write_junction_row(index, value, found, document, id, out);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_junction_row(
+        &self,
+        index: usize,
+        element: Value<'_>,
+        found: &Found,
+        document: &[u8],
+        id: std::ops::Range<usize>,
+        out: &mut Output,
+    ) {
+        let plan = &self.junctions[index];
+        let Output { rows, junctions, orphans, marks, .. } = out;
+        let junction = &mut junctions[index];
+        let owner = &rows[id];
+        junction.total.elements += 1;
+        let mut row = RowWriter::new(&mut junction.rows, 3);
+        if plan.owner_first {
+            row.payload(owner);
+        }
+        let wrote = match element.kind {
+            ElementType::Null => None,
+            _ => row.cell(|out| (plan.encode)(element, &plan.context, out)).ok(),
+        };
+        if !matches!(wrote, Some((Wrote::Payload, _))) {
+            drop(row);
+            orphans.push(OrphanElement {
+                junction: index,
+                row: marks.len(),
+                owner: owner.to_vec(),
+                source_id: self.source_id(found, document),
+                value: crate::cell::describe(element),
+            });
+            return;
+        }
+        if !plan.owner_first {
+            row.payload(owner);
+        }
+        row.payload(&plan.origin.to_be_bytes());
+        // Two ids and a number never reach a row's limit.
+        if row.finish().is_ok() {
+            junction.total.row_count += 1;
+            junction.total.row_end = junction.rows.len();
+        }
+    }
+
+    #[cold]
+    fn walk_refusal(&self, error: WalkError) -> Refusal {
+        let reason = error.reason();
+        match error {
+            WalkError::Malformed(malformed) => Refusal { field: "", mismatch: malformed.into() },
+            WalkError::Duplicate(slot) => Refusal {
+                field: self.keys.name(slot),
+                mismatch: Mismatch::new(reason, "each key once", "the same key twice"),
+            },
+        }
+    }
+
+    #[cold]
+    fn reject(&self, found: &Found, document: &[u8], refusal: &Refusal, out: &mut Output) {
+        out.rejects.push(Reject {
+            collection: self.model.collection.to_owned(),
+            table: self.model.table.to_owned(),
+            source_id: self.source_id(found, document),
+            stage: Stage::Transform,
+            reason: refusal.mismatch.reason(),
+            field: refusal.mismatch.path(refusal.field),
+            message: refusal.mismatch.to_string(),
+            document: document.to_vec(),
+        });
+    }
+
+    fn source_id(&self, found: &Found, document: &[u8]) -> String {
+        found.get(self.id_slot, document).map(id_text).unwrap_or_default()
+    }
+}
+
+#[cold]
+fn missing(column: &Column, field: &'static str, is_null: bool) -> Refusal {
+    let found = if is_null { "null" } else { "no such field" };
+    Refusal { field, mismatch: Mismatch::new(Reason::Missing, column.ty.sql(), found) }
+}
+
+#[cold]
+fn unusable(model: &Model, column: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("column `{column}` of `{}`: {why}", model.name))
+}
+
+fn default_cell(model: &Model, column: &Column, context: &CellContext) -> Result<Option<Cell>> {
+    let Some(write) = column.default else { return Ok(None) };
+    let mut payload = Vec::new();
+    match write(context, &mut payload) {
+        Ok(Wrote::Payload) => Ok(Some(Cell::Payload(payload))),
+        Ok(Wrote::Null) if column.nullable => Ok(Some(Cell::Null)),
+        Ok(Wrote::Null) => Err(unusable(
+            model,
+            column.name,
+            "its default is NULL, which it does not take: make the field an `Option`",
+        )),
+        Err(mismatch) => {
+            Err(unusable(model, column.name, &format!("its default is refused: {mismatch}")))
+        }
+    }
+}
+
+fn column_context(model: &Model, column: &Column, facts: &TargetFacts) -> Result<CellContext> {
+    let role = match (column.primary_key, column.reference) {
+        (true, _) => Role::Id,
+        (false, Some(_)) => Role::Reference,
+        (false, None) => Role::Plain,
+    };
+    if let Some(pg_type) = column.pg_type
+        && let Some(wire) = wire_type(pg_type)
+        && !same_wire(column.ty.base, wire)
+    {
+        let why = format!(
+            "`pg_type = \"{pg_type}\"` is not sent as `{}` is: change the field's type to that of `{}`",
+            column.ty.base.name(),
+            wire.name(),
+        );
+        return Err(unusable(model, column.name, &why));
+    }
+    let element_oid = match column.ty.dimensions {
+        0 => 0,
+        _ => element_oid(column, facts).ok_or_else(|| {
+            let why = format!("the target has no type {}", column.ty.base.name());
+            unusable(model, column.name, &why)
+        })?,
+    };
+    Ok(CellContext {
+        ids: facts.ids,
+        role,
+        element_oid,
+        limit: column.pg_type.map_or(Limit::None, parse_limit),
+        server_version: facts.server_version,
+    })
+}
+
+/// The OID that the payload of an array must name.
+fn element_oid(column: &Column, facts: &TargetFacts) -> Option<u32> {
+    const VARCHAR: u32 = 1043;
+    const BPCHAR: u32 = 1042;
+    if let Some(pg_type) = column.pg_type {
+        let name = type_name(pg_type);
+        match name.as_str() {
+            "varchar" | "character varying" => return Some(VARCHAR),
+            "char" | "character" | "bpchar" => return Some(BPCHAR),
+            name => {
+                if let Some(oid) = facts.other_oids.get(name) {
+                    return Some(*oid);
+                }
+                if let Some(wire) = wire_type(pg_type) {
+                    return Some(builtin_oid(wire));
+                }
+            }
+        }
+    }
+    match column.ty.base {
+        BaseType::Enum(ty) => facts.enum_oids.get(&(ty.schema, ty.name)).copied(),
+        BaseType::Other(name) => facts.other_oids.get(name).copied(),
+        base => Some(builtin_oid(base)),
+    }
+}
+
+/// The name in a type of the DDL: without modifiers and brackets, in lower case.
+fn type_name(pg_type: &str) -> String {
+    let lower = pg_type.to_ascii_lowercase();
+    let mut name = String::with_capacity(lower.len());
+    let mut depth = 0;
+    for character in lower.chars() {
+        match character {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            _ if depth == 0 => name.push(character),
+            _ => {}
+        }
+    }
+    name.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The type whose binary form the named one has; `None` for names that are not known here.
+fn wire_type(pg_type: &str) -> Option<BaseType> {
+    Some(match type_name(pg_type).as_str() {
+        "text" | "varchar" | "character varying" | "char" | "character" | "bpchar" => {
+            BaseType::Text
+        }
+        "boolean" | "bool" => BaseType::Bool,
+        "smallint" | "int2" => BaseType::Int2,
+        "integer" | "int" | "int4" => BaseType::Int4,
+        "bigint" | "int8" => BaseType::Int8,
+        "real" | "float4" => BaseType::Float4,
+        "double precision" | "float8" => BaseType::Float8,
+        "numeric" | "decimal" => BaseType::Numeric,
+        "uuid" => BaseType::Uuid,
+        "timestamp" | "timestamp without time zone" => BaseType::Timestamp,
+        "timestamptz" | "timestamp with time zone" => BaseType::TimestampTz,
+        "date" => BaseType::Date,
+        "jsonb" => BaseType::Jsonb,
+        "bytea" => BaseType::Bytea,
+        "json" => BaseType::Other("json"),
+        _ => return None,
+    })
+}
+
+fn same_wire(base: BaseType, other: BaseType) -> bool {
+    use BaseType::{Enum, Other, Text, Timestamp, TimestampTz};
+    match (base, other) {
+        (Timestamp | TimestampTz, Timestamp | TimestampTz) => true,
+        // An enum's payload is its label; and only the author knows a type of the author's own.
+        (Enum(_), Text) | (Other(_), _) => true,
+        (base, other) => base == other,
+    }
+}
+
+#[cfg(test)]
+mod tests;
