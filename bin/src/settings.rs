@@ -106,6 +106,7 @@ impl RunSettings {
                     .or(file.chunk_bytes)
                     .map_or(defaults.chunk_bytes, |size| size.0),
                 clean: run.clean,
+                ..defaults
             },
             summary: run.summary,
             files: run.files.or(file.files).unwrap_or_else(|| ".".into()),

@@ -4,18 +4,31 @@
 #[path = "private.rs"]
 pub mod __private;
 pub mod cell;
+mod context;
 pub mod copy;
+pub mod ddl;
+pub mod deferred;
 pub mod error;
 pub mod event;
+pub mod existing;
 pub mod id;
+pub mod ledger;
+mod load;
 pub mod model;
 pub mod plan;
+mod preflight;
 pub mod reject;
+mod report;
 pub mod row;
 pub mod run;
 pub mod schema;
+mod settle;
+pub mod sink;
 pub mod source;
+pub mod source_id;
+pub mod state;
 pub mod summary;
+mod task;
 pub mod transform;
 pub mod value;
 

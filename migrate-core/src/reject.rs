@@ -67,6 +67,33 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::Missing,
+        Self::Type,
+        Self::Range,
+        Self::Fraction,
+        Self::TooLong,
+        Self::Label,
+        Self::Nul,
+        Self::NotFinite,
+        Self::Utf8,
+        Self::DuplicateKey,
+        Self::Malformed,
+        Self::Shape,
+        Self::Invalid,
+        Self::Orphan,
+        Self::Duplicate,
+        Self::Constraint,
+    ];
+
+    /// The reason with that code; `Constraint` for one that this version does not know.
+    pub fn from_code(code: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.code() == code).unwrap_or(Self::Constraint)
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -92,6 +119,15 @@ impl Stage {
             Self::Transform => "transform",
             Self::Write => "write",
             Self::Settle => "settle",
+        }
+    }
+
+    /// The stage with that code; `Settle` for one that this version does not know.
+    pub fn from_code(code: &str) -> Self {
+        match code {
+            "transform" => Self::Transform,
+            "write" => Self::Write,
+            _ => Self::Settle,
         }
     }
 }

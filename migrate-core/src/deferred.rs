@@ -1,0 +1,511 @@
+//! Keys, indexes and foreign keys that are built after the load.
+//!
+//! For a table that the run makes they come from the model's facts; for one that was there they
+//! come from the catalogue's own definitions, are taken off before the load, and are put back as
+//! they were. Either way each is a row of `deferred_ddl`, written in the transaction that takes it
+//! off and marked in the transaction that builds it, so no crash can lose one.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+
+use crate::ddl::{Names, Part, foreign_keys, keys};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
+use crate::sink::{Connection, target_error};
+use crate::state::State;
+
+/// What a deferred definition makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A primary key.
+    PrimaryKey,
+    /// A unique key or a unique index.
+    Unique,
+    /// Another index.
+    Index,
+    /// A foreign key.
+    ForeignKey,
+}
+
+impl Kind {
+    /// The kind in the state.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::PrimaryKey => "primary_key",
+            Self::Unique => "unique",
+            Self::Index => "index",
+            Self::ForeignKey => "foreign_key",
+        }
+    }
+
+    fn from_code(code: &str) -> Self {
+        match code {
+            "primary_key" => Self::PrimaryKey,
+            "unique" => Self::Unique,
+            "foreign_key" => Self::ForeignKey,
+            _ => Self::Index,
+        }
+    }
+}
+
+/// One definition that waits for the load's end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deferred {
+    /// Its place in the run.
+    pub position: i32,
+    /// The model of its table; empty for a foreign key of a table that no model has.
+    pub model: String,
+    /// Its table in SQL.
+    pub table: String,
+    /// Its name, unquoted.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The statement that builds it. A foreign key is added without looking at the rows.
+    pub build: String,
+    /// What follows: statements that make a unique index a key and restore the rest of it.
+    pub attach: Option<String>,
+    /// For a foreign key, the clause of `ALTER TABLE` that looks at the rows.
+    pub validate: Option<String>,
+    /// The columns or expressions of a unique key, as SQL.
+    pub columns: Vec<String>,
+    /// The condition of a partial unique index, as SQL.
+    pub predicate: Option<String>,
+}
+
+/// The definitions of a table that the run makes.
+pub(crate) fn of_facts(names: Names<'_>, model: &'static Model) -> Vec<Deferred> {
+    let table = names.table(model);
+    let mut deferred: Vec<Deferred> = keys(model)
+        .into_iter()
+        .map(|key| Deferred {
+            position: 0,
+            model: model.name.to_owned(),
+            table: table.clone(),
+            kind: match key.part {
+                Part::PrimaryKey => Kind::PrimaryKey,
+                Part::UniqueKey => Kind::Unique,
+                _ => Kind::Index,
+            },
+            build: key.create(names, model),
+            attach: key.attach(names, model),
+            validate: None,
+            columns: key.columns.iter().map(|column| quote_ident(column)).collect(),
+            predicate: None,
+            name: key.name,
+        })
+        .collect();
+    deferred.extend(foreign_keys(model).into_iter().map(|foreign| Deferred {
+        position: 0,
+        model: model.name.to_owned(),
+        table: table.clone(),
+        kind: Kind::ForeignKey,
+        build: foreign.add(names, model, true),
+        attach: None,
+        validate: Some(format!("VALIDATE CONSTRAINT {}", quote_ident(&foreign.name))),
+        columns: vec![quote_ident(foreign.column.name)],
+        predicate: None,
+        name: foreign.name,
+    }));
+    deferred
+}
+
+/// The definitions on tables that were there: every key, index and foreign key of theirs, and
+/// the foreign keys of other tables that point to them, from the catalogue.
+///
+/// Exclusion constraints and indexes that are not valid stay where they are.
+pub(crate) async fn of_catalogue(
+    connection: &mut Connection,
+    names: Names<'_>,
+    models: &[&'static Model],
+) -> Result<Vec<Deferred>> {
+    const ACT: &str = "reading keys and indexes from the catalogue";
+    let get = |error| target_error(ACT, error);
+    let mut deferred = Vec::new();
+    for model in models {
+        let table = names.table(model);
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT i.relname::text, x.indisprimary, x.indisunique, c.oid IS NOT NULL,
+                    pg_get_indexdef(x.indexrelid), c.conname::text,
+                    coalesce(c.condeferrable, false), coalesce(c.condeferred, false),
+                    ARRAY(SELECT pg_get_indexdef(x.indexrelid, n, true)
+                        FROM generate_series(1, x.indnkeyatts) AS n),
+                    pg_get_expr(x.indpred, x.indrelid), s.spcname::text,
+                    obj_description(x.indexrelid, 'pg_class'),
+                    obj_description(c.oid, 'pg_constraint'), x.indisclustered, x.indisreplident
+                 FROM pg_index x
+                 JOIN pg_class i ON i.oid = x.indexrelid
+                 LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid
+                    AND c.conrelid = x.indrelid AND c.contype IN ('p', 'u')
+                 LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
+                 WHERE x.indrelid = $1::regclass AND x.indisvalid AND NOT x.indisexclusion
+                 ORDER BY x.indisprimary DESC, x.indisunique DESC, i.relname",
+                &[Some(&table)],
+            )
+            .await?;
+        for row in &rows {
+            let name: String = row.try_get(0).map_err(get)?;
+            let primary: bool = row.try_get(1).map_err(get)?;
+            let unique: bool = row.try_get(2).map_err(get)?;
+            let is_constraint: bool = row.try_get(3).map_err(get)?;
+            let mut build: String = row.try_get(4).map_err(get)?;
+            let constraint: Option<String> = row.try_get(5).map_err(get)?;
+            let deferrable: bool = row.try_get(6).map_err(get)?;
+            let initially: bool = row.try_get(7).map_err(get)?;
+            let tablespace: Option<String> = row.try_get(10).map_err(get)?;
+            let index_comment: Option<String> = row.try_get(11).map_err(get)?;
+            let comment: Option<String> = row.try_get(12).map_err(get)?;
+            let clustered: bool = row.try_get(13).map_err(get)?;
+            let replica: bool = row.try_get(14).map_err(get)?;
+            if let Some(tablespace) = tablespace {
+                build = with_tablespace(&build, &tablespace);
+            }
+            let schema = quote_ident(model.schema.unwrap_or(names.schema));
+            let quoted = quote_ident(&name);
+            let mut attach = Vec::new();
+            if let (true, Some(constraint)) = (is_constraint, &constraint) {
+                let constraint = quote_ident(constraint);
+                attach.push(format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {constraint} {} USING INDEX {quoted}{}{}",
+                    if primary { "PRIMARY KEY" } else { "UNIQUE" },
+                    if deferrable { " DEFERRABLE" } else { "" },
+                    if initially { " INITIALLY DEFERRED" } else { "" },
+                ));
+                if let Some(comment) = comment {
+                    attach.push(format!(
+                        "COMMENT ON CONSTRAINT {constraint} ON {table} IS {}",
+                        quote_literal(&comment)
+                    ));
+                }
+            }
+            if let Some(comment) = index_comment {
+                attach.push(format!(
+                    "COMMENT ON INDEX {schema}.{quoted} IS {}",
+                    quote_literal(&comment)
+                ));
+            }
+            if clustered {
+                attach.push(format!("ALTER TABLE {table} CLUSTER ON {quoted}"));
+            }
+            if replica {
+                attach.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {quoted}"));
+            }
+            deferred.push(Deferred {
+                position: 0,
+                model: model.name.to_owned(),
+                table: table.clone(),
+                kind: match (primary, unique) {
+                    (true, _) => Kind::PrimaryKey,
+                    (false, true) => Kind::Unique,
+                    (false, false) => Kind::Index,
+                },
+                build,
+                attach: (!attach.is_empty()).then(|| attach.join("; ")),
+                validate: None,
+                columns: row.try_get(8).map_err(get)?,
+                predicate: row.try_get(9).map_err(get)?,
+                name,
+            });
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for model in models {
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT c.oid::bigint, c.conname::text,
+                    quote_ident(n.nspname) || '.' || quote_ident(t.relname),
+                    pg_get_constraintdef(c.oid), c.convalidated,
+                    obj_description(c.oid, 'pg_constraint'), c.conrelid = $1::regclass
+                 FROM pg_constraint c
+                 JOIN pg_class t ON t.oid = c.conrelid
+                 JOIN pg_namespace n ON n.oid = t.relnamespace
+                 WHERE c.contype = 'f' AND c.conparentid = 0
+                    AND (c.conrelid = $1::regclass OR c.confrelid = $1::regclass)
+                 ORDER BY 3, 2",
+                &[Some(&names.table(model))],
+            )
+            .await?;
+        for row in &rows {
+            let oid: i64 = row.try_get(0).map_err(get)?;
+            if !seen.insert(oid) {
+                continue;
+            }
+            let name: String = row.try_get(1).map_err(get)?;
+            let table: String = row.try_get(2).map_err(get)?;
+            let definition: String = row.try_get(3).map_err(get)?;
+            let validated: bool = row.try_get(4).map_err(get)?;
+            let comment: Option<String> = row.try_get(5).map_err(get)?;
+            let owner = models
+                .iter()
+                .find(|model| same_table(&names.table(model), &table))
+                .map_or("", |model| model.name);
+            let quoted = quote_ident(&name);
+            deferred.push(Deferred {
+                position: 0,
+                model: owner.to_owned(),
+                kind: Kind::ForeignKey,
+                build: format!(
+                    "ALTER TABLE {table} ADD CONSTRAINT {quoted} {definition}{}",
+                    if validated { " NOT VALID" } else { "" }
+                ),
+                attach: comment.map(|comment| {
+                    format!(
+                        "COMMENT ON CONSTRAINT {quoted} ON {table} IS {}",
+                        quote_literal(&comment)
+                    )
+                }),
+                validate: validated.then(|| format!("VALIDATE CONSTRAINT {quoted}")),
+                columns: Vec::new(),
+                predicate: None,
+                table,
+                name,
+            });
+        }
+    }
+    Ok(deferred)
+}
+
+/// Whether two SQL names, quoted always or only where needed, name one table.
+fn same_table(a: &str, b: &str) -> bool {
+    a.replace('"', "") == b.replace('"', "")
+}
+
+/// An index definition with its tablespace, which `pg_get_indexdef` leaves out; it stands before
+/// the condition of a partial index.
+fn with_tablespace(definition: &str, tablespace: &str) -> String {
+    let clause = format!(" TABLESPACE {}", quote_ident(tablespace));
+    match definition.rsplit_once(" WHERE ") {
+        Some((head, condition)) if !head.is_empty() => {
+            format!("{head}{clause} WHERE {condition}")
+        }
+        _ => format!("{definition}{clause}"),
+    }
+}
+
+/// Takes definitions off their tables: foreign keys first, because they need the keys they point
+/// to. The caller has written them down in the same transaction.
+pub(crate) async fn take_off(
+    connection: &mut Connection,
+    names: Names<'_>,
+    registry: &RegistryFacts,
+    deferred: &[Deferred],
+) -> Result<()> {
+    for kind in [Kind::ForeignKey, Kind::Index, Kind::Unique, Kind::PrimaryKey] {
+        for definition in deferred.iter().filter(|definition| definition.kind == kind) {
+            let name = quote_ident(&definition.name);
+            let is_constraint = kind == Kind::ForeignKey
+                || definition
+                    .attach
+                    .as_deref()
+                    .is_some_and(|attach| attach.contains(" ADD CONSTRAINT "));
+            let sql = if is_constraint {
+                format!("ALTER TABLE {} DROP CONSTRAINT {name}", definition.table)
+            } else {
+                let schema = registry
+                    .model(&definition.model)
+                    .and_then(|model| model.schema)
+                    .unwrap_or(names.schema);
+                format!("DROP INDEX {}.{name}", quote_ident(schema))
+            };
+            connection
+                .execute(&format!("taking {} off {}", definition.name, definition.table), sql)
+                .await
+                .map_err(|error| match crate::sink::sql_state(&error) {
+                    Some("2BP01") => error.with_hint(
+                        "something else in the database needs it (a view, a publication): drop that for the migration, or keep the constraints on with `--keep-constraints`",
+                    ),
+                    _ => error,
+                })?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes definitions down and gives them their positions. The caller commits.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    deferred: &mut [Deferred],
+) -> Result<()> {
+    for (position, definition) in deferred.iter_mut().enumerate() {
+        definition.position = position as i32;
+        let columns = serde_json::to_string(&definition.columns).unwrap_or_default();
+        connection
+            .execute_with(
+                "writing a definition down",
+                format!(
+                    "INSERT INTO {} (run, position, model, table_name, name, kind, build, attach,
+                        validate, columns, predicate)
+                     VALUES ({run}, {position}, $1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)",
+                    state.table("deferred_ddl")
+                ),
+                &[
+                    Some(&definition.model),
+                    Some(&definition.table),
+                    Some(&definition.name),
+                    Some(definition.kind.code()),
+                    Some(&definition.build),
+                    definition.attach.as_deref(),
+                    definition.validate.as_deref(),
+                    Some(&columns),
+                    definition.predicate.as_deref(),
+                ],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// The definitions of a run that are not built yet, in order.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Result<Vec<Deferred>> {
+    const ACT: &str = "reading the deferred definitions";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT position, model, table_name, name, kind, build, attach, validate,
+                    columns::text, predicate
+                 FROM {} WHERE run = {run} AND NOT restored ORDER BY position",
+                state.table("deferred_ddl")
+            ),
+            &[],
+        )
+        .await?;
+    let get = |error| target_error(ACT, error);
+    rows.iter()
+        .map(|row| {
+            let kind: String = row.try_get(4).map_err(get)?;
+            let columns: String = row.try_get(8).map_err(get)?;
+            Ok(Deferred {
+                position: row.try_get(0).map_err(get)?,
+                model: row.try_get(1).map_err(get)?,
+                table: row.try_get(2).map_err(get)?,
+                name: row.try_get(3).map_err(get)?,
+                kind: Kind::from_code(&kind),
+                build: row.try_get(5).map_err(get)?,
+                attach: row.try_get(6).map_err(get)?,
+                validate: row.try_get(7).map_err(get)?,
+                columns: serde_json::from_str(&columns).unwrap_or_default(),
+                predicate: row.try_get(9).map_err(get)?,
+            })
+        })
+        .collect()
+}
+
+/// Builds a key or an index within the caller's transaction, and notes it.
+pub(crate) async fn build(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    definition: &Deferred,
+) -> Result<()> {
+    let act = format!("building {} on {}", definition.name, definition.table);
+    connection.execute(&act, definition.build.clone()).await?;
+    if let Some(attach) = &definition.attach {
+        connection.execute(&act, attach.clone()).await?;
+    }
+    note_built(connection, state, run, definition.position).await
+}
+
+/// Notes that a definition is built, within the transaction that builds it.
+pub(crate) async fn note_built(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    position: i32,
+) -> Result<()> {
+    connection
+        .execute(
+            "noting that a definition is built",
+            format!(
+                "UPDATE {} SET restored = true WHERE run = {run} AND position = {position}",
+                state.table("deferred_ddl")
+            ),
+        )
+        .await
+        .map(drop)
+}
+
+/// Puts every definition back that the last run has taken off or not yet built, one transaction
+/// each; gives how many. For people who give a run up.
+///
+/// # Errors
+/// When the rows that are there break one: those before it are back, and it is named.
+pub async fn restore(connection: &mut Connection, state: &State, run: i64) -> Result<usize> {
+    let mut open = open(connection, state, run).await?;
+    open.sort_by_key(|definition| (definition.kind, definition.position));
+    for definition in &open {
+        connection.execute("beginning a transaction", "BEGIN").await?;
+        put_one_back(connection, state, run, definition).await.map_err(|error| {
+            if error.kind() != ErrorKind::Target {
+                return error;
+            }
+            Error::new(
+                ErrorKind::Target,
+                format!("{} cannot be put back on {}", definition.name, definition.table),
+            )
+            .caused_by(error)
+            .with_hint(
+                "take the rows out that break it, or finish the run, then give the same command again",
+            )
+        })?;
+        connection.execute("committing", "COMMIT").await?;
+    }
+    Ok(open.len())
+}
+
+/// Puts back what was taken off tables other than those in `dropped`, in the caller's
+/// transaction.
+pub(crate) async fn put_back(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    dropped: &[String],
+) -> Result<()> {
+    let mut open = open(connection, state, run).await?;
+    open.sort_by_key(|definition| (definition.kind, definition.position));
+    for definition in open.iter().filter(|definition| !dropped.contains(&definition.table)) {
+        put_one_back(connection, state, run, definition).await?;
+    }
+    Ok(())
+}
+
+async fn put_one_back(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    definition: &Deferred,
+) -> Result<()> {
+    // A foreign key may have been added and not yet validated.
+    let added = definition.kind == Kind::ForeignKey
+        && connection
+            .count(
+                "looking for a foreign key",
+                "SELECT count(*) FROM pg_constraint WHERE conrelid = $1::regclass AND conname = $2",
+                &[Some(&definition.table), Some(&definition.name)],
+            )
+            .await?
+            > 0;
+    if !added {
+        build(connection, state, run, definition).await?;
+    }
+    if let Some(validate) = &definition.validate {
+        connection
+            .execute(
+                &format!("validating {}", definition.name),
+                format!("ALTER TABLE {} {validate}", definition.table),
+            )
+            .await?;
+    }
+    note_built(connection, state, run, definition.position).await
+}

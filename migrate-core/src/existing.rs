@@ -1,0 +1,377 @@
+//! Tables that were there before the run: do they match the models, and what is in the way?
+//!
+//! PostgreSQL itself judges whether two types are one: the model's columns are made as a temporary
+//! table, and its catalogue entries are compared with those of the table that is there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sqlx::Row as _;
+
+use crate::ddl::{self, Names, foreign_keys};
+use crate::error::Result;
+use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
+use crate::sink::{Connection, target_error};
+
+/// One way in which the target is not as the models say.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// Whether a run can go on with it.
+    pub harmless: bool,
+    /// The table or type in SQL.
+    pub object: String,
+    /// The column, or empty.
+    pub column: String,
+    /// What differs.
+    pub what: String,
+    /// The statement that would mend it in the target, where there is one.
+    pub mend: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.object)?;
+        if !self.column.is_empty() {
+            write!(f, ".{}", quote_ident(&self.column))?;
+        }
+        write!(f, ": {}", self.what)?;
+        match &self.mend {
+            Some(mend) => write!(f, " (`{mend};`)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The models whose tables are there, in the order of the registry.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn tables(
+    connection: &mut Connection,
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+) -> Result<Vec<&'static Model>> {
+    let mut there = Vec::new();
+    for (model, _) in registry.iter() {
+        let found = connection
+            .count(
+                "looking for the table",
+                "SELECT count(to_regclass($1))",
+                &[Some(&names.table(model))],
+            )
+            .await?;
+        if found > 0 {
+            there.push(model);
+        }
+    }
+    Ok(there)
+}
+
+/// Compares the tables and enum types that are there with the models. Tables that are not there
+/// are no difference: a run makes them. Leaves no trace; must not be called in a transaction.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn compare(
+    connection: &mut Connection,
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+) -> Result<Vec<Difference>> {
+    connection.execute("beginning a transaction", "BEGIN").await?;
+    let result = async {
+        let there = tables(connection, registry, names).await?;
+        let mut differences = enums(connection, registry, names).await?;
+        // Without its enum types a table cannot be made for comparison.
+        if differences.iter().all(|difference| difference.harmless) {
+            for model in there {
+                differences.extend(table(connection, names, model).await?);
+            }
+        }
+        Ok(differences)
+    }
+    .await;
+    connection.execute("ending a transaction", "ROLLBACK").await?;
+    result
+}
+
+/// Compares the enum types that are there; makes those that are not, for the comparison of
+/// tables (the transaction is rolled back).
+async fn enums(
+    connection: &mut Connection,
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+) -> Result<Vec<Difference>> {
+    const ACT: &str = "comparing the enum types";
+    let mut differences = Vec::new();
+    for schema in ddl::schemas(registry, names) {
+        connection
+            .execute(ACT, format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema)))
+            .await?;
+    }
+    for ty in ddl::enum_types(registry) {
+        let name = names.enum_type(ty);
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT e.enumlabel::text FROM pg_type t
+                 LEFT JOIN pg_enum e ON e.enumtypid = t.oid
+                 WHERE t.oid = to_regtype($1) ORDER BY e.enumsortorder",
+                &[Some(&name)],
+            )
+            .await?;
+        if rows.is_empty() {
+            connection.execute(ACT, ddl::create_enum(names, ty)).await?;
+            continue;
+        }
+        let mut labels = Vec::new();
+        for row in &rows {
+            let label: Option<String> = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+            labels.extend(label);
+        }
+        if labels.is_empty() {
+            differences.push(Difference {
+                harmless: false,
+                object: name,
+                column: String::new(),
+                what: "there is a type of this name, but it is no enum".to_owned(),
+                mend: None,
+            });
+            continue;
+        }
+        for label in ty.labels.iter().filter(|label| !labels.iter().any(|there| there == *label)) {
+            differences.push(Difference {
+                harmless: false,
+                object: name.clone(),
+                column: String::new(),
+                what: format!("the label {label:?} is missing"),
+                mend: Some(format!("ALTER TYPE {name} ADD VALUE {}", quote_literal(label))),
+            });
+        }
+        for label in labels.iter().filter(|label| !ty.labels.contains(&label.as_str())) {
+            differences.push(Difference {
+                harmless: true,
+                object: name.clone(),
+                column: String::new(),
+                what: format!("the label {label:?} is not the model's"),
+                mend: None,
+            });
+        }
+    }
+    Ok(differences)
+}
+
+/// A column as the catalogue has it.
+struct Attribute {
+    type_name: String,
+    type_oid: i64,
+    type_mod: i64,
+    not_null: bool,
+    has_default: bool,
+    generated: bool,
+}
+
+async fn attributes(
+    connection: &mut Connection,
+    table: &str,
+) -> Result<BTreeMap<String, Attribute>> {
+    const ACT: &str = "comparing the columns";
+    let rows = connection
+        .query(
+            ACT,
+            "SELECT attname::text, format_type(atttypid, atttypmod), atttypid::bigint,
+                atttypmod::bigint, attnotnull, atthasdef OR attidentity <> '',
+                attgenerated <> '' OR attidentity = 'a'
+             FROM pg_attribute
+             WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
+            &[Some(table)],
+        )
+        .await?;
+    let get = |error| target_error(ACT, error);
+    let mut attributes = BTreeMap::new();
+    for row in &rows {
+        attributes.insert(
+            row.try_get(0).map_err(get)?,
+            Attribute {
+                type_name: row.try_get(1).map_err(get)?,
+                type_oid: row.try_get(2).map_err(get)?,
+                type_mod: row.try_get(3).map_err(get)?,
+                not_null: row.try_get(4).map_err(get)?,
+                has_default: row.try_get(5).map_err(get)?,
+                generated: row.try_get(6).map_err(get)?,
+            },
+        );
+    }
+    Ok(attributes)
+}
+
+/// Whether values of the model's type can be sent for a column of the other and arrive unchanged,
+/// or be refused: the types are one, and the column's modifier does not round.
+fn fits(model: &Attribute, there: &Attribute) -> bool {
+    // text and varchar have one binary form, and a varchar refuses what is too long.
+    const TEXT: i64 = 25;
+    const VARCHAR: i64 = 1043;
+    let texts = [TEXT, VARCHAR];
+    if texts.contains(&model.type_oid) && texts.contains(&there.type_oid) {
+        return true;
+    }
+    model.type_oid == there.type_oid && (there.type_mod == -1 || model.type_mod == there.type_mod)
+}
+
+async fn table(
+    connection: &mut Connection,
+    names: Names<'_>,
+    model: &'static Model,
+) -> Result<Vec<Difference>> {
+    const EXPECTED: &str = "pg_temp.migrate_expected";
+    let table = names.table(model);
+    let act = format!("comparing {table}");
+    let columns: Vec<String> = model
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
+        .collect();
+    connection
+        .execute(
+            &act,
+            format!(
+                "DROP TABLE IF EXISTS {EXPECTED};
+                 CREATE TEMPORARY TABLE migrate_expected ({}) ON COMMIT DROP",
+                columns.join(", ")
+            ),
+        )
+        .await?;
+    let expected = attributes(connection, EXPECTED).await?;
+    let there = attributes(connection, &table).await?;
+    let mut differences = Vec::new();
+    let mut differ = |harmless, column: &str, what: String, mend: Option<String>| {
+        differences.push(Difference {
+            harmless,
+            object: table.clone(),
+            column: column.to_owned(),
+            what,
+            mend,
+        });
+    };
+    for column in model.columns {
+        let Some(wanted) = expected.get(column.name) else { continue };
+        let name = quote_ident(column.name);
+        let Some(found) = there.get(column.name) else {
+            let not_null = if column.nullable { "" } else { " NOT NULL" };
+            differ(
+                false,
+                column.name,
+                format!("the column is missing; the model has {}", wanted.type_name),
+                Some(format!(
+                    "ALTER TABLE {table} ADD COLUMN {name} {}{not_null}",
+                    names.column_type(column)
+                )),
+            );
+            continue;
+        };
+        if found.generated {
+            differ(
+                false,
+                column.name,
+                "the column is generated by the database and takes no values".to_owned(),
+                None,
+            );
+        }
+        if !fits(wanted, found) {
+            differ(
+                false,
+                column.name,
+                format!("the column is {}, the model's is {}", found.type_name, wanted.type_name),
+                Some(format!(
+                    "ALTER TABLE {table} ALTER COLUMN {name} TYPE {}",
+                    names.column_type(column)
+                )),
+            );
+        }
+        if column.nullable && found.not_null {
+            differ(
+                false,
+                column.name,
+                "the column is NOT NULL, the model's field is an `Option`".to_owned(),
+                Some(format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL")),
+            );
+        } else if !column.nullable && !found.not_null {
+            differ(
+                true,
+                column.name,
+                "the column takes NULL, the model's field is never NULL".to_owned(),
+                Some(format!("ALTER TABLE {table} ALTER COLUMN {name} SET NOT NULL")),
+            );
+        }
+    }
+    for (name, found) in &there {
+        if model.column(name).is_some() {
+            continue;
+        }
+        let quoted = quote_ident(name);
+        if found.not_null && !found.has_default {
+            differ(
+                false,
+                name,
+                "the column is NOT NULL without a default, and the model has no field for it"
+                    .to_owned(),
+                Some(format!("ALTER TABLE {table} ALTER COLUMN {quoted} DROP NOT NULL")),
+            );
+        } else {
+            differ(true, name, "the model has no field for this column".to_owned(), None);
+        }
+    }
+    let primary = connection
+        .count(
+            &act,
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND conrelid = $1::regclass
+                AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text)
+                    FROM pg_attribute a WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey))
+                    = ARRAY(SELECT k FROM unnest(string_to_array($2, E'\n')) AS k ORDER BY k)",
+            &[
+                Some(&table),
+                Some(&model.primary_key().map(|key| key.name).collect::<Vec<_>>().join("\n")),
+            ],
+        )
+        .await?;
+    if primary == 0 {
+        let columns: Vec<&str> = model.primary_key().map(|key| key.name).collect();
+        differ(
+            false,
+            "",
+            format!("the primary key ({}) is missing", ddl::list(&columns)),
+            Some(format!("ALTER TABLE {table} ADD PRIMARY KEY ({})", ddl::list(&columns))),
+        );
+    }
+    // A foreign key that the model does not know would break at the end, when nobody has settled
+    // its orphans.
+    let rows = connection
+        .query(
+            &act,
+            "SELECT conname::text, pg_get_constraintdef(oid),
+                ARRAY(SELECT a.attname::text FROM pg_attribute a
+                    WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey))
+             FROM pg_constraint WHERE contype = 'f' AND conrelid = $1::regclass ORDER BY 1",
+            &[Some(&table)],
+        )
+        .await?;
+    let known = foreign_keys(model);
+    for row in &rows {
+        let get = |error| target_error(&act, error);
+        let name: String = row.try_get(0).map_err(get)?;
+        let definition: String = row.try_get(1).map_err(get)?;
+        let columns: Vec<String> = row.try_get(2).map_err(get)?;
+        let is_known =
+            known.iter().any(|foreign| columns.len() == 1 && columns[0] == foreign.column.name);
+        if !is_known {
+            differ(
+                false,
+                columns.first().map_or("", String::as_str),
+                format!(
+                    "the table has the foreign key {name} ({definition}), the model has no `#[fk(..)]` for it"
+                ),
+                Some(format!("ALTER TABLE {table} DROP CONSTRAINT {}", quote_ident(&name))),
+            );
+        }
+    }
+    Ok(differences)
+}

@@ -1,0 +1,748 @@
+//! The load: a chunk is read, transformed and streamed into PostgreSQL in one transaction.
+//!
+//! A worker takes a chunk, streams its rows in one binary COPY while the source reads ahead, and
+//! commits rows, junction rows, rejects and the chunk's note together. When the target refuses a
+//! row, the chunk is rolled back and done again with care: in blocks under savepoints, each block
+//! narrowed until the refused rows stand alone and become rejects.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::copy::{HEADER, TRAILER, copy_statement};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::ledger::{self, OrphanNote};
+use crate::reject::{Reason, Reject, Stage};
+use crate::run::Stop;
+use crate::schema::{BaseType, Column, Model, quote_ident};
+use crate::settle;
+use crate::sink::{Connection, database_error, sql_state, target_error};
+use crate::source::Batch;
+use crate::source_id;
+use crate::state::{Chunk, ChunkNote};
+use crate::transform::{Output, Scratch, Transformer};
+
+/// Rows leave in messages of about this size: large enough that the number of messages does not
+/// matter, small enough that the server reads one while the next is made.
+const MESSAGE_BYTES: usize = 256 << 10;
+/// Junction rows, rejects and ids wait until they reach this size, because a connection can hold
+/// one COPY at a time.
+const SIDE_BYTES: usize = 4 << 20;
+/// The rows of a chunk that is done with care wait in blocks of this size for their savepoint.
+const BLOCK_BYTES: usize = 16 << 20;
+/// Batches read ahead of the transformer.
+const READ_AHEAD: usize = 2;
+
+/// Takes and loads chunks until all chunks of the run are done, by whomever.
+pub(crate) async fn work(
+    context: &Context,
+    connection: &mut Connection,
+    failed: &Stop,
+) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+    let mut pause = PAUSE;
+    // A chunk's note commits with its rows, so a commit that a crash of the server loses is a
+    // chunk that was never done; waiting for the disk at each would buy nothing. The first commit
+    // after the load waits, and with it all before are durable.
+    connection.execute("preparing the load", "SET synchronous_commit = off").await?;
+    loop {
+        context.check_stop()?;
+        if failed.is_stopped() {
+            return Ok(());
+        }
+        connection.execute("beginning a transaction", "BEGIN").await?;
+        match context.state.take_chunk(connection, context.run.run).await? {
+            Some(chunk) => {
+                pause = PAUSE;
+                load_chunk(context, connection, &chunk).await?;
+            }
+            None => {
+                connection.execute("ending a transaction", "ROLLBACK").await?;
+                if context.state.open_chunks(connection, context.run.run).await?.0 == 0 {
+                    break;
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    connection.execute("ending the load", "SET synchronous_commit = on").await.map(drop)
+}
+
+/// Loads one chunk, taken in the current transaction, and commits.
+async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<()> {
+    let model = context.model(&chunk.model)?;
+    let started = Instant::now();
+    let mut told = Told::default();
+    let first = stream_chunk(context, connection, chunk, model, Care::No, &mut told).await;
+    let loaded = match first {
+        Err(error) if is_refusal(&error) => {
+            told.take_back(context, model);
+            connection.execute("rolling back a chunk", "ROLLBACK").await?;
+            connection.execute("beginning a transaction", "BEGIN").await?;
+            if !retake(context, connection, chunk).await? {
+                connection.execute("ending a transaction", "ROLLBACK").await?;
+                return Ok(());
+            }
+            stream_chunk(context, connection, chunk, model, Care::Yes, &mut told).await
+        }
+        other => other,
+    };
+    let mut chunk_done = match loaded {
+        Ok(done) => done,
+        Err(error) => {
+            told.take_back(context, model);
+            return Err(error);
+        }
+    };
+    chunk_done.note.seconds = started.elapsed().as_secs_f64();
+    let commit = async {
+        context
+            .state
+            .finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note)
+            .await?;
+        connection.execute("committing a chunk", "COMMIT").await
+    };
+    if let Err(error) = commit.await {
+        told.take_back(context, model);
+        return Err(error);
+    }
+    tell_rejects(context, connection, chunk, &chunk_done).await?;
+    context.reporter.event(&Event::ChunkDone {
+        table: model.table,
+        read: chunk_done.note.read,
+        loaded: chunk_done.note.loaded,
+        rejected: chunk_done.note.rejected,
+        bytes: chunk_done.note.bytes,
+        elapsed: started.elapsed(),
+    });
+    Ok(())
+}
+
+/// Locks the chunk again after its transaction was rolled back; false when another worker has
+/// taken or finished it in between.
+async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<bool> {
+    let rows = connection
+        .query(
+            "taking a chunk again",
+            format!(
+                "SELECT 1 FROM {} WHERE run = {} AND chunk = {} AND NOT done
+                 FOR UPDATE SKIP LOCKED",
+                context.state.table("chunk"),
+                context.run.run,
+                chunk.chunk
+            ),
+            &[],
+        )
+        .await?;
+    Ok(!rows.is_empty())
+}
+
+/// Whether the target refused a row: an integrity constraint (class 23), a value (22), or an
+/// error that a trigger raised (P0001). Anything else is not about a row.
+fn is_refusal(error: &Error) -> bool {
+    sql_state(error).is_some_and(|code| {
+        code.starts_with("23") || code.starts_with("22") || code == "P0001" || code == "44000"
+    })
+}
+
+/// Whether rows are expected to be refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// No: one COPY for all rows, no savepoints.
+    No,
+    /// Yes: blocks under savepoints.
+    Yes,
+}
+
+/// What was told of a chunk's progress, so that it can be taken back.
+#[derive(Default)]
+struct Told {
+    documents: u64,
+    bytes: u64,
+}
+
+impl Told {
+    fn take_back(&mut self, context: &Context, model: &Model) {
+        if self.documents > 0 {
+            context.reporter.event(&Event::ChunkUndone {
+                table: model.table,
+                documents: self.documents,
+                bytes: self.bytes,
+            });
+        }
+        *self = Self::default();
+    }
+}
+
+/// A chunk whose rows are in the open transaction.
+#[derive(Default)]
+struct Done {
+    note: ChunkNote,
+    /// The rejects, as long as they are few.
+    rejects: Vec<Reject>,
+    /// The bytes of all rejected documents.
+    reject_bytes: usize,
+    /// Whether the rejects were too many to keep, and are only in the ledger.
+    rejects_spilled: bool,
+}
+
+/// What stands beside the rows and waits until the connection is free of their COPY.
+#[derive(Default)]
+pub(crate) struct Side {
+    /// For each junction field of the model COPY tuples of its staging table.
+    junctions: Vec<Vec<u8>>,
+    /// The owner's key, the junction field and the description of each element that is no id.
+    orphans: Vec<OrphanNote>,
+    /// `_id`s that their UUID does not give back: a document with the field `v`, and the UUID.
+    ids: Vec<(Vec<u8>, Uuid)>,
+    rejects: Vec<Reject>,
+    bytes: usize,
+}
+
+impl Side {
+    /// Takes over what an output holds beside its rows and adds its counts to `note`; the rows in
+    /// `refused` (in order) and all that belongs to them are left out. The output is empty then.
+    pub(crate) fn take(
+        &mut self,
+        model: &'static Model,
+        output: &mut Output,
+        refused: &[usize],
+        note: &mut ChunkNote,
+    ) {
+        let kept = |row: usize| refused.binary_search(&row).is_err();
+        self.junctions.resize_with(model.junctions.len(), Vec::new);
+        for (index, field) in model.junctions.iter().enumerate() {
+            let junction = &output.junctions[index];
+            let mut elements = junction.total.elements;
+            let side = &mut self.junctions[index];
+            let before = side.len();
+            if refused.is_empty() {
+                side.extend_from_slice(&junction.rows);
+            } else {
+                for row in 0..output.row_count() {
+                    let (rows, _, row_elements) = output.junction_rows(index, row);
+                    if kept(row) {
+                        side.extend_from_slice(rows);
+                    } else {
+                        elements -= row_elements;
+                    }
+                }
+            }
+            self.bytes += side.len() - before;
+            *note.elements.entry(field.table.get().name.to_owned()).or_default() += elements;
+        }
+        for orphan in output.orphans.drain(..).filter(|orphan| kept(orphan.row)) {
+            let junction = &model.junctions[orphan.junction];
+            let table = junction.table.get();
+            let (_, other) = junction.sides(model);
+            self.bytes += 256;
+            self.orphans.push(OrphanNote {
+                table: table.table.to_owned(),
+                column: table.columns[other].name.to_owned(),
+                row_key: key_text(settle::id_column(model), &orphan.owner),
+                value: orphan.value,
+            });
+        }
+        for id in &output.irregular_ids {
+            if let (true, Some(value)) = (kept(id.row), output.row_id(id.row)) {
+                let document = value.to_document();
+                self.bytes += document.len() + 64;
+                self.ids.push((document, Uuid::from_bytes(id.uuid)));
+            }
+        }
+        self.bytes +=
+            output.rejects.iter().map(|reject| reject.document.len() + 256).sum::<usize>();
+        self.rejects.append(&mut output.rejects);
+        for (field, unknown) in output.unknown.iter().filter(|(_, unknown)| unknown.documents > 0) {
+            match note.unknown.get_mut(field) {
+                Some(sum) => sum.documents += unknown.documents,
+                None => {
+                    note.unknown.insert(field.clone(), unknown.clone());
+                }
+            }
+        }
+        note.read += output.documents;
+        note.bytes += output.bytes;
+        note.loaded += (output.row_count() - refused.len()) as u64;
+        output.clear();
+    }
+}
+
+/// The key of a row as text, from the payload of its cell.
+fn key_text(column: &Column, payload: &[u8]) -> String {
+    match (column.ty.base, payload.len()) {
+        (BaseType::Uuid, 16) => Uuid::from_slice(payload).unwrap_or_default().to_string(),
+        (BaseType::Int2, 2) => i16::from_be_bytes([payload[0], payload[1]]).to_string(),
+        (BaseType::Int4, 4) => {
+            i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
+        }
+        (BaseType::Int8, 8) => {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(payload);
+            i64::from_be_bytes(bytes).to_string()
+        }
+        _ => String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
+/// The documents of a chunk on their way: read ahead by a task of their own, transformed here.
+struct Stream {
+    batches: mpsc::Receiver<Batch>,
+    /// The batch that is being transformed; `None` at the end.
+    batch: Option<Batch>,
+    transformer: Arc<Transformer>,
+    scratch: Scratch,
+    output: Output,
+    side: Side,
+}
+
+/// Reads, transforms and writes a chunk within the current transaction.
+async fn stream_chunk(
+    context: &Context,
+    connection: &mut Connection,
+    chunk: &Chunk,
+    model: &'static Model,
+    care: Care,
+    told: &mut Told,
+) -> Result<Done> {
+    let transformer = Arc::clone(context.transformer(model)?);
+    let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
+    // The reader ends by itself when the receiver is dropped, on every way out of here.
+    let reader = tokio::spawn({
+        let source = Arc::clone(&context.source);
+        let collection = chunk.collection.clone();
+        let range = chunk.range.clone();
+        async move { source.read(&collection, &range, sender).await }
+    });
+    let mut stream = Stream {
+        batches,
+        batch: None,
+        scratch: transformer.scratch(),
+        output: Output::default(),
+        side: Side::default(),
+        transformer,
+    };
+    let mut done = Done::default();
+    stream.batch = stream.batches.recv().await;
+    while stream.batch.is_some() {
+        match care {
+            Care::No => {
+                stream_rows(context, connection, model, &mut stream, &mut done, told).await?;
+            }
+            Care::Yes => {
+                careful_rows(context, connection, model, &mut stream, &mut done, told).await?;
+            }
+        }
+        write_side(context, connection, model, &mut stream.side, chunk.chunk, &mut done).await?;
+    }
+    let read = reader.await;
+    read.map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))??;
+    Ok(done)
+}
+
+/// Streams rows in one COPY until the source ends or the side rows need the connection.
+async fn stream_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    stream: &mut Stream,
+    done: &mut Done,
+    told: &mut Told,
+) -> Result<()> {
+    let act = format!("loading {}", model.table);
+    let failed = |error| target_error(&act, error);
+    let statement = row_statement(context, model);
+    let mut copy = connection.raw().copy_in_raw(&statement).await.map_err(failed)?;
+    copy.send(HEADER.as_slice()).await.map_err(failed)?;
+    let Stream { batches, batch, transformer, scratch, output, side } = stream;
+    while let Some(documents) = batch {
+        for document in documents.iter() {
+            transformer.transform(scratch, document, output);
+            if output.rows.len() >= MESSAGE_BYTES {
+                copy.send(output.rows.as_slice()).await.map_err(failed)?;
+                side.take(model, output, &[], &mut done.note);
+            }
+        }
+        tell(context, model, documents, told);
+        if let Err(error) = context.check_stop() {
+            copy.abort("the run was asked to stop").await.map_err(failed)?;
+            return Err(error);
+        }
+        *batch = batches.recv().await;
+        if side.bytes + output.held_bytes() >= SIDE_BYTES {
+            break;
+        }
+    }
+    copy.send(output.rows.as_slice()).await.map_err(failed)?;
+    copy.send(TRAILER.as_slice()).await.map_err(failed)?;
+    copy.finish().await.map_err(failed)?;
+    side.take(model, output, &[], &mut done.note);
+    Ok(())
+}
+
+/// Writes rows in blocks under savepoints until the source ends or the side rows need the
+/// connection.
+async fn careful_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    stream: &mut Stream,
+    done: &mut Done,
+    told: &mut Told,
+) -> Result<()> {
+    while let Some(documents) = &stream.batch {
+        for document in documents.iter() {
+            stream.transformer.transform(&mut stream.scratch, document, &mut stream.output);
+            if stream.output.rows.len() >= BLOCK_BYTES {
+                let Stream { output, side, .. } = stream;
+                write_block(context, connection, model, output, side, &mut done.note).await?;
+            }
+        }
+        tell(context, model, documents, told);
+        context.check_stop()?;
+        stream.batch = stream.batches.recv().await;
+        if stream.side.bytes >= SIDE_BYTES {
+            break;
+        }
+    }
+    let Stream { output, side, .. } = stream;
+    write_block(context, connection, model, output, side, &mut done.note).await
+}
+
+/// Writes the rows that have gathered; those that the target refuses become rejects.
+///
+/// The server names the line of a COPY that broke a constraint at once, so the block is cut right
+/// there; where it names none (a constraint checked at the end), the block is halved. Either way
+/// a block with `k` refused rows costs a number of round trips in the order of `k`, times the
+/// logarithm of the block's rows when it must be halved.
+async fn write_block(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    output: &mut Output,
+    side: &mut Side,
+    note: &mut ChunkNote,
+) -> Result<()> {
+    let statement = row_statement(context, model);
+    let act = format!("loading {}", model.table);
+    let mut refused: Vec<(usize, Reject)> = Vec::new();
+    // Ranges of rows to try, the next one last.
+    let whole = 0..output.row_count();
+    let mut open = Vec::from([whole]);
+    while let Some(range) = open.pop() {
+        if range.is_empty() {
+            continue;
+        }
+        connection.execute("setting a savepoint", "SAVEPOINT block").await?;
+        match connection.copy(&act, &statement, rows_of(output, &range)).await {
+            Ok(_) => {
+                connection.execute("releasing a savepoint", "RELEASE SAVEPOINT block").await?;
+            }
+            Err(error) if is_refusal(&error) => {
+                connection
+                    .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT block")
+                    .await?;
+                if range.len() == 1 {
+                    refused.push((range.start, refusal(model, output, range.start, &error)));
+                    continue;
+                }
+                // Lines count from 1.
+                let line = refused_line(&error).filter(|line| (1..=range.len()).contains(line));
+                match line {
+                    // The rows before it may still break something among themselves that is
+                    // checked later, so they are tried like any others.
+                    Some(line) => {
+                        let row = range.start + line - 1;
+                        open.push(row + 1..range.end);
+                        open.push(row..row + 1);
+                        open.push(range.start..row);
+                    }
+                    None => {
+                        let middle = range.start + range.len() / 2;
+                        open.push(middle..range.end);
+                        open.push(range.start..middle);
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    refused.sort_by_key(|(row, _)| *row);
+    let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
+    let ids: Vec<bson::Bson> =
+        rows.iter().filter_map(|row| output.row_id(*row)?.to_bson().ok()).collect();
+    let mut documents = HashMap::new();
+    if !ids.is_empty() {
+        for document in context.source.fetch(model.collection, &ids).await? {
+            let id = document.get("_id").ok().flatten();
+            if let Some(id) = id.and_then(|id| bson::Bson::try_from(id).ok()) {
+                documents.insert(source_id::display(&id), document.as_bytes().to_vec());
+            }
+        }
+    }
+    side.take(model, output, &rows, note);
+    for (_, mut reject) in refused {
+        reject.document = documents.remove(&reject.source_id).unwrap_or_default();
+        side.bytes += reject.document.len() + 256;
+        side.rejects.push(reject);
+    }
+    Ok(())
+}
+
+/// The tuples of a range of rows.
+fn rows_of<'a>(output: &'a Output, range: &std::ops::Range<usize>) -> &'a [u8] {
+    let start = match range.start {
+        0 => 0,
+        row => output.marks[row - 1].row_end,
+    };
+    &output.rows[start..output.marks[range.end - 1].row_end]
+}
+
+/// The line of the COPY at which the server stopped, from the context of its error:
+/// `COPY crm_Contacts, line 17, column email: "…"`.
+fn refused_line(error: &Error) -> Option<usize> {
+    let context = database_error(error)?.r#where()?;
+    let (_, rest) = context.rsplit_once(", line ")?;
+    rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Why the target refused a row, as a reject that still lacks its document.
+fn refusal(model: &Model, output: &Output, row: usize, error: &Error) -> Reject {
+    let source_id = output
+        .row_id(row)
+        .and_then(|id| id.to_bson().ok())
+        .map(|id| source_id::display(&id))
+        .unwrap_or_default();
+    let mut reject = Reject {
+        collection: model.collection.to_owned(),
+        table: model.table.to_owned(),
+        source_id,
+        stage: Stage::Write,
+        reason: Reason::Constraint,
+        field: String::new(),
+        message: error.to_string(),
+        document: Vec::new(),
+    };
+    let Some(refused) = database_error(error) else { return reject };
+    reject.reason = match refused.code() {
+        "23505" => Reason::Duplicate,
+        "23503" => Reason::Orphan,
+        _ => Reason::Constraint,
+    };
+    reject.message = refused.message().to_owned();
+    if let Some(detail) = refused.detail() {
+        reject.message.push_str("; ");
+        reject.message.push_str(detail);
+    }
+    reject.field = refused
+        .column()
+        .and_then(|column| model.column(column))
+        .map(|(_, column)| settle::field_of(column))
+        .or_else(|| refused.constraint().map(|name| constraint_columns(model, name)))
+        .unwrap_or_default();
+    reject
+}
+
+/// The columns of one of the model's own keys; for others the constraint's name.
+fn constraint_columns(model: &Model, name: &str) -> String {
+    model
+        .columns
+        .iter()
+        .filter(|column| name == format!("{}_{}_key", model.table, column.name))
+        .map(settle::field_of)
+        .next()
+        .unwrap_or_else(|| name.to_owned())
+}
+
+fn row_statement(context: &Context, model: &Model) -> String {
+    copy_statement(
+        model.schema.unwrap_or(&context.options.schema),
+        model.table,
+        model.columns.iter().map(|column| column.name),
+    )
+}
+
+fn tell(context: &Context, model: &Model, documents: &Batch, told: &mut Told) {
+    let (count, bytes) = (documents.len() as u64, documents.bytes_len() as u64);
+    told.documents += count;
+    told.bytes += bytes;
+    context.reporter.event(&Event::Progress { table: model.table, documents: count, bytes });
+}
+
+/// Writes what stands beside the rows: junction rows, ids, orphaned elements and rejects.
+async fn write_side(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    side: &mut Side,
+    chunk: i64,
+    done: &mut Done,
+) -> Result<()> {
+    let rejects = std::mem::take(&mut side.rejects);
+    write_relations(context, connection, model, side).await?;
+    if !rejects.is_empty() {
+        ledger::insert_rejects(connection, &context.state, context.run.run, Some(chunk), &rejects)
+            .await?;
+        done.note.rejected += rejects.len() as u64;
+        done.reject_bytes += rejects.iter().map(|reject| reject.document.len()).sum::<usize>();
+        if done.reject_bytes <= SIDE_BYTES {
+            done.rejects.extend(rejects);
+        } else {
+            done.rejects_spilled = true;
+            done.rejects = Vec::new();
+        }
+    }
+    Ok(())
+}
+
+/// Writes the junction rows, the ids and the orphaned elements, and clears them.
+async fn write_relations(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    side: &mut Side,
+) -> Result<()> {
+    let run = context.run.run;
+    for (junction, rows) in model.junctions.iter().zip(&mut side.junctions) {
+        if rows.is_empty() {
+            continue;
+        }
+        let table = junction.table.get();
+        let statement = format!(
+            "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
+            context.state.stage(run, table.name),
+            crate::ddl::list(&[table.columns[0].name, table.columns[1].name])
+        );
+        connection.copy(&format!("staging rows of {}", table.table), &statement, rows).await?;
+        rows.clear();
+    }
+    ledger::insert_orphans(connection, &context.state, run, &side.orphans).await?;
+    side.orphans.clear();
+    if !side.ids.is_empty() {
+        let (sources, ids): (Vec<Vec<u8>>, Vec<String>) =
+            side.ids.drain(..).map(|(source, id)| (source, id.to_string())).unzip();
+        sqlx::query(AssertSqlSafe(format!(
+            "INSERT INTO {} (run, collection, source_id, id)
+             SELECT {run}, $1, s, i::uuid FROM unnest($2::bytea[], $3::text[]) AS new (s, i)",
+            context.state.table("id_map")
+        )))
+        .bind(model.collection)
+        .bind(sources)
+        .bind(ids)
+        .execute(connection.raw())
+        .await
+        .map_err(|error| target_error("writing the id map", error))?;
+    }
+    side.bytes = 0;
+    Ok(())
+}
+
+/// Loads documents again that settling has taken out, without a chunk: rows, junction rows and
+/// orphaned elements, in the caller's transaction. Their ids are in the id map already.
+pub(crate) async fn write_output(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    output: &mut Output,
+) -> Result<ChunkNote> {
+    let act = format!("loading {} again", model.table);
+    connection.copy(&act, &row_statement(context, model), &output.rows).await?;
+    let mut side = Side::default();
+    let mut note = ChunkNote::default();
+    side.take(model, output, &[], &mut note);
+    side.ids.clear();
+    write_relations(context, connection, model, &mut side).await?;
+    Ok(note)
+}
+
+/// Takes the staged junction rows, the ids and the orphaned elements of rows away, by the rows'
+/// keys; gives the number of elements per junction model.
+pub(crate) async fn unstage(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    keys: &[String],
+) -> Result<BTreeMap<&'static str, u64>> {
+    let run = context.run.run;
+    let mut elements = BTreeMap::new();
+    for (index, junction) in model.junctions.iter().enumerate() {
+        let table = junction.table.get();
+        let (own, _) = junction.sides(model);
+        let column = &table.columns[own];
+        let deleted = sqlx::query(AssertSqlSafe(format!(
+            "DELETE FROM {} WHERE origin = $1 AND {} = ANY ($2::text[]::{}[])",
+            context.state.stage(run, table.name),
+            quote_ident(column.name),
+            context.names().column_type(column)
+        )))
+        .bind(context.origins(model)[index])
+        .bind(keys)
+        .execute(connection.raw())
+        .await
+        .map_err(|error| target_error("taking staged rows back", error))?;
+        let notes = sqlx::query(AssertSqlSafe(format!(
+            "DELETE FROM {} WHERE run = {run} AND table_name = $1 AND column_name = $2 AND element
+                AND row_key = ANY ($3::text[])",
+            context.state.table("orphan"),
+        )))
+        .bind(table.table)
+        .bind(table.columns[1 - own].name)
+        .bind(keys)
+        .execute(connection.raw())
+        .await
+        .map_err(|error| target_error("taking staged rows back", error))?;
+        *elements.entry(table.name).or_default() += deleted.rows_affected() + notes.rows_affected();
+    }
+    Ok(elements)
+}
+
+/// Tells of a committed chunk's rejects.
+async fn tell_rejects(
+    context: &Context,
+    connection: &mut Connection,
+    chunk: &Chunk,
+    done: &Done,
+) -> Result<()> {
+    for reject in &done.rejects {
+        context.reporter.event(&Event::Rejected(reject));
+    }
+    if !done.rejects_spilled {
+        return Ok(());
+    }
+    // There were too many to keep: they are read back from the ledger, a few at a time.
+    const ACT: &str = "reading rejects back";
+    let sql = format!(
+        "SELECT table_name, collection, source_id, reason, field, message, document, stage
+         FROM {} WHERE run = {} AND chunk = {}",
+        context.state.table("reject"),
+        context.run.run,
+        chunk.chunk
+    );
+    let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(connection.raw());
+    while let Some(row) = rows.try_next().await.map_err(|error| target_error(ACT, error))? {
+        let get = |error| target_error(ACT, error);
+        let reason: String = row.try_get(3).map_err(get)?;
+        let stage: String = row.try_get(7).map_err(get)?;
+        let reject = Reject {
+            table: row.try_get(0).map_err(get)?,
+            collection: row.try_get(1).map_err(get)?,
+            source_id: row.try_get(2).map_err(get)?,
+            stage: Stage::from_code(&stage),
+            reason: Reason::from_code(&reason),
+            field: row.try_get(4).map_err(get)?,
+            message: row.try_get(5).map_err(get)?,
+            document: row.try_get(6).map_err(get)?,
+        };
+        context.reporter.event(&Event::Rejected(&reject));
+    }
+    Ok(())
+}

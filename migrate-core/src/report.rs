@@ -1,0 +1,259 @@
+//! The end of a run: the sums, made from the state and checked against the tables.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::Row as _;
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::preflight;
+use crate::settle::SettledJunction;
+use crate::sink::{Connection, target_error};
+use crate::source::CollectionInfo;
+use crate::summary::{JunctionSummary, Summary, TableSummary, UnknownField};
+
+/// Adds everything up. The rows are counted in the tables, not taken from the notes, so that a
+/// sum can fail.
+pub(crate) async fn summary(
+    context: &Context,
+    connection: &mut Connection,
+    collections: &[CollectionInfo],
+) -> Result<Summary> {
+    let run = context.run.run;
+    let state = &context.state;
+    let mut summary = Summary {
+        version: Summary::VERSION,
+        run,
+        registry: context.registry.name.to_owned(),
+        collections_without_model: preflight::left_out(context.registry, collections),
+        ..Summary::default()
+    };
+    for documents in summary.collections_without_model.iter_mut() {
+        *documents.1 = context.source.count(documents.0).await?;
+    }
+    let chunks = chunk_notes(context, connection).await?;
+    let settled = junction_tasks(context, connection).await?;
+    let mut elements: HashMap<String, u64> = HashMap::new();
+    for (model, _) in context.collection_models() {
+        let mut table = TableSummary {
+            model: model.name.to_owned(),
+            collection: model.collection.to_owned(),
+            table: match model.schema {
+                Some(schema) => format!("{schema}.{}", model.table),
+                None => model.table.to_owned(),
+            },
+            ..TableSummary::default()
+        };
+        match chunks.get(model.name) {
+            Some(notes) => {
+                for note in notes {
+                    table.read += note.read;
+                    table.skipped += note.skipped;
+                    table.bytes += note.bytes;
+                    table.seconds += note.seconds;
+                    for (junction, count) in &note.elements {
+                        *elements.entry(junction.clone()).or_default() += count;
+                    }
+                    for (field, unknown) in &note.unknown {
+                        let sum = table.unknown_fields.entry(field.clone()).or_insert_with(|| {
+                            UnknownField { documents: 0, example: unknown.example.clone() }
+                        });
+                        sum.documents += unknown.documents;
+                    }
+                }
+            }
+            None => summary.models_without_collection.push(model.name.to_owned()),
+        }
+        let name = context.names().table(model);
+        let act = format!("counting the rows of {}", model.table);
+        table.loaded = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
+        let reasons = grouped(
+            connection,
+            &format!(
+                "SELECT reason, count(*) FROM {} WHERE run = {run} AND table_name = $1 GROUP BY 1",
+                state.table("reject")
+            ),
+            model.table,
+        )
+        .await?;
+        table.rejected = reasons.values().sum();
+        table.rejected_by_reason = reasons;
+        table.orphans = grouped(
+            connection,
+            &format!(
+                "SELECT column_name, count(*) FROM {}
+                 WHERE run = {run} AND table_name = $1 AND NOT element GROUP BY 1",
+                state.table("orphan")
+            ),
+            model.table,
+        )
+        .await?;
+        summary.tables.push(table);
+    }
+    for model in context.junction_models() {
+        let act = format!("counting the rows of {}", model.table);
+        let inserted = connection
+            .count(&act, format!("SELECT count(*) FROM {}", context.names().table(model)), &[])
+            .await?;
+        let orphans = connection
+            .count(
+                &act,
+                format!(
+                    "SELECT count(*) FROM {} WHERE run = {run} AND table_name = $1 AND element",
+                    state.table("orphan")
+                ),
+                &[Some(model.table)],
+            )
+            .await?;
+        summary.junctions.push(JunctionSummary {
+            model: model.name.to_owned(),
+            table: model.table.to_owned(),
+            elements: elements.get(model.name).copied().unwrap_or_default(),
+            inserted,
+            duplicates: settled.get(model.name).map_or(0, |settled| settled.duplicates),
+            orphans,
+            balanced: false,
+        });
+    }
+    summary.finish();
+    Ok(summary)
+}
+
+/// Marks the run as finished, unless its sums do not hold.
+pub(crate) async fn finish(
+    context: &Context,
+    connection: &mut Connection,
+    summary: &Summary,
+) -> Result<()> {
+    let json = serde_json::to_string(summary).unwrap_or_default();
+    connection
+        .execute_with(
+            "finishing the run",
+            format!(
+                "UPDATE {} SET finished_at = coalesce(finished_at, now()), summary = $1::jsonb
+                 WHERE run = {}",
+                context.state.table("run"),
+                context.run.run
+            ),
+            &[Some(&json)],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Adds the seconds of the tasks to the steps they belong to: settling, constraints, statistics.
+/// Tasks that ran side by side each count theirs.
+pub(crate) async fn task_seconds(
+    context: &Context,
+    connection: &mut Connection,
+    seconds: &mut BTreeMap<String, f64>,
+) -> Result<()> {
+    const ACT: &str = "adding up the tasks";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT body->>'task', sum(seconds) FROM {} WHERE run = {} GROUP BY 1",
+                context.state.table("task"),
+                context.run.run
+            ),
+            &[],
+        )
+        .await?;
+    for row in &rows {
+        let task: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let sum: Option<f64> = row.try_get(1).map_err(|error| target_error(ACT, error))?;
+        seconds.insert(format!("task_{task}"), sum.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// The notes of all chunks by model.
+async fn chunk_notes(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<HashMap<String, Vec<crate::state::ChunkNote>>> {
+    const ACT: &str = "adding up the chunks";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT model, read, loaded, rejected, skipped, bytes, seconds,
+                    elements::text, unknown::text
+                 FROM {} WHERE run = {}",
+                context.state.table("chunk"),
+                context.run.run
+            ),
+            &[],
+        )
+        .await?;
+    let mut notes: HashMap<String, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let get = |error| target_error(ACT, error);
+        let number = |index: usize| -> Result<u64> {
+            row.try_get::<i64, _>(index).map(i64::unsigned_abs).map_err(get)
+        };
+        let model: String = row.try_get(0).map_err(get)?;
+        let elements: String = row.try_get(7).map_err(get)?;
+        let unknown: String = row.try_get(8).map_err(get)?;
+        let parse = |error: serde_json::Error| {
+            Error::new(ErrorKind::Preflight, "the note of a chunk cannot be understood")
+                .caused_by(error)
+        };
+        notes.entry(model).or_default().push(crate::state::ChunkNote {
+            read: number(1)?,
+            loaded: number(2)?,
+            rejected: number(3)?,
+            skipped: number(4)?,
+            bytes: number(5)?,
+            seconds: row.try_get(6).map_err(get)?,
+            elements: serde_json::from_str(&elements).map_err(parse)?,
+            unknown: serde_json::from_str(&unknown).map_err(parse)?,
+        });
+    }
+    Ok(notes)
+}
+
+/// What the junction tasks have found, by model.
+async fn junction_tasks(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<HashMap<String, SettledJunction>> {
+    const ACT: &str = "adding up the junctions";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT body->>'model', result::text FROM {}
+                 WHERE run = {} AND body->>'task' = 'junction' AND result IS NOT NULL",
+                context.state.table("task"),
+                context.run.run
+            ),
+            &[],
+        )
+        .await?;
+    let mut settled = HashMap::new();
+    for row in &rows {
+        let get = |error| target_error(ACT, error);
+        let model: String = row.try_get(0).map_err(get)?;
+        let result: String = row.try_get(1).map_err(get)?;
+        settled.insert(model, serde_json::from_str(&result).unwrap_or_default());
+    }
+    Ok(settled)
+}
+
+async fn grouped(
+    connection: &mut Connection,
+    sql: &str,
+    table: &str,
+) -> Result<BTreeMap<String, u64>> {
+    const ACT: &str = "adding up the ledger";
+    let rows = connection.query(ACT, sql, &[Some(table)]).await?;
+    let mut counts = BTreeMap::new();
+    for row in &rows {
+        let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let count: i64 = row.try_get(1).map_err(|error| target_error(ACT, error))?;
+        counts.insert(key, count.unsigned_abs());
+    }
+    Ok(counts)
+}

@@ -1,0 +1,743 @@
+//! After the load: references to nothing, duplicates of unique values, and the junctions.
+//!
+//! Everything is a set operation in the target, table after table in the order of the plan, so
+//! that what refers to a rejected row is settled after it. Each function works within the
+//! caller's transaction. A row that is rejected here needs its document for the ledger; it is
+//! read again from the source by the `_id` that its key gives back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bson::Bson;
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::context::Context;
+use crate::ddl::{Foreign, foreign_keys};
+use crate::deferred::{self, Deferred};
+use crate::error::Result;
+use crate::ledger::{self, OrphanNote};
+use crate::load;
+use crate::reject::{Reason, Reject, Stage};
+use crate::schema::{Column, Model, Orphan, quote_ident};
+use crate::sink::{Connection, sql_state, target_error};
+use crate::source_id;
+use crate::transform::Output;
+
+/// What settling has done to one table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Settled {
+    /// Rows rejected.
+    pub(crate) rejected: u64,
+    /// References that became NULL or were kept, by column.
+    pub(crate) orphans: BTreeMap<String, u64>,
+}
+
+/// What settling has done to one junction.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SettledJunction {
+    /// Pairs inserted.
+    pub(crate) inserted: u64,
+    /// Elements whose pair another element had given.
+    pub(crate) duplicates: u64,
+    /// Elements that point to nothing, or whose own row is gone.
+    pub(crate) orphans: u64,
+}
+
+/// How many rows are fetched from the source and rejected at a time.
+const SLICE: usize = 5_000;
+
+/// Builds the primary key of a collection's table. Where two documents came to one key, the one
+/// with the smallest `_id` stays.
+pub(crate) async fn primary_key(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    definition: &Deferred,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    if !try_build(context, connection, definition).await? {
+        settled.rejected += same_id(context, connection, model).await?;
+        deferred::build(connection, &context.state, context.run.run, definition).await?;
+    }
+    Ok(settled)
+}
+
+/// Settles a table's references and builds its unique keys, until nothing changes any more.
+/// `again` includes the references that are left out of the order.
+pub(crate) async fn table(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    again: bool,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    let foreign: Vec<Foreign> = foreign_keys(model)
+        .into_iter()
+        .filter(|foreign| {
+            again || !foreign.column.reference.is_some_and(|reference| reference.deferred)
+        })
+        .collect();
+    let refers_to_itself = foreign.iter().any(|foreign| foreign.target.same(model));
+    let mut unique = deferred::open(connection, &context.state, context.run.run).await?;
+    unique.retain(|definition| {
+        definition.model == model.name && definition.kind == deferred::Kind::Unique
+    });
+    loop {
+        let rejected_before = settled.rejected;
+        references(context, connection, model, &foreign, &mut settled).await?;
+        for definition in std::mem::take(&mut unique) {
+            if !try_build(context, connection, &definition).await? {
+                settled.rejected += same_value(context, connection, model, &definition).await?;
+                deferred::build(connection, &context.state, context.run.run, &definition).await?;
+            }
+        }
+        if !refers_to_itself || settled.rejected == rejected_before {
+            break;
+        }
+    }
+    if !again {
+        kept_orphans(context, connection, model, &mut settled).await?;
+    }
+    Ok(settled)
+}
+
+/// Builds a key under a savepoint; false when two rows have the same value.
+async fn try_build(
+    context: &Context,
+    connection: &mut Connection,
+    definition: &Deferred,
+) -> Result<bool> {
+    connection.execute("setting a savepoint", "SAVEPOINT build").await?;
+    match deferred::build(connection, &context.state, context.run.run, definition).await {
+        Ok(()) => {
+            connection.execute("releasing a savepoint", "RELEASE SAVEPOINT build").await?;
+            Ok(true)
+        }
+        Err(error) if sql_state(&error) == Some("23505") => {
+            connection
+                .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT build")
+                .await?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Finds every reference to nothing in one pass over the table and treats it as the model says.
+async fn references(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    foreign: &[Foreign],
+    settled: &mut Settled,
+) -> Result<()> {
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let names = context.names();
+    let act = format!("looking for orphans in {}", model.table);
+    let id = quote_ident(id_column(model).name);
+    let mut columns = String::new();
+    let mut joins = String::new();
+    let mut conditions = Vec::new();
+    for (index, foreign) in foreign.iter().enumerate() {
+        let column = quote_ident(foreign.column.name);
+        let key = quote_ident(foreign.key.name);
+        let orphan = format!("t.{column} IS NOT NULL AND p{index}.{key} IS NULL");
+        columns.push_str(&format!(", CASE WHEN {orphan} THEN t.{column} END AS o{index}"));
+        joins.push_str(&format!(
+            " LEFT JOIN {} p{index} ON p{index}.{key} = t.{column}",
+            names.table(foreign.target)
+        ));
+        conditions.push(format!("({orphan})"));
+    }
+    connection.execute(&act, "DROP TABLE IF EXISTS pg_temp.orphan_found").await?;
+    let found = connection
+        .execute(
+            &act,
+            format!(
+                "CREATE TEMPORARY TABLE orphan_found ON COMMIT DROP AS
+                 SELECT t.{id} AS id{columns} FROM {} t{joins} WHERE {}",
+                names.table(model),
+                conditions.join(" OR ")
+            ),
+        )
+        .await?;
+    if found == 0 {
+        return Ok(());
+    }
+    // Rows that go: the first required reference that points to nothing is the reason.
+    let rejecting: Vec<(usize, &Foreign)> = foreign
+        .iter()
+        .enumerate()
+        .filter(|(_, foreign)| match foreign.orphan {
+            Orphan::Reject => true,
+            Orphan::Default => !foreign.column.nullable,
+            Orphan::Null | Orphan::Keep => false,
+        })
+        .collect();
+    if !rejecting.is_empty() {
+        let any: Vec<String> =
+            rejecting.iter().map(|(index, _)| format!("o{index} IS NOT NULL")).collect();
+        let values: Vec<String> =
+            rejecting.iter().map(|(index, _)| format!("o{index}::text")).collect();
+        loop {
+            let rows = connection
+                .query(
+                    &act,
+                    format!(
+                        "DELETE FROM orphan_found WHERE ctid = ANY (ARRAY(
+                            SELECT ctid FROM orphan_found WHERE {} LIMIT {SLICE}))
+                         RETURNING id::text, {}",
+                        any.join(" OR "),
+                        values.join(", ")
+                    ),
+                    &[],
+                )
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+            let mut losers = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let key: String = row.try_get(0).map_err(|error| target_error(&act, error))?;
+                for (position, (_, foreign)) in rejecting.iter().enumerate() {
+                    let value: Option<String> =
+                        row.try_get(1 + position).map_err(|error| target_error(&act, error))?;
+                    if let Some(value) = value {
+                        losers.push(Loser {
+                            key,
+                            reason: Reason::Orphan,
+                            field: field_of(foreign.column),
+                            message: format!(
+                                "expected the {} of a row in {}, found {value}, which is not there",
+                                foreign.key.name, foreign.target.table
+                            ),
+                        });
+                        break;
+                    }
+                }
+            }
+            settled.rejected += reject_rows(context, connection, model, losers).await?;
+        }
+    }
+    // References that become NULL, each noted.
+    for (index, foreign) in foreign.iter().enumerate() {
+        let column = quote_ident(foreign.column.name);
+        let noted = connection
+            .execute_with(
+                &act,
+                format!(
+                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
+                     SELECT {}, $1, $2, id::text, o{index}::text, false
+                     FROM orphan_found WHERE o{index} IS NOT NULL",
+                    context.state.table("orphan"),
+                    context.run.run
+                ),
+                &[Some(model.table), Some(foreign.column.name)],
+            )
+            .await?;
+        if noted > 0 {
+            connection
+                .execute(
+                    &act,
+                    format!(
+                        "UPDATE {} t SET {column} = NULL FROM orphan_found f
+                         WHERE f.id = t.{id} AND f.o{index} IS NOT NULL",
+                        names.table(model)
+                    ),
+                )
+                .await?;
+            *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted;
+        }
+    }
+    Ok(())
+}
+
+/// Notes the orphans of references that the model keeps; they have no foreign key.
+async fn kept_orphans(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    settled: &mut Settled,
+) -> Result<()> {
+    let names = context.names();
+    for column in model.columns {
+        let Some(reference) = column.reference.filter(|reference| reference.orphan == Orphan::Keep)
+        else {
+            continue;
+        };
+        let target = reference.target.get();
+        let key = match reference.key {
+            Some(key) => key,
+            None => id_column(target).name,
+        };
+        let noted = connection
+            .execute_with(
+                &format!("noting the orphans of {}.{}", model.table, column.name),
+                format!(
+                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
+                     SELECT {}, $1, $2, t.{}::text, t.{column}::text, false FROM {} t
+                     WHERE t.{column} IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = t.{column})",
+                    context.state.table("orphan"),
+                    context.run.run,
+                    quote_ident(id_column(model).name),
+                    names.table(model),
+                    names.table(target),
+                    quote_ident(key),
+                    column = quote_ident(column.name),
+                ),
+                &[Some(model.table), Some(column.name)],
+            )
+            .await?;
+        if noted > 0 {
+            *settled.orphans.entry(column.name.to_owned()).or_default() += noted;
+        }
+    }
+    Ok(())
+}
+
+/// Rejects all rows but one of each set that shares a unique value: the document with the
+/// smallest `_id` stays.
+async fn same_value(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    unique: &Deferred,
+) -> Result<u64> {
+    let act = format!("looking for rows of {} that share a value of {}", model.table, unique.name);
+    // The columns may be expressions, so they are given names of our own.
+    let named: Vec<String> = unique
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| format!("{column} AS k{index}"))
+        .collect();
+    let all = |f: fn(usize) -> String, separator: &str| {
+        (0..unique.columns.len()).map(f).collect::<Vec<_>>().join(separator)
+    };
+    let rows = connection
+        .query(
+            &act,
+            format!(
+                "SELECT id::text, concat_ws(', ', {shown}), copies FROM (
+                    SELECT *, count(*) OVER (PARTITION BY {keys}) AS copies FROM (
+                        SELECT {id} AS id, {named} FROM {table} WHERE {predicate}
+                    ) AS named WHERE {not_null}
+                 ) AS counted WHERE copies > 1 ORDER BY {keys}",
+                shown = all(|index| format!("k{index}::text"), ", "),
+                keys = all(|index| format!("k{index}"), ", "),
+                named = named.join(", "),
+                not_null = all(|index| format!("k{index} IS NOT NULL"), " AND "),
+                predicate = unique.predicate.as_deref().unwrap_or("true"),
+                id = quote_ident(id_column(model).name),
+                table = context.names().table(model),
+            ),
+            &[],
+        )
+        .await?;
+    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+    let mut left_in_group = 0;
+    for row in &rows {
+        let get = |error| target_error(&act, error);
+        let id: String = row.try_get(0).map_err(get)?;
+        let shown: String = row.try_get(1).map_err(get)?;
+        let copies: i64 = row.try_get(2).map_err(get)?;
+        if left_in_group == 0 {
+            groups.push((shown, Vec::new()));
+            left_in_group = copies;
+        }
+        left_in_group -= 1;
+        if let Some((_, ids)) = groups.last_mut() {
+            ids.push(id);
+        }
+    }
+    let all: Vec<String> = groups.iter().flat_map(|(_, ids)| ids.iter().cloned()).collect();
+    let sources = source_ids(context, connection, model, &all).await?;
+    // The document fields where the columns are the model's, else the SQL.
+    let field = unique
+        .columns
+        .iter()
+        .map(|column| {
+            let known = model
+                .columns
+                .iter()
+                .find(|known| known.name == column.as_str() || quote_ident(known.name) == *column);
+            known.map_or_else(|| column.clone(), field_of)
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    let mut losers = Vec::new();
+    for (value, mut ids) in groups {
+        ids.sort_by(|a, b| match (sources.get(a), sources.get(b)) {
+            (Some(a), Some(b)) => smallest(a, b),
+            _ => a.cmp(b),
+        });
+        let winner = sources
+            .get(&ids[0])
+            .and_then(|sources| sources.first())
+            .map_or_else(|| ids[0].clone(), source_id::display);
+        for key in ids.drain(1..) {
+            losers.push(Loser {
+                key,
+                reason: Reason::Duplicate,
+                field: field.clone(),
+                message: format!(
+                    "expected a value of its own, found {value:?}, which document {winner} has too"
+                ),
+            });
+        }
+    }
+    let mut rejected = 0;
+    let mut losers = losers.into_iter().peekable();
+    while losers.peek().is_some() {
+        let slice = losers.by_ref().take(SLICE).collect();
+        rejected += reject_rows(context, connection, model, slice).await?;
+    }
+    Ok(rejected)
+}
+
+fn smallest(a: &[Bson], b: &[Bson]) -> std::cmp::Ordering {
+    match (a.first(), b.first()) {
+        (Some(a), Some(b)) => source_id::compare(a, b),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+/// Settles documents that came to one primary key, as an ObjectId and the string of its digits
+/// do: all of them are read again, the one with the smallest `_id` is loaded, the others go.
+async fn same_id(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<u64> {
+    let act = format!("looking for rows of {} that share an id", model.table);
+    let names = context.names();
+    let id = id_column(model);
+    let table = names.table(model);
+    let name = quote_ident(id.name);
+    let rows = connection
+        .query(
+            &act,
+            format!("SELECT {name}::text FROM {table} GROUP BY {name} HAVING count(*) > 1"),
+            &[],
+        )
+        .await?;
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in &rows {
+        keys.push(row.try_get::<String, _>(0).map_err(|error| target_error(&act, error))?);
+    }
+    let transformer = context.transformer(model)?.clone();
+    let mut scratch = transformer.scratch();
+    let mut rejected = 0;
+    for keys in keys.chunks(SLICE) {
+        let sources = source_ids(context, connection, model, keys).await?;
+        let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
+        wanted.sort_by(source_id::compare);
+        wanted.dedup();
+        let documents = context.source.fetch(model.collection, &wanted).await?;
+        let mut by_key: HashMap<String, Vec<(Bson, Vec<u8>)>> = HashMap::new();
+        let key_of: HashMap<String, &String> = sources
+            .iter()
+            .flat_map(|(key, ids)| ids.iter().map(move |id| (id.to_string(), key)))
+            .collect();
+        for document in documents {
+            let id = document
+                .get("_id")
+                .ok()
+                .flatten()
+                .and_then(|id| Bson::try_from(id).ok())
+                .unwrap_or(Bson::Null);
+            if let Some(key) = key_of.get(&id.to_string()) {
+                by_key.entry((*key).clone()).or_default().push((id, document.as_bytes().to_vec()));
+            }
+        }
+        delete_rows(context, connection, model, keys).await?;
+        let mut output = Output::default();
+        let mut losers = Vec::new();
+        for key in keys {
+            let mut documents = by_key.remove(key).unwrap_or_default();
+            documents.sort_by(|(a, _), (b, _)| source_id::compare(a, b));
+            let mut winner = None;
+            for (id, document) in documents {
+                match &winner {
+                    None => {
+                        if transformer.transform(&mut scratch, &document, &mut output) {
+                            winner = Some(source_id::display(&id));
+                        }
+                    }
+                    Some(winner) => losers.push(Reject {
+                        collection: model.collection.to_owned(),
+                        table: model.table.to_owned(),
+                        source_id: source_id::display(&id),
+                        stage: Stage::Settle,
+                        reason: Reason::Duplicate,
+                        field: "_id".to_owned(),
+                        message: format!(
+                            "expected an id of its own, found one that becomes {key} as that of document {winner} does"
+                        ),
+                        document,
+                    }),
+                }
+            }
+        }
+        // The rows of both were deleted; what the winner has in junctions comes again below, and
+        // what the losers had there goes with them.
+        let mut gone = load::unstage(context, connection, model, keys).await?;
+        let note = load::write_output(context, connection, model, &mut output).await?;
+        for (junction, elements) in note.elements {
+            if let Some(gone) = gone.get_mut(junction.as_str()) {
+                *gone = gone.saturating_sub(elements);
+            }
+        }
+        let orphans: Vec<OrphanNote> = gone
+            .into_iter()
+            .filter_map(|(junction, count)| Some((context.registry.model(junction)?, count)))
+            .flat_map(|(junction, count)| {
+                let note = OrphanNote {
+                    table: junction.table.to_owned(),
+                    column: String::new(),
+                    row_key: String::new(),
+                    value: format!("an element of a document of {} that was rejected", model.table),
+                };
+                (0..count).map(move |_| note.clone())
+            })
+            .collect();
+        ledger::insert_orphans(connection, &context.state, context.run.run, &orphans).await?;
+        ledger::insert_rejects(connection, &context.state, context.run.run, None, &losers).await?;
+        rejected += losers.len() as u64;
+    }
+    Ok(rejected)
+}
+
+/// The `_id`s that rows' keys were made from, smallest first. More than one came to the same key
+/// when the id map has it beside the ObjectId.
+async fn source_ids(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    keys: &[String],
+) -> Result<HashMap<String, Vec<Bson>>> {
+    const ACT: &str = "reading the id map";
+    let mut found: HashMap<String, Vec<Bson>> = HashMap::new();
+    if id_column(model).ty.base == crate::schema::BaseType::Uuid {
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT id::text, source_id FROM {}
+             WHERE run = {} AND collection = $1 AND id = ANY ($2::text[]::uuid[])",
+            context.state.table("id_map"),
+            context.run.run
+        )))
+        .bind(model.collection)
+        .bind(keys)
+        .fetch_all(connection.raw())
+        .await
+        .map_err(|error| target_error(ACT, error))?;
+        for row in &rows {
+            let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+            let document: Vec<u8> = row.try_get(1).map_err(|error| target_error(ACT, error))?;
+            let id = bson::RawDocument::from_bytes(&document)
+                .ok()
+                .and_then(|document| document.get("v").ok().flatten())
+                .and_then(|id| Bson::try_from(id).ok());
+            found.entry(key).or_default().extend(id);
+        }
+    }
+    for key in keys {
+        let ids = found.entry(key.clone()).or_default();
+        ids.extend(source_id::of_key(model, key, context.run.ids));
+        if ids.is_empty() {
+            ids.extend(source_id::as_uuid(key));
+        }
+        ids.sort_by(source_id::compare);
+        ids.dedup();
+    }
+    Ok(found)
+}
+
+/// A row that goes, and why.
+struct Loser {
+    key: String,
+    reason: Reason,
+    field: String,
+    message: String,
+}
+
+/// Moves rows into the ledger, each with its document, and deletes them.
+async fn reject_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    losers: Vec<Loser>,
+) -> Result<u64> {
+    if losers.is_empty() {
+        return Ok(0);
+    }
+    let keys: Vec<String> = losers.iter().map(|loser| loser.key.clone()).collect();
+    let sources = source_ids(context, connection, model, &keys).await?;
+    let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
+    wanted.sort_by(source_id::compare);
+    wanted.dedup();
+    let documents = context.source.fetch(model.collection, &wanted).await?;
+    let mut by_id: HashMap<String, Vec<u8>> = HashMap::new();
+    for document in documents {
+        if let Some(id) = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok())
+        {
+            by_id.insert(source_id::display(&id), document.as_bytes().to_vec());
+        }
+    }
+    let rejects: Vec<Reject> = losers
+        .into_iter()
+        .map(|loser| {
+            let ids = sources.get(&loser.key).map(Vec::as_slice).unwrap_or_default();
+            // The key of a double is gone by now, so one of its `_id`s is right: the one that is
+            // there.
+            let shown: Vec<String> = ids.iter().map(source_id::display).collect();
+            let source_id = shown
+                .iter()
+                .find(|shown| by_id.contains_key(*shown))
+                .or(shown.first())
+                .cloned()
+                .unwrap_or_else(|| loser.key.clone());
+            Reject {
+                collection: model.collection.to_owned(),
+                table: model.table.to_owned(),
+                document: by_id.remove(&source_id).unwrap_or_default(),
+                source_id,
+                stage: Stage::Settle,
+                reason: loser.reason,
+                field: loser.field,
+                message: loser.message,
+            }
+        })
+        .collect();
+    ledger::insert_rejects(connection, &context.state, context.run.run, None, &rejects).await?;
+    delete_rows(context, connection, model, &keys).await?;
+    for reject in &rejects {
+        context.reporter.event(&crate::event::Event::Rejected(reject));
+    }
+    Ok(rejects.len() as u64)
+}
+
+/// Deletes rows by their keys, and what was noted about their references.
+async fn delete_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    keys: &[String],
+) -> Result<()> {
+    let act = format!("taking rejected rows out of {}", model.table);
+    let id = id_column(model);
+    sqlx::query(AssertSqlSafe(format!(
+        "DELETE FROM {} WHERE {} = ANY ($1::text[]::{}[])",
+        context.names().table(model),
+        quote_ident(id.name),
+        context.names().column_type(id)
+    )))
+    .bind(keys)
+    .execute(connection.raw())
+    .await
+    .map_err(|error| target_error(&act, error))?;
+    sqlx::query(AssertSqlSafe(format!(
+        "DELETE FROM {} WHERE run = {} AND table_name = $1 AND NOT element
+            AND row_key = ANY ($2::text[])",
+        context.state.table("orphan"),
+        context.run.run
+    )))
+    .bind(model.table)
+    .bind(keys)
+    .execute(connection.raw())
+    .await
+    .map_err(|error| target_error(&act, error))?;
+    Ok(())
+}
+
+/// Fills a junction from its staging table: each pair once, both of whose rows are there.
+pub(crate) async fn junction(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<SettledJunction> {
+    let names = context.names();
+    let act = format!("filling the junction {}", model.table);
+    let stage = context.state.stage(context.run.run, model.name);
+    let foreign = foreign_keys(model);
+    let columns: Vec<String> =
+        model.columns.iter().map(|column| quote_ident(column.name)).collect();
+    let pair = columns.join(", ");
+    let mut joins = String::new();
+    let mut there = Vec::new();
+    for (index, foreign) in foreign.iter().enumerate() {
+        let key = quote_ident(foreign.key.name);
+        joins.push_str(&format!(
+            " LEFT JOIN {} p{index} ON p{index}.{key} = s.{}",
+            names.table(foreign.target),
+            quote_ident(foreign.column.name)
+        ));
+        there.push(format!("p{index}.{key} IS NOT NULL"));
+    }
+    let qualified: Vec<String> = columns.iter().map(|column| format!("s.{column}")).collect();
+    let rows = connection
+        .query(
+            &act,
+            format!(
+                "WITH pair AS MATERIALIZED (
+                    SELECT {qualified}, s.copies, {there} AS there
+                    FROM (SELECT {pair}, count(*) AS copies FROM {stage} GROUP BY {pair}) s{joins}
+                 ), inserted AS (
+                    INSERT INTO {table} ({pair}) SELECT {pair} FROM pair WHERE there RETURNING 1
+                 )
+                 SELECT (SELECT count(*) FROM inserted),
+                    coalesce(sum(copies - 1) FILTER (WHERE there), 0)::bigint,
+                    coalesce(sum(copies) FILTER (WHERE NOT there), 0)::bigint
+                 FROM pair",
+                qualified = qualified.join(", "),
+                there = there.join(" AND "),
+                table = names.table(model),
+            ),
+            &[],
+        )
+        .await?;
+    let mut settled = SettledJunction::default();
+    if let Some(row) = rows.first() {
+        let get = |index: usize| -> Result<u64> {
+            let number: i64 = row.try_get(index).map_err(|error| target_error(&act, error))?;
+            Ok(number.unsigned_abs())
+        };
+        settled = SettledJunction { inserted: get(0)?, duplicates: get(1)?, orphans: get(2)? };
+    }
+    if settled.orphans > 0 {
+        // `origin` is odd when the array stood at the row of the second column.
+        let (first, second) = (&columns[0], &columns[1]);
+        connection
+            .execute_with(
+                &act,
+                format!(
+                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
+                     SELECT {}, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
+                        CASE WHEN s.origin % 2 = 0 THEN s.{first} ELSE s.{second} END::text,
+                        CASE WHEN s.origin % 2 = 0 THEN s.{second} ELSE s.{first} END::text, true
+                     FROM {stage} s{joins} WHERE NOT ({})",
+                    context.state.table("orphan"),
+                    context.run.run,
+                    there.join(" AND ")
+                ),
+                &[Some(model.table), Some(model.columns[0].name), Some(model.columns[1].name)],
+            )
+            .await?;
+    }
+    connection.execute(&act, format!("DROP TABLE {stage}")).await?;
+    Ok(settled)
+}
+
+/// The column of a collection's primary key.
+pub(crate) fn id_column(model: &Model) -> &'static Column {
+    model.columns.iter().find(|column| column.primary_key).unwrap_or_else(|| {
+        panic!("`{}` has no id: the derive makes that a compile error", model.name)
+    })
+}
+
+/// The document field that a column is read from, as messages name it.
+pub(crate) fn field_of(column: &Column) -> String {
+    column.keys.first().unwrap_or(&column.field).to_string()
+}

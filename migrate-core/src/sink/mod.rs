@@ -1,0 +1,291 @@
+//! Where rows go: connections to PostgreSQL, and what its errors mean.
+//!
+//! There is one kind of sink and no trait over it: a run's state lives in the same database as
+//! its rows and commits with them, so a sink that is not PostgreSQL would be another runtime.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The database that a run fills.
+#[derive(Clone)]
+pub struct Target {
+    options: PgConnectOptions,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Target({})", self.describe())
+    }
+}
+
+impl Target {
+    /// Understands a `postgres://user:password@host:port/database?sslmode=…` address.
+    ///
+    /// # Errors
+    /// When it is none. The message never repeats the address, which may hold a password.
+    pub fn parse(address: &str) -> Result<Self> {
+        let known = ["postgres://", "postgresql://"];
+        if !known.iter().any(|scheme| address.starts_with(scheme)) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "the target is no PostgreSQL address: it must begin with `postgres://`",
+            )
+            .with_hint("write it as `--target postgres://user:password@host:5432/database`"));
+        }
+        let options: PgConnectOptions = address.parse().map_err(|error: sqlx::Error| {
+            Error::new(ErrorKind::Usage, "the target's address cannot be understood")
+                .caused_by(error)
+                .with_hint("write it as `--target postgres://user:password@host:5432/database`")
+        })?;
+        let options = options
+            .application_name("migrate")
+            .extra_float_digits(None)
+            .statement_cache_capacity(32)
+            // A server that vanishes without a word must free its chunk in bounded time, on
+            // both ends: these are the server's side of it.
+            .options([
+                ("client_min_messages", "warning"),
+                ("timezone", "UTC"),
+                ("statement_timeout", "0"),
+                ("idle_in_transaction_session_timeout", "0"),
+                ("tcp_keepalives_idle", "10"),
+                ("tcp_keepalives_interval", "5"),
+                ("tcp_keepalives_count", "3"),
+            ])
+            .disable_statement_logging();
+        Ok(Self { options })
+    }
+
+    /// The target in words, without secrets.
+    pub fn describe(&self) -> String {
+        format!(
+            "postgres://{}@{}:{}/{}",
+            self.options.get_username(),
+            self.options.get_host(),
+            self.options.get_port(),
+            self.options.get_database().unwrap_or(self.options.get_username())
+        )
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// When the server cannot be reached or refuses.
+    pub async fn connect(&self) -> Result<Connection> {
+        let connect = PgConnection::connect_with(&self.options);
+        let connection = match tokio::time::timeout(Duration::from_secs(15), connect).await {
+            Ok(connected) => connected.map_err(|error| {
+                let kind = match &error {
+                    sqlx::Error::Database(_) if !is_transient(&error) => ErrorKind::Preflight,
+                    _ => ErrorKind::TargetConnection,
+                };
+                Error::new(kind, format!("cannot connect to {}", self.describe())).caused_by(error)
+            })?,
+            Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::TargetConnection,
+                    format!("{} did not answer within 15 s", self.describe()),
+                ));
+            }
+        };
+        Ok(Connection { inner: connection })
+    }
+}
+
+/// One connection to the target.
+#[derive(Debug)]
+pub struct Connection {
+    inner: PgConnection,
+}
+
+impl Connection {
+    /// The driver's connection, for COPY.
+    pub fn raw(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+
+    /// Runs statements separated by semicolons; gives the number of rows they touched.
+    ///
+    /// # Errors
+    /// When the server refuses one; `act` names what was done.
+    pub async fn execute(&mut self, act: &str, sql: impl Into<String>) -> Result<u64> {
+        sqlx::raw_sql(AssertSqlSafe(sql.into()))
+            .execute(&mut self.inner)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(|error| target_error(act, error))
+    }
+
+    /// Runs one statement with text parameters (cast them in the SQL, as in `$1::text::bigint`).
+    ///
+    /// # Errors
+    /// As [`Connection::execute`].
+    pub async fn execute_with(
+        &mut self,
+        act: &str,
+        sql: impl Into<String>,
+        parameters: &[Option<&str>],
+    ) -> Result<u64> {
+        let mut query = sqlx::query(AssertSqlSafe(sql.into()));
+        for parameter in parameters {
+            query = query.bind(*parameter);
+        }
+        query
+            .execute(&mut self.inner)
+            .await
+            .map(|done| done.rows_affected())
+            .map_err(|error| target_error(act, error))
+    }
+
+    /// The rows of a query with text parameters.
+    ///
+    /// # Errors
+    /// As [`Connection::execute`].
+    pub async fn query(
+        &mut self,
+        act: &str,
+        sql: impl Into<String>,
+        parameters: &[Option<&str>],
+    ) -> Result<Vec<PgRow>> {
+        let mut query = sqlx::query(AssertSqlSafe(sql.into()));
+        for parameter in parameters {
+            query = query.bind(*parameter);
+        }
+        query.fetch_all(&mut self.inner).await.map_err(|error| target_error(act, error))
+    }
+
+    /// The first column of the first row as a `bigint`; 0 when there is none.
+    ///
+    /// # Errors
+    /// As [`Connection::execute`], and when the column is no `bigint`.
+    pub async fn count(
+        &mut self,
+        act: &str,
+        sql: impl Into<String>,
+        parameters: &[Option<&str>],
+    ) -> Result<u64> {
+        let rows = self.query(act, sql, parameters).await?;
+        let number: i64 = match rows.first() {
+            Some(row) => row.try_get(0).map_err(|error| target_error(act, error))?,
+            None => 0,
+        };
+        Ok(number.try_into().unwrap_or(0))
+    }
+
+    /// Sends rows in binary COPY as one message stream: the header, `tuples`, the trailer. Gives
+    /// the number of rows the server took.
+    ///
+    /// # Errors
+    /// When the server refuses a row; the transaction or savepoint it stands in must then be
+    /// rolled back.
+    pub async fn copy(&mut self, act: &str, statement: &str, tuples: &[u8]) -> Result<u64> {
+        let result = async {
+            let mut copy = self.inner.copy_in_raw(statement).await?;
+            copy.send(crate::copy::HEADER.as_slice()).await?;
+            copy.send(tuples).await?;
+            copy.send(crate::copy::TRAILER.as_slice()).await?;
+            copy.finish().await
+        }
+        .await;
+        result.map_err(|error| target_error(act, error))
+    }
+
+    /// Says good-bye to the server; errors do not matter any more.
+    pub async fn close(self) {
+        if let Err(error) = self.inner.close().await {
+            tracing::debug!(%error, "closing a connection");
+        }
+    }
+}
+
+/// Wraps an error of the server or the connection, with the kind that decides what is done.
+pub fn target_error(act: &str, error: sqlx::Error) -> Error {
+    let kind = if is_transient(&error) { ErrorKind::TargetConnection } else { ErrorKind::Target };
+    let detail = error.as_database_error().and_then(|error| {
+        let error = error.try_downcast_ref::<PgDatabaseError>()?;
+        let mut text = format!("{} ({})", error.message(), error.code());
+        for more in [error.detail(), error.hint(), error.r#where()].into_iter().flatten() {
+            text.push_str("; ");
+            text.push_str(&more.replace('\n', "; "));
+        }
+        Some(text)
+    });
+    let mut wrapped = Error::new(kind, act.to_owned());
+    if let Some(hint) = detail_hint(&error) {
+        wrapped = wrapped.with_hint(hint);
+    }
+    match detail {
+        // The driver's own text leaves detail and context out, which say which row it was.
+        Some(detail) => wrapped.caused_by(ServerError { detail, source: error }),
+        None => wrapped.caused_by(error),
+    }
+}
+
+/// A refusal of the server with all that it said.
+#[derive(Debug)]
+pub struct ServerError {
+    detail: String,
+    source: sqlx::Error,
+}
+
+impl std::fmt::Display for ServerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+/// The server's refusal behind an error of ours.
+pub fn database_error(error: &Error) -> Option<&PgDatabaseError> {
+    let source = std::error::Error::source(error)?;
+    let error = match source.downcast_ref::<ServerError>() {
+        Some(wrapped) => &wrapped.source,
+        None => source.downcast_ref::<sqlx::Error>()?,
+    };
+    error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()
+}
+
+/// The SQLSTATE behind an error of ours.
+pub fn sql_state(error: &Error) -> Option<&str> {
+    database_error(error).map(|error| error.code())
+}
+
+/// Whether the same act may succeed on a new connection a little later. The codes are of
+/// PostgreSQL's appendix A.
+fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        // The driver's word for a connection that ended in the middle of a message.
+        sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            code.starts_with("08")
+                || matches!(
+                    code.as_ref(),
+                    // admin shutdown, crash shutdown, starting up, too many connections,
+                    // serialization, deadlock, lock timeout, cancelled by a timeout
+                    "57P01" | "57P02" | "57P03" | "53300" | "40001" | "40P01" | "55P03" | "57014"
+                )
+        }),
+        _ => false,
+    }
+}
+
+fn detail_hint(error: &sqlx::Error) -> Option<&'static str> {
+    match error.as_database_error()?.code()?.as_ref() {
+        "53100" => Some("the target's disk is full: make room, then give the same command again"),
+        "42501" => Some(
+            "grant the user the right, or name a schema it may write with `--schema` and `--state-schema`",
+        ),
+        "28P01" | "28000" => Some("check the user and the password in `--target`"),
+        "3D000" => Some("make the database first, as with `createdb`"),
+        _ => None,
+    }
+}

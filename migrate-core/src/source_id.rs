@@ -1,0 +1,162 @@
+//! The way back from a row's key to the document's `_id`, and the order of `_id`s.
+
+use std::cmp::Ordering;
+
+use bson::Bson;
+use bson::spec::BinarySubtype;
+use uuid::Uuid;
+
+use crate::id::IdScheme;
+use crate::schema::{BaseType, Model};
+
+/// The `_id`s that a row's key, as text, can have been made from, when the key alone tells; none
+/// when only the id map does. A whole number may be stored under several types.
+pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
+    let Some(id) = model.columns.iter().find(|column| column.primary_key) else {
+        return Vec::new();
+    };
+    match id.ty.base {
+        BaseType::Uuid => Uuid::parse_str(key)
+            .ok()
+            .and_then(|uuid| scheme.object_id(uuid))
+            .map(Bson::ObjectId)
+            .into_iter()
+            .collect(),
+        BaseType::Int2 | BaseType::Int4 | BaseType::Int8 => {
+            let Ok(number) = key.parse::<i64>() else { return Vec::new() };
+            let mut ids = vec![Bson::Int64(number), Bson::Double(number as f64)];
+            ids.extend(i32::try_from(number).map(Bson::Int32));
+            ids
+        }
+        BaseType::Float4 | BaseType::Float8 => {
+            let Ok(number) = key.parse::<f64>() else { return Vec::new() };
+            let mut ids = vec![Bson::Double(number)];
+            if number.fract() == 0.0 && number.abs() < 9e15 {
+                ids.push(Bson::Int64(number as i64));
+                ids.extend(i32::try_from(number as i64).map(Bson::Int32));
+            }
+            ids
+        }
+        BaseType::Bool => vec![Bson::Boolean(key == "t" || key == "true")],
+        BaseType::Text => vec![Bson::String(key.to_owned())],
+        _ => Vec::new(),
+    }
+}
+
+/// The `_id` of a key that neither names an ObjectId nor is in the id map: a UUID that came as one.
+pub fn as_uuid(key: &str) -> Option<Bson> {
+    let uuid = Uuid::parse_str(key).ok()?;
+    Some(Bson::Binary(bson::Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: uuid.into_bytes().to_vec(),
+    }))
+}
+
+/// An `_id` as people know it: the hex digits of an ObjectId, else relaxed Extended JSON.
+pub fn display(id: &Bson) -> String {
+    match id {
+        Bson::ObjectId(id) => id.to_hex(),
+        other => other.clone().into_relaxed_extjson().to_string(),
+    }
+}
+
+/// The order of two `_id`s in MongoDB: by type first, then by value.
+/// <https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/>
+pub fn compare(a: &Bson, b: &Bson) -> Ordering {
+    rank(a).cmp(&rank(b)).then_with(|| match (a, b) {
+        (Bson::String(a) | Bson::Symbol(a), Bson::String(b) | Bson::Symbol(b)) => {
+            a.as_bytes().cmp(b.as_bytes())
+        }
+        (Bson::ObjectId(a), Bson::ObjectId(b)) => a.bytes().cmp(&b.bytes()),
+        (Bson::Boolean(a), Bson::Boolean(b)) => a.cmp(b),
+        (Bson::DateTime(a), Bson::DateTime(b)) => a.cmp(b),
+        (Bson::Timestamp(a), Bson::Timestamp(b)) => {
+            (a.time, a.increment).cmp(&(b.time, b.increment))
+        }
+        (Bson::Binary(a), Bson::Binary(b)) => (a.bytes.len(), u8::from(a.subtype), &a.bytes)
+            .cmp(&(b.bytes.len(), u8::from(b.subtype), &b.bytes)),
+        (Bson::Int32(a), Bson::Int32(b)) => a.cmp(b),
+        (Bson::Int64(a), Bson::Int64(b)) => a.cmp(b),
+        (Bson::Int32(a), Bson::Int64(b)) => i64::from(*a).cmp(b),
+        (Bson::Int64(a), Bson::Int32(b)) => a.cmp(&i64::from(*b)),
+        (Bson::Document(a), Bson::Document(b)) => documents(a, b),
+        _ => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            _ => a.to_string().cmp(&b.to_string()),
+        },
+    })
+}
+
+/// Field by field: the type, then the key, then the value; a prefix sorts first.
+fn documents(a: &bson::Document, b: &bson::Document) -> Ordering {
+    for ((a_key, a), (b_key, b)) in a.iter().zip(b) {
+        let order =
+            rank(a).cmp(&rank(b)).then_with(|| a_key.cmp(b_key)).then_with(|| compare(a, b));
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+fn number(value: &Bson) -> Option<f64> {
+    match value {
+        Bson::Int32(number) => Some((*number).into()),
+        Bson::Int64(number) => Some(*number as f64),
+        Bson::Double(number) => Some(*number),
+        Bson::Decimal128(number) => number.to_string().parse().ok(),
+        _ => None,
+    }
+}
+
+fn rank(value: &Bson) -> u8 {
+    match value {
+        Bson::MinKey => 0,
+        Bson::Undefined => 1,
+        Bson::Null => 2,
+        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_) => 3,
+        Bson::String(_) | Bson::Symbol(_) => 4,
+        Bson::Document(_) => 5,
+        Bson::Array(_) => 6,
+        Bson::Binary(_) => 7,
+        Bson::ObjectId(_) => 8,
+        Bson::Boolean(_) => 9,
+        Bson::DateTime(_) => 10,
+        Bson::Timestamp(_) => 11,
+        Bson::RegularExpression(_) => 12,
+        Bson::DbPointer(_) => 13,
+        Bson::JavaScriptCode(_) => 14,
+        Bson::JavaScriptCodeWithScope(_) => 15,
+        Bson::MaxKey => 16,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{bson, oid::ObjectId};
+
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_type_and_then_by_value() {
+        let sorted = [
+            Bson::Null,
+            Bson::Int32(-3),
+            Bson::Double(-2.5),
+            Bson::Int64(7),
+            Bson::String("507f".into()),
+            Bson::String("a".into()),
+            bson!({ "a": 1 }),
+            bson!({ "a": 1, "b": 2 }),
+            Bson::ObjectId(ObjectId::from_bytes([1; 12])),
+            Bson::ObjectId(ObjectId::from_bytes([2; 12])),
+            Bson::Boolean(false),
+            Bson::DateTime(bson::DateTime::from_millis(0)),
+        ];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                assert_eq!(compare(a, b), i.cmp(&j), "{a} and {b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! What is safely in the target, kept in the target: the run, its chunks, its tasks, its ledger.
+//!
+//! The rule of this module: a note that something is done commits in the same transaction as the
+//! thing itself. So whoever reads the state after a crash, however hard, reads the truth, and
+//! several processes can share a run without another coordinator: a chunk or a task is taken by
+//! locking its row (`FOR UPDATE SKIP LOCKED`) for as long as the transaction that does it lives,
+//! and a worker that dies loses its lock with its connection.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::IdScheme;
+use crate::run::UuidVersion;
+use crate::schema::{quote_ident, quote_literal};
+use crate::sink::{Connection, target_error};
+use crate::source::Range;
+
+/// The version of the state schema; a run of another version is not touched.
+pub const VERSION: i32 = 1;
+
+/// Makes the state schema and its tables where they are missing. Every statement can be repeated.
+pub fn create_sql(schema: &str) -> String {
+    let s = quote_ident(schema);
+    format!(
+        r#"
+CREATE SCHEMA IF NOT EXISTS {s};
+CREATE TABLE IF NOT EXISTS {s}.run (
+    run bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version integer NOT NULL,
+    registry text NOT NULL,
+    source text NOT NULL,
+    fingerprint jsonb NOT NULL,
+    uuid_version text NOT NULL,
+    uuid_key uuid NOT NULL,
+    created jsonb NOT NULL,
+    left_out jsonb NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz,
+    summary jsonb
+);
+COMMENT ON TABLE {s}.run IS 'Each migration into this database; the last one is the current one';
+CREATE TABLE IF NOT EXISTS {s}.chunk (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    chunk bigint NOT NULL,
+    model text NOT NULL,
+    collection text NOT NULL,
+    phase integer NOT NULL,
+    range jsonb NOT NULL,
+    estimate bigint NOT NULL,
+    done boolean NOT NULL DEFAULT false,
+    read bigint NOT NULL DEFAULT 0,
+    loaded bigint NOT NULL DEFAULT 0,
+    rejected bigint NOT NULL DEFAULT 0,
+    skipped bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0,
+    seconds double precision NOT NULL DEFAULT 0,
+    elements jsonb NOT NULL DEFAULT '{{}}',
+    unknown jsonb NOT NULL DEFAULT '{{}}',
+    done_at timestamptz,
+    PRIMARY KEY (run, chunk)
+);
+CREATE INDEX IF NOT EXISTS chunk_open_idx ON {s}.chunk (run, phase, chunk) WHERE NOT done;
+COMMENT ON TABLE {s}.chunk IS 'The parts of each collection: one transaction each, with this note of it';
+CREATE TABLE IF NOT EXISTS {s}.task (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    task bigint NOT NULL,
+    level integer NOT NULL,
+    body jsonb NOT NULL,
+    done boolean NOT NULL DEFAULT false,
+    result jsonb,
+    seconds double precision,
+    done_at timestamptz,
+    PRIMARY KEY (run, task)
+);
+COMMENT ON TABLE {s}.task IS 'What follows the load, level after level: settling, keys, indexes, foreign keys';
+CREATE TABLE IF NOT EXISTS {s}.reject (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    chunk bigint,
+    table_name text NOT NULL,
+    collection text NOT NULL,
+    source_id text NOT NULL,
+    stage text NOT NULL,
+    reason text NOT NULL,
+    field text NOT NULL,
+    message text NOT NULL,
+    document bytea NOT NULL,
+    document_json json,
+    rejected_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS reject_run_idx ON {s}.reject (run, table_name, reason);
+COMMENT ON TABLE {s}.reject IS 'The ledger: every document that was not loaded, why, and the document itself';
+CREATE TABLE IF NOT EXISTS {s}.orphan (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    table_name text NOT NULL,
+    column_name text NOT NULL,
+    row_key text NOT NULL,
+    value text NOT NULL,
+    element boolean NOT NULL
+);
+CREATE INDEX IF NOT EXISTS orphan_run_idx ON {s}.orphan (run, table_name, column_name);
+COMMENT ON TABLE {s}.orphan IS 'References and junction elements that point to nothing';
+CREATE TABLE IF NOT EXISTS {s}.id_map (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    collection text NOT NULL,
+    source_id bytea NOT NULL,
+    id uuid NOT NULL
+);
+CREATE INDEX IF NOT EXISTS id_map_id_idx ON {s}.id_map (id);
+COMMENT ON TABLE {s}.id_map IS
+    'Ids that their UUID does not give back; source_id is a BSON document whose field v is the _id';
+CREATE TABLE IF NOT EXISTS {s}.deferred_ddl (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    position integer NOT NULL,
+    model text NOT NULL,
+    table_name text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    build text NOT NULL,
+    attach text,
+    validate text,
+    columns jsonb NOT NULL,
+    predicate text,
+    restored boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (run, position)
+);
+COMMENT ON TABLE {s}.deferred_ddl IS 'Keys, indexes and foreign keys that are built after the load, or put back as they were';
+"#
+    ) + &crate::id::sql_functions(schema)
+}
+
+/// What makes two runs the same: a run goes on only where all of it is unchanged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// The registry's name.
+    pub registry: String,
+    /// For each model a hash over all its facts.
+    pub models: BTreeMap<String, String>,
+    /// The source, without secrets.
+    pub source: String,
+    /// The options that decide what the rows are, by name.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Fingerprint {
+    /// What differs in `self` from the run's, one sentence each.
+    pub fn differences(&self, run: &Fingerprint) -> Vec<String> {
+        let mut differences = Vec::new();
+        if self.registry != run.registry {
+            differences
+                .push(format!("the registry was `{}`, is `{}`", run.registry, self.registry));
+        }
+        if self.source != run.source {
+            differences.push(format!("the source was {}, is {}", run.source, self.source));
+        }
+        for (name, hash) in &self.models {
+            match run.models.get(name) {
+                None => differences.push(format!("the model `{name}` is new")),
+                Some(old) if old != hash => {
+                    differences.push(format!("the model `{name}` has changed"));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in run.models.keys().filter(|name| !self.models.contains_key(*name)) {
+            differences.push(format!("the model `{name}` is gone"));
+        }
+        for (name, value) in &self.options {
+            let old = run.options.get(name).map_or("", String::as_str);
+            if old != value {
+                differences.push(format!("`--{name}` was `{old}`, is `{value}`"));
+            }
+        }
+        differences
+    }
+}
+
+/// A run as the state has it.
+#[derive(Clone, Debug)]
+pub struct RunRow {
+    /// Its number.
+    pub run: i64,
+    /// What it was started with.
+    pub fingerprint: Fingerprint,
+    /// How ids become UUIDs in it, with its key.
+    pub ids: IdScheme,
+    /// What it made in the target.
+    pub created: Created,
+    /// Whether everything is done.
+    pub finished: bool,
+}
+
+/// What a run made in the target; `--clean` takes away no more than this.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// Schemas.
+    pub schemas: Vec<String>,
+    /// Enum types, as SQL names.
+    pub types: Vec<String>,
+    /// Tables, as SQL names.
+    pub tables: Vec<String>,
+}
+
+/// A part of a collection that is to be loaded.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// Its number in the run.
+    pub chunk: i64,
+    /// The model's name.
+    pub model: String,
+    /// The collection.
+    pub collection: String,
+    /// What part.
+    pub range: Range,
+}
+
+/// The note of a chunk that is done.
+#[derive(Clone, Debug, Default)]
+pub struct ChunkNote {
+    /// Documents read.
+    pub read: u64,
+    /// Rows sent and accepted.
+    pub loaded: u64,
+    /// Documents rejected by transform and write.
+    pub rejected: u64,
+    /// Documents that a filter left out.
+    pub skipped: u64,
+    /// BSON bytes read.
+    pub bytes: u64,
+    /// From the first read to the commit.
+    pub seconds: f64,
+    /// Elements of junction arrays, by the junction's model name.
+    pub elements: BTreeMap<String, u64>,
+    /// Fields that no column takes: documents and an example.
+    pub unknown: BTreeMap<String, crate::summary::UnknownField>,
+}
+
+/// The state of one run in one schema: every statement on it goes through here.
+#[derive(Clone, Debug)]
+pub struct State {
+    schema: String,
+}
+
+impl State {
+    /// The state in that schema.
+    pub fn new(schema: &str) -> Self {
+        Self { schema: quote_ident(schema) }
+    }
+
+    /// The SQL name of a table of the state.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{}", self.schema, quote_ident(name))
+    }
+
+    /// The SQL name of the staging table of a junction's model.
+    pub fn stage(&self, run: i64, junction: &str) -> String {
+        self.table(&format!("stage_{run}_{junction}"))
+    }
+
+    /// Whether the state's tables are there.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn exists(&self, connection: &mut Connection) -> Result<bool> {
+        let found = connection
+            .count(
+                "looking for the state of earlier runs",
+                "SELECT count(to_regclass($1))",
+                &[Some(&self.table("run"))],
+            )
+            .await?;
+        Ok(found > 0)
+    }
+
+    /// The last run, if there is one.
+    ///
+    /// # Errors
+    /// When the state is of another version of this program, or cannot be read.
+    pub async fn last_run(&self, connection: &mut Connection) -> Result<Option<RunRow>> {
+        const ACT: &str = "reading the state of the last run";
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "SELECT run, version, fingerprint::text, uuid_version, uuid_key::text,
+                        created::text, finished_at IS NOT NULL
+                     FROM {} ORDER BY run DESC LIMIT 1",
+                    self.table("run")
+                ),
+                &[],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let get = |error| target_error(ACT, error);
+        let version: i32 = row.try_get(1).map_err(get)?;
+        if version != VERSION {
+            return Err(Error::new(
+                ErrorKind::Preflight,
+                format!(
+                    "the state in schema {} has version {version}, this program writes {VERSION}",
+                    self.schema
+                ),
+            )
+            .with_hint(
+                "finish the run with the version of migrate that began it, or start over with `--clean`",
+            ));
+        }
+        let fingerprint: String = row.try_get(2).map_err(get)?;
+        let uuid_version: String = row.try_get(3).map_err(get)?;
+        let uuid_key: String = row.try_get(4).map_err(get)?;
+        let created: String = row.try_get(5).map_err(get)?;
+        let parse = |error: serde_json::Error| {
+            Error::new(ErrorKind::Preflight, "the state of the last run cannot be understood")
+                .caused_by(error)
+        };
+        let key = Uuid::parse_str(&uuid_key).unwrap_or_default();
+        Ok(Some(RunRow {
+            run: row.try_get(0).map_err(get)?,
+            fingerprint: serde_json::from_str(&fingerprint).map_err(parse)?,
+            ids: match uuid_version.as_str() {
+                "v7" => IdScheme::V7,
+                "random" => IdScheme::Random(key.into_bytes()),
+                _ => IdScheme::V8,
+            },
+            created: serde_json::from_str(&created).map_err(parse)?,
+            finished: row.try_get(6).map_err(get)?,
+        }))
+    }
+
+    /// Writes a new run down and gives its number. The caller commits.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn insert_run(
+        &self,
+        connection: &mut Connection,
+        fingerprint: &Fingerprint,
+        uuid: UuidVersion,
+        created: &Created,
+        left_out: &BTreeMap<String, u64>,
+    ) -> Result<RunRow> {
+        const ACT: &str = "writing the new run down";
+        let key = Uuid::new_v4();
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "INSERT INTO {} (version, registry, source, fingerprint, uuid_version,
+                        uuid_key, created, left_out)
+                     VALUES ({VERSION}, $1, $2, $3::jsonb, $4, $5::uuid, $6::jsonb, $7::jsonb)
+                     RETURNING run",
+                    self.table("run")
+                ),
+                &[
+                    Some(&fingerprint.registry),
+                    Some(&fingerprint.source),
+                    Some(&json(serde_json::to_string(fingerprint))),
+                    Some(uuid.name()),
+                    Some(&key.to_string()),
+                    Some(&json(serde_json::to_string(created))),
+                    Some(&json(serde_json::to_string(left_out))),
+                ],
+            )
+            .await?;
+        let run = match rows.first() {
+            Some(row) => row.try_get(0).map_err(|error| target_error(ACT, error))?,
+            None => return Err(Error::new(ErrorKind::Target, ACT)),
+        };
+        let ids = match uuid {
+            UuidVersion::V8 => IdScheme::V8,
+            UuidVersion::V7 => IdScheme::V7,
+            UuidVersion::Random => IdScheme::Random(key.into_bytes()),
+        };
+        Ok(RunRow {
+            run,
+            fingerprint: fingerprint.clone(),
+            ids,
+            created: created.clone(),
+            finished: false,
+        })
+    }
+
+    /// Writes the chunks of a run down. The caller commits.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn insert_chunks(
+        &self,
+        connection: &mut Connection,
+        run: i64,
+        chunks: &[PlannedChunk],
+    ) -> Result<()> {
+        const ROWS_PER_STATEMENT: usize = 1000;
+        for (block, chunks) in chunks.chunks(ROWS_PER_STATEMENT).enumerate() {
+            let values: Vec<String> = chunks
+                .iter()
+                .enumerate()
+                .map(|(index, chunk)| {
+                    format!(
+                        "({run}, {}, {}, {}, {}, {}::jsonb, {})",
+                        block * ROWS_PER_STATEMENT + index,
+                        quote_literal(&chunk.model),
+                        quote_literal(&chunk.collection),
+                        chunk.phase,
+                        quote_literal(&serde_json::to_string(&chunk.range).unwrap_or_default()),
+                        chunk.estimate
+                    )
+                })
+                .collect();
+            connection
+                .execute(
+                    "writing the chunks down",
+                    format!(
+                        "INSERT INTO {} (run, chunk, model, collection, phase, range, estimate) VALUES {}",
+                        self.table("chunk"),
+                        values.join(", ")
+                    ),
+                )
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk that nobody works on, within the caller's transaction: it is this worker's
+    /// until the transaction ends.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn take_chunk(&self, connection: &mut Connection, run: i64) -> Result<Option<Chunk>> {
+        const ACT: &str = "taking a chunk";
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "SELECT chunk, model, collection, range::text FROM {}
+                     WHERE run = {run} AND NOT done ORDER BY phase, chunk LIMIT 1
+                     FOR UPDATE SKIP LOCKED",
+                    self.table("chunk")
+                ),
+                &[],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let get = |error| target_error(ACT, error);
+        let range: String = row.try_get(3).map_err(get)?;
+        Ok(Some(Chunk {
+            chunk: row.try_get(0).map_err(get)?,
+            model: row.try_get(1).map_err(get)?,
+            collection: row.try_get(2).map_err(get)?,
+            range: serde_json::from_str(&range).map_err(|error| {
+                Error::new(ErrorKind::Preflight, "a chunk's range cannot be understood")
+                    .caused_by(error)
+            })?,
+        }))
+    }
+
+    /// Notes that a chunk is done, within the transaction that holds its rows.
+    ///
+    /// # Errors
+    /// When the server refuses, or the chunk is not this transaction's to finish.
+    pub async fn finish_chunk(
+        &self,
+        connection: &mut Connection,
+        run: i64,
+        chunk: i64,
+        note: &ChunkNote,
+    ) -> Result<()> {
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let touched = connection
+            .execute_with(
+                "noting that a chunk is done",
+                format!(
+                    "UPDATE {} SET done = true, done_at = clock_timestamp(), read = {}, loaded = {},
+                        rejected = {}, skipped = {}, bytes = {}, seconds = {},
+                        elements = $1::jsonb, unknown = $2::jsonb
+                     WHERE run = {run} AND chunk = {chunk} AND NOT done",
+                    self.table("chunk"),
+                    note.read,
+                    note.loaded,
+                    note.rejected,
+                    note.skipped,
+                    note.bytes,
+                    note.seconds,
+                ),
+                &[
+                    Some(&json(serde_json::to_string(&note.elements))),
+                    Some(&json(serde_json::to_string(&note.unknown))),
+                ],
+            )
+            .await?;
+        if touched != 1 {
+            return Err(Error::new(
+                ErrorKind::TargetConnection,
+                format!("chunk {chunk} was finished by another worker"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// For each model the number of its chunks and the documents read in those that are done.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn progress(
+        &self,
+        connection: &mut Connection,
+        run: i64,
+    ) -> Result<BTreeMap<String, (u64, u64)>> {
+        const ACT: &str = "reading how far the run is";
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "SELECT model, count(*), sum(read)::bigint FROM {} WHERE run = {run} GROUP BY 1",
+                    self.table("chunk")
+                ),
+                &[],
+            )
+            .await?;
+        let get = |error| target_error(ACT, error);
+        let mut progress = BTreeMap::new();
+        for row in &rows {
+            let chunks: i64 = row.try_get(1).map_err(get)?;
+            let read: i64 = row.try_get(2).map_err(get)?;
+            progress
+                .insert(row.try_get(0).map_err(get)?, (chunks.unsigned_abs(), read.unsigned_abs()));
+        }
+        Ok(progress)
+    }
+
+    /// How many chunks of a run are not done, and how many there are.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn open_chunks(&self, connection: &mut Connection, run: i64) -> Result<(u64, u64)> {
+        const ACT: &str = "counting the chunks";
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "SELECT count(*) FILTER (WHERE NOT done), count(*) FROM {} WHERE run = {run}",
+                    self.table("chunk")
+                ),
+                &[],
+            )
+            .await?;
+        let get = |index: usize| -> Result<u64> {
+            let number: i64 = match rows.first() {
+                Some(row) => row.try_get(index).map_err(|error| target_error(ACT, error))?,
+                None => 0,
+            };
+            Ok(number.unsigned_abs())
+        };
+        Ok((get(0)?, get(1)?))
+    }
+}
+
+/// A chunk before it has a number.
+#[derive(Clone, Debug)]
+pub struct PlannedChunk {
+    /// The model's name.
+    pub model: String,
+    /// The collection.
+    pub collection: String,
+    /// The model's phase, or 0 when the order does not matter.
+    pub phase: u16,
+    /// What part.
+    pub range: Range,
+    /// Documents in it, as far as is known.
+    pub estimate: u64,
+}

@@ -1,0 +1,406 @@
+//! What follows the load, as tasks in the state: each is one transaction with its note.
+//!
+//! Tasks stand in levels; those of one level run side by side, on any worker of any process, and
+//! a level begins when the one before is done. Within a level the largest tables come first, so
+//! that no connection is left with a long one at the end.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use tokio::time::Instant;
+
+use crate::context::Context;
+use crate::deferred::{self, Deferred, Kind};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Step};
+use crate::run::Stop;
+use crate::schema::{Model, ModelKind, RegistryFacts, quote_literal};
+use crate::settle;
+use crate::sink::{Connection, target_error};
+use crate::state::State;
+
+/// One piece of work after the load.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "task")]
+pub(crate) enum Task {
+    /// Builds a collection table's primary key, by the position of its definition.
+    PrimaryKey { model: String, position: i32 },
+    /// Settles a table's references and builds its unique keys.
+    Settle { model: String },
+    /// Settles all tables again, references left out of the order included, until nothing
+    /// changes.
+    SettleDeferred,
+    /// Fills a junction from its staging table.
+    Junction { model: String },
+    /// Builds an index, or a junction's key.
+    Index { name: String, position: i32 },
+    /// Adds every foreign key without looking at the rows.
+    AddForeignKeys,
+    /// Looks at the rows of a table's foreign keys, by the table's name in SQL.
+    ValidateForeignKeys { table: String },
+    /// Gathers a table's statistics.
+    Analyze { model: String },
+}
+
+/// A task and the level it stands in.
+pub(crate) struct Planned {
+    pub(crate) level: i32,
+    pub(crate) task: Task,
+}
+
+// The levels leave room for one per phase of the plan (`u16`).
+const PRIMARY_KEYS: i32 = 0;
+const SETTLE: i32 = 1;
+const SETTLE_AGAIN: i32 = 100_000;
+const JUNCTIONS: i32 = 100_001;
+const JUNCTION_KEYS: i32 = 100_002;
+const ADD_FOREIGN_KEYS: i32 = 100_003;
+const VALIDATE_FOREIGN_KEYS: i32 = 100_004;
+const ANALYZE: i32 = 100_005;
+
+impl Task {
+    /// The step of the run that it belongs to.
+    fn step(&self) -> Step {
+        match self {
+            Self::Settle { .. } | Self::SettleDeferred | Self::Junction { .. } => Step::Settle,
+            Self::PrimaryKey { .. }
+            | Self::Index { .. }
+            | Self::AddForeignKeys
+            | Self::ValidateForeignKeys { .. } => Step::Constrain,
+            Self::Analyze { .. } => Step::Analyze,
+        }
+    }
+
+    /// The task in words.
+    fn describe(&self) -> String {
+        match self {
+            Self::PrimaryKey { model, .. } => format!("primary key of {model}"),
+            Self::Settle { model } => format!("references of {model}"),
+            Self::SettleDeferred => "deferred references".to_owned(),
+            Self::Junction { model } => format!("junction {model}"),
+            Self::Index { name, .. } => format!("index {name}"),
+            Self::AddForeignKeys => "foreign keys".to_owned(),
+            Self::ValidateForeignKeys { table } => format!("foreign keys of {table}"),
+            Self::Analyze { model } => format!("statistics of {model}"),
+        }
+    }
+}
+
+/// The tasks of a run, in order; `bytes` gives the size of a model's collection.
+pub(crate) fn plan(
+    registry: &'static RegistryFacts,
+    deferred: &[Deferred],
+    bytes: &HashMap<&'static str, u64>,
+) -> Vec<Planned> {
+    let size = |model: &str| bytes.get(model).copied().unwrap_or(0);
+    let mut models: Vec<(&'static Model, u16)> = registry.iter().collect();
+    // Largest first; junctions have no collection and keep the registry's order.
+    models.sort_by_key(|(model, _)| std::cmp::Reverse(size(model.name)));
+    let mut tasks = Vec::new();
+    let mut push = |level, task| tasks.push(Planned { level, task });
+    let mut again = false;
+    for &(model, phase) in &models {
+        let name = model.name.to_owned();
+        match model.kind {
+            ModelKind::Collection => {
+                let settles = model.columns.iter().any(|column| column.reference.is_some())
+                    || deferred.iter().any(|definition| {
+                        definition.model == model.name && definition.kind == Kind::Unique
+                    });
+                if settles {
+                    push(SETTLE + i32::from(phase), Task::Settle { model: name.clone() });
+                }
+                again |= model
+                    .columns
+                    .iter()
+                    .any(|column| column.reference.is_some_and(|reference| reference.deferred));
+            }
+            ModelKind::Junction => push(JUNCTIONS, Task::Junction { model: name.clone() }),
+        }
+        push(ANALYZE, Task::Analyze { model: name });
+    }
+    let mut definitions: Vec<&Deferred> = deferred.iter().collect();
+    definitions.sort_by_key(|definition| std::cmp::Reverse(size(&definition.model)));
+    let mut validated = BTreeSet::new();
+    for definition in definitions {
+        let position = definition.position;
+        let kind = registry.model(&definition.model).map(|model| model.kind);
+        let index = Task::Index { name: definition.name.clone(), position };
+        match (definition.kind, kind) {
+            (Kind::PrimaryKey, Some(ModelKind::Collection)) => {
+                push(PRIMARY_KEYS, Task::PrimaryKey { model: definition.model.clone(), position });
+            }
+            // A collection's unique keys are built by its settling.
+            (Kind::Unique, Some(ModelKind::Collection)) => {}
+            (Kind::ForeignKey, _) => {
+                if definition.validate.is_some() && validated.insert(&definition.table) {
+                    let table = definition.table.clone();
+                    push(VALIDATE_FOREIGN_KEYS, Task::ValidateForeignKeys { table });
+                }
+            }
+            (_, Some(ModelKind::Junction)) => push(JUNCTION_KEYS, index),
+            (_, _) => push(JUNCTIONS, index),
+        }
+    }
+    push(ADD_FOREIGN_KEYS, Task::AddForeignKeys);
+    if again {
+        push(SETTLE_AGAIN, Task::SettleDeferred);
+    }
+    tasks.sort_by_key(|planned| planned.level);
+    tasks
+}
+
+/// Writes the tasks of a run down. The caller commits.
+pub(crate) async fn insert(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    tasks: &[Planned],
+) -> Result<()> {
+    let values: Vec<String> = tasks
+        .iter()
+        .enumerate()
+        .map(|(index, planned)| {
+            let body = serde_json::to_string(&planned.task).unwrap_or_default();
+            format!("({run}, {index}, {}, {}::jsonb)", planned.level, quote_literal(&body))
+        })
+        .collect();
+    if !values.is_empty() {
+        connection
+            .execute(
+                "writing the tasks down",
+                format!(
+                    "INSERT INTO {} (run, task, level, body) VALUES {}",
+                    state.table("task"),
+                    values.join(", ")
+                ),
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// The next thing for a worker to do.
+enum Next {
+    /// This task, taken in the current transaction.
+    Task(i64, Task),
+    /// Others are at the last tasks of a level.
+    Wait,
+    /// Everything is done.
+    Done,
+}
+
+async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Next> {
+    const ACT: &str = "taking a task";
+    let table = state.table("task");
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT task, body::text FROM {table}
+                 WHERE run = {run} AND NOT done AND level = (
+                    SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
+                 ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED"
+            ),
+            &[],
+        )
+        .await?;
+    if let Some(row) = rows.first() {
+        let get = |error| target_error(ACT, error);
+        let body: String = row.try_get(1).map_err(get)?;
+        let task = serde_json::from_str(&body).map_err(|error| {
+            Error::new(ErrorKind::Preflight, "a task of the run cannot be understood")
+                .caused_by(error)
+        })?;
+        return Ok(Next::Task(row.try_get(0).map_err(get)?, task));
+    }
+    let open = connection
+        .count(ACT, format!("SELECT count(*) FROM {table} WHERE run = {run} AND NOT done"), &[])
+        .await?;
+    Ok(if open == 0 { Next::Done } else { Next::Wait })
+}
+
+/// Does tasks until all are done. On return every task of the run is committed, whoever did it.
+pub(crate) async fn work(
+    context: &Context,
+    connection: &mut Connection,
+    failed: &Stop,
+) -> Result<()> {
+    /// How long to wait for other workers at the end of a level.
+    const PAUSE: Duration = Duration::from_millis(5);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+    let mut pause = PAUSE;
+    loop {
+        context.check_stop()?;
+        if failed.is_stopped() {
+            return Ok(());
+        }
+        connection.execute("beginning a transaction", "BEGIN").await?;
+        match take(connection, &context.state, context.run.run).await? {
+            Next::Task(number, task) => {
+                pause = PAUSE;
+                let describe = task.describe();
+                let started = Instant::now();
+                context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
+                let result = run(context, connection, &task).await?;
+                let elapsed = started.elapsed();
+                connection
+                    .execute_with(
+                        "noting that a task is done",
+                        format!(
+                            "UPDATE {} SET done = true, done_at = clock_timestamp(), seconds = {},
+                                result = $1::jsonb
+                             WHERE run = {} AND task = {number}",
+                            context.state.table("task"),
+                            elapsed.as_secs_f64(),
+                            context.run.run
+                        ),
+                        &[Some(&result)],
+                    )
+                    .await?;
+                connection.execute("committing a task", "COMMIT").await?;
+                context.reporter.event(&Event::TaskFinished {
+                    step: task.step(),
+                    task: &describe,
+                    elapsed,
+                });
+            }
+            Next::Wait => {
+                connection.execute("ending a transaction", "ROLLBACK").await?;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            Next::Done => {
+                connection.execute("ending a transaction", "ROLLBACK").await?;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Does one task within the caller's transaction; gives its result as JSON.
+async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<String> {
+    let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+    let memory = context.options.index_bytes() >> 10;
+    connection
+        .execute(
+            "giving a task its memory",
+            format!(
+                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{memory}kB'"
+            ),
+        )
+        .await?;
+    let (state, number) = (&context.state, context.run.run);
+    Ok(match task {
+        Task::PrimaryKey { model, position } => {
+            let definition = definition(context, connection, *position).await?;
+            let model = context.model(model)?;
+            json(serde_json::to_string(
+                &settle::primary_key(context, connection, model, &definition).await?,
+            ))
+        }
+        Task::Settle { model } => json(serde_json::to_string(
+            &settle::table(context, connection, context.model(model)?, false).await?,
+        )),
+        Task::SettleDeferred => {
+            json(serde_json::to_string(&settle_deferred(context, connection).await?))
+        }
+        Task::Junction { model } => json(serde_json::to_string(
+            &settle::junction(context, connection, context.model(model)?).await?,
+        )),
+        Task::Index { position, .. } => {
+            let definition = definition(context, connection, *position).await?;
+            deferred::build(connection, state, number, &definition).await?;
+            "{}".to_owned()
+        }
+        Task::AddForeignKeys => {
+            for definition in deferred::open(connection, state, number).await? {
+                if definition.kind == Kind::ForeignKey {
+                    let act = format!("adding {} to {}", definition.name, definition.table);
+                    connection.execute(&act, definition.build.clone()).await?;
+                    if let Some(attach) = &definition.attach {
+                        connection.execute(&act, attach.clone()).await?;
+                    }
+                    // The others are done when their rows have been looked at.
+                    if definition.validate.is_none() {
+                        deferred::note_built(connection, state, number, definition.position)
+                            .await?;
+                    }
+                }
+            }
+            "{}".to_owned()
+        }
+        Task::ValidateForeignKeys { table } => {
+            let mut open = deferred::open(connection, state, number).await?;
+            open.retain(|definition| definition.table == *table && definition.validate.is_some());
+            let clauses: Vec<&str> =
+                open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
+            if !clauses.is_empty() {
+                connection
+                    .execute(
+                        &format!("validating the foreign keys of {table}"),
+                        format!("ALTER TABLE {table} {}", clauses.join(", ")),
+                    )
+                    .await?;
+            }
+            for definition in &open {
+                deferred::note_built(connection, state, number, definition.position).await?;
+            }
+            "{}".to_owned()
+        }
+        Task::Analyze { model } => {
+            let model = context.model(model)?;
+            connection
+                .execute(
+                    &format!("analyzing {}", model.table),
+                    format!("ANALYZE {}", context.names().table(model)),
+                )
+                .await?;
+            "{}".to_owned()
+        }
+    })
+}
+
+/// The definition at that position, which is not built yet.
+async fn definition(
+    context: &Context,
+    connection: &mut Connection,
+    position: i32,
+) -> Result<Deferred> {
+    deferred::open(connection, &context.state, context.run.run)
+        .await?
+        .into_iter()
+        .find(|definition| definition.position == position)
+        .ok_or_else(|| {
+            Error::new(
+                ErrorKind::Preflight,
+                format!("definition {position} was built outside of the run"),
+            )
+            .with_hint("start over with `--clean`")
+        })
+}
+
+/// Settles every table again with the references that were left out of the order, until nothing
+/// is rejected any more: a row rejected in one round may be what another refers to.
+async fn settle_deferred(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<settle::Settled> {
+    let mut all = settle::Settled::default();
+    loop {
+        let mut rejected = 0;
+        for (model, _) in context.collection_models() {
+            let settled = settle::table(context, connection, model, true).await?;
+            rejected += settled.rejected;
+            for (column, count) in settled.orphans {
+                *all.orphans.entry(format!("{}.{column}", model.table)).or_default() += count;
+            }
+        }
+        all.rejected += rejected;
+        if rejected == 0 {
+            return Ok(all);
+        }
+    }
+}
