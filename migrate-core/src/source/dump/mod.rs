@@ -17,6 +17,8 @@
 
 mod json;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;

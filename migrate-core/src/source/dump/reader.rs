@@ -46,6 +46,8 @@ pub(super) struct DumpFile {
     idle: Mutex<Vec<Reader>>,
     /// The size of a compressed file's content, once a reader has seen its end.
     end: Mutex<Option<u64>>,
+    #[cfg(test)]
+    opened: std::sync::atomic::AtomicUsize,
 }
 
 /// How much a file holds: exact for a small file, else guessed from its beginning.
@@ -63,7 +65,16 @@ impl fmt::Debug for DumpFile {
 impl DumpFile {
     pub(super) fn new(path: PathBuf, format: Format, packed: bool) -> io::Result<Self> {
         let disk_bytes = std::fs::metadata(&path)?.len();
-        Ok(Self { path, format, packed, disk_bytes, idle: Mutex::default(), end: Mutex::default() })
+        Ok(Self {
+            path,
+            format,
+            packed,
+            disk_bytes,
+            idle: Mutex::default(),
+            end: Mutex::default(),
+            #[cfg(test)]
+            opened: Default::default(),
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,6 +84,16 @@ impl DumpFile {
     /// The file's size as it lies on the disk.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.disk_bytes
+    }
+
+    #[cfg(test)]
+    pub(super) fn readers_opened(&self) -> usize {
+        self.opened.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle_readers(&self) -> usize {
+        self.idle.lock().expect("no panic under the lock").len()
     }
 
     fn failed(&self, error: io::Error) -> Error {
@@ -178,6 +199,10 @@ impl DumpFile {
                 Err(fault) => return Err(self.fault(fault)),
             }
         }
+        if let Some(end) = end {
+            // No document begins between the end of the range and the reader.
+            reader.serves_from = end;
+        }
         self.put_back(reader);
         Ok(())
     }
@@ -209,7 +234,7 @@ impl DumpFile {
         let idle = {
             let mut idle = self.idle.lock().expect("no panic under the lock");
             let nearest = (0..idle.len())
-                .filter(|&index| idle[index].position <= start)
+                .filter(|&index| idle[index].serves_from <= start)
                 .max_by_key(|&index| idle[index].position);
             nearest.map(|index| idle.swap_remove(index))
         };
@@ -237,6 +262,8 @@ impl DumpFile {
 
     /// A new reader; only a plain file can be entered elsewhere than at its beginning.
     fn open(&self, start: u64) -> Result<Reader> {
+        #[cfg(test)]
+        self.opened.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let failed = |error| self.failed(error);
         let mut file = File::open(&self.path).map_err(failed)?;
         let mut position = 0;
@@ -268,6 +295,7 @@ impl DumpFile {
             input,
             format: self.format,
             position,
+            serves_from: position,
             ahead,
             unpacked: 0,
             ended: false,
@@ -351,6 +379,8 @@ struct Reader {
     format: Format,
     /// The offset in the content of the first byte of `ahead`, where a document begins.
     position: u64,
+    /// The least offset from which on no document begins before the reader.
+    serves_from: u64,
     /// What is read and not handed out.
     ahead: Vec<u8>,
     /// How much was read.
