@@ -118,13 +118,14 @@ pub struct CollectionInfo {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Range {
-    /// Documents whose `_id` lies in `min..max`, in BSON's order over all types; each bound is
-    /// Extended JSON of a document `{"_id": ..}`, `None` is open.
+    /// Documents whose `_id` lies in `min..max`, in BSON's order over all types; each bound is a
+    /// document `{"_id": ..}` in BSON, written in base64: JSON in a database would change the order
+    /// of an id's own keys, and with it the id. `None` is open.
     Ids {
         /// The first id of the range.
-        min: Option<serde_json::Value>,
+        min: Option<String>,
         /// The first id behind it.
-        max: Option<serde_json::Value>,
+        max: Option<String>,
     },
     /// Documents whose first byte lies in `start..end` of a dump file, uncompressed. The bounds of
     /// a plain file lie between documents, those of a compressed one anywhere.
@@ -208,6 +209,9 @@ pub struct SourceOptions {
     pub reply_timeout: Duration,
     /// About how many bytes of documents travel together.
     pub batch_bytes: usize,
+    /// Collections of a live server with at most so many documents are cut along the whole `_id`
+    /// index, larger ones by a sample.
+    pub walked_documents: u64,
     /// Reads a replica set as it was at the moment of opening. The server keeps that moment for
     /// five minutes unless `minSnapshotHistoryWindowInSeconds` says otherwise; a read that comes
     /// later fails.
@@ -225,6 +229,7 @@ impl Default for SourceOptions {
             retry_for: Duration::from_secs(90),
             reply_timeout: Duration::from_secs(120),
             batch_bytes: 2 << 20,
+            walked_documents: 2_000_000,
             snapshot: false,
             waiting: None,
         }
@@ -237,6 +242,7 @@ impl fmt::Debug for SourceOptions {
             .field("retry_for", &self.retry_for)
             .field("reply_timeout", &self.reply_timeout)
             .field("batch_bytes", &self.batch_bytes)
+            .field("walked_documents", &self.walked_documents)
             .field("snapshot", &self.snapshot)
             .finish_non_exhaustive()
     }

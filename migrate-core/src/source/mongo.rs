@@ -5,12 +5,17 @@
 //! first and the last range are open, so what is inserted outside the bounds seen at the cut is
 //! read as well.
 //!
+//! An upper bound is exclusive even where it is open: with `min` alone the server stops before the
+//! id `MaxKey`, so the last range asks for that one by itself.
+//!
 //! # How a collection is cut
-//! Small collections by a walk over the `_id` index alone, every n-th id. Large ones by `$sample`,
-//! sorted by the server: below 5 % of a collection WiredTiger draws with a random cursor and reads
-//! no more than it draws, so we never ask for that much. `$bucketAuto` reads the whole collection;
-//! `splitVector` needs rights over the cluster and is gone from some offers; both count documents
-//! rather well, but a chunk need not be that even.
+//! Up to [`SourceOptions::walked_documents`] documents, along the `_id` index alone: the server
+//! hops over n ids at a time, which takes it a second for some millions, and the ranges are even.
+//! Larger ones by `$sample`, sorted by the server: below 5 % of a collection WiredTiger draws with
+//! a random cursor and reads no more than it draws, so we never ask for that much. The ranges then
+//! differ, after a bulk insert even by a multiple, as the cursor favours full pages. `$bucketAuto`
+//! reads the whole collection; `splitVector` needs rights over the cluster and some hosts do not
+//! offer it.
 //!
 //! # When the server stumbles
 //! Documents of a range come in the order of `_id`. After a lost cursor or connection the query is
@@ -23,6 +28,8 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::ElementType;
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -38,10 +45,6 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
-
-/// Collections of at most so many documents are cut along the whole `_id` index: that takes some
-/// milliseconds, and the ranges are even.
-const WALKED_DOCUMENTS: u64 = 50_000;
 
 /// Ids drawn for one range: the ranges then differ by about a quarter.
 const DRAWS_PER_RANGE: u64 = 16;
@@ -245,22 +248,30 @@ impl MongoSource {
             Failure::Driver(error).into_error(format!("cannot connect to `{shown}`"))
         })?;
         if source.options.snapshot {
-            source.snapshot = Some(source.moment().await.map_err(|failure| {
+            source.snapshot = source.moment().await.map_err(|failure| {
                 failure.into_error(format!("`{shown}` cannot be read as of one moment")).with_hint(
                     "a snapshot needs a replica set or a sharded cluster of MongoDB 5.0 or later",
                 )
-            })?);
+            })?;
         }
         Ok(source)
     }
 
-    /// The server's present moment, to be read by all sessions.
-    async fn moment(&self) -> Result<Timestamp, Failure> {
+    /// The server's present moment, to be read by all sessions; `None` for a database without
+    /// collections.
+    async fn moment(&self) -> Result<Option<Timestamp>, Failure> {
+        let names = self.names().await?;
+        let Some((name, _)) = names.iter().find(|(_, kind)| kind == "collection") else {
+            return Ok(None);
+        };
         let mut session =
             self.client.start_session().with_options(session_options(true, None)).await?;
-        let names: Collection<Document> = self.database.collection("migrate");
-        names.find_one(doc! {}).projection(doc! { "_id": 1 }).session(&mut session).await?;
-        session.snapshot_time().ok_or(Failure::Reply("no snapshot time"))
+        let collection: Collection<RawDocumentBuf> = self.database.collection(name);
+        collection.find(doc! {}).limit(1).session(&mut session).batch().await?;
+        match session.snapshot_time() {
+            Some(time) => Ok(Some(time)),
+            None => Err(Failure::Reply("no snapshot time")),
+        }
     }
 
     async fn session(&self) -> Result<ClientSession, Failure> {
@@ -384,28 +395,36 @@ impl MongoSource {
         ranges: u64,
         documents: u64,
     ) -> Result<Vec<Bound>, Failure> {
-        let mut cursor = self
-            .raw(collection)
-            .find(doc! {})
-            .projection(doc! { "_id": 1 })
-            .sort(doc! { "_id": 1 })
-            .hint(by_id())
-            .batch_size(WALKED_DOCUMENTS as u32)
-            .batch()
-            .await?;
+        let collection = self.raw(collection);
         let step = documents.div_ceil(ranges).max(1);
-        let mut bounds = Vec::new();
-        let mut index = 0;
-        while let Some(reply) = cursor.next().await {
+        let mut bounds: Vec<Bound> = Vec::new();
+        let mut last: Option<Document> = None;
+        let mut skipped = step;
+        loop {
+            let mut find = collection
+                .find(doc! {})
+                .projection(doc! { "_id": 1 })
+                .sort(doc! { "_id": 1 })
+                .hint(by_id())
+                .skip(skipped)
+                .limit(1);
+            if let Some(last) = last.clone() {
+                find = find.min(last);
+            }
+            let mut cursor = self.in_time(find.batch()).await??;
+            let Some(reply) = self.in_time(cursor.next()).await? else { return Ok(bounds) };
             let batch = batch_of(reply?)?;
-            for document in batch.iter() {
-                if index > 0 && index % step == 0 {
-                    bounds.extend(Bound::of(document));
+            let Some(document) = batch.iter().next() else { return Ok(bounds) };
+            match Bound::of(document) {
+                Some(bound) => {
+                    last = Some(bound.document.clone());
+                    bounds.push(bound);
+                    skipped = step;
                 }
-                index += 1;
+                // One that is no bound is passed by, and the range becomes larger.
+                None => skipped += step,
             }
         }
-        Ok(bounds)
     }
 
     /// Ids drawn at random, so that they cut the collection into about `ranges` parts.
@@ -442,6 +461,10 @@ impl MongoSource {
         position: &mut Position,
         batches: &mpsc::Sender<Batch>,
     ) -> Result<(), Failure> {
+        if position.sent.as_ref().is_some_and(|(id, _)| *id == [ElementType::MaxKey as u8]) {
+            // Nothing lies behind it.
+            return Ok(());
+        }
         let mut session = self.session().await?;
         let collection = self.raw(collection);
         let mut find = collection.find(doc! {}).batch_size(self.batch_size(known));
@@ -449,7 +472,8 @@ impl MongoSource {
             // On a sharded cluster the sort merges the shards; elsewhere the index gives it.
             find = find.sort(doc! { "_id": 1 }).hint(by_id());
         }
-        if let Some(min) = position.min.clone() {
+        let asked_from = position.min.clone();
+        if let Some(min) = asked_from.clone() {
             find = find.min(min);
         }
         if let Some(max) = position.max.clone() {
@@ -468,6 +492,19 @@ impl MongoSource {
                 return Ok(());
             }
             *position = after;
+        }
+        drop(replies);
+        // With a `min` alone the server stops before this id.
+        if asked_from.is_some() && position.max.is_none() {
+            let last = collection.find(doc! { "_id": Bson::MaxKey }).limit(1).session(&mut session);
+            let mut cursor = self.in_time(last.batch()).await??;
+            let mut replies = cursor.stream(&mut session);
+            while let Some(reply) = self.in_time(replies.next()).await? {
+                let batch = batch_of(reply?)?;
+                if !batch.is_empty() && batches.send(batch).await.is_err() {
+                    return Ok(());
+                }
+            }
         }
         Ok(())
     }
@@ -548,33 +585,39 @@ fn batch_of(reply: RawBatch) -> Result<Batch, Failure> {
 
 /// An id between two ranges.
 struct Bound {
-    json: serde_json::Value,
+    document: Document,
+    stored: String,
 }
 
 impl Bound {
-    /// The bound before a document. `None` when its id does not survive being written as Extended
-    /// JSON, as text that is not UTF-8: another one will do as well.
+    /// The bound before a document. `None` when its id cannot be sent to the server as it is, as
+    /// text that is not UTF-8: another one will do as well.
     fn of(document: &[u8]) -> Option<Self> {
         let id = id_of(document)?;
-        let value = id.to_bson().ok()?;
-        let json = Bson::Document(doc! { "_id": value }).into_canonical_extjson();
-        let back = bound_document(&json).ok()?;
-        let same = id_key_of(back.get("_id")?).ok()? == id_key(id);
-        same.then_some(Self { json })
+        // Nothing lies before the one or behind the other, and the server refuses such a range.
+        if matches!(id.kind, ElementType::MinKey | ElementType::MaxKey) {
+            return None;
+        }
+        let document = doc! { "_id": id.to_bson().ok()? };
+        let bytes = RawDocumentBuf::try_from(&document).ok()?.into_bytes();
+        let same = id_of(&bytes).is_some_and(|back| id_key(back) == id_key(id));
+        same.then(|| Self { document, stored: BASE64.encode(bytes) })
     }
 }
 
 /// The `min` or `max` that a stored bound means.
-fn bound_document(json: &serde_json::Value) -> Result<Document> {
-    match Bson::try_from(json.clone()) {
-        Ok(Bson::Document(document)) if document.len() == 1 && document.contains_key("_id") => {
-            Ok(document)
-        }
-        _ => Err(Error::new(
-            ErrorKind::Source,
-            format!("the stored bound `{json}` is no document of an `_id`"),
-        )),
-    }
+fn bound_document(stored: &str) -> Result<Document> {
+    let decoded = BASE64.decode(stored).ok();
+    let document = decoded.and_then(|bytes| Document::from_reader(bytes.as_slice()).ok());
+    document.filter(|document| document.len() == 1 && document.contains_key("_id")).ok_or_else(
+        || {
+            Error::new(
+                ErrorKind::Source,
+                format!("the stored bound `{stored}` is no document of an `_id`"),
+            )
+            .with_hint("somebody changed the table of chunks: start over with `--clean`")
+        },
+    )
 }
 
 /// How far a range is read.
@@ -748,7 +791,7 @@ impl Source for MongoSource {
                 Vec::new()
             } else {
                 let context = format!("the collection `{collection}` cannot be cut into ranges");
-                self.patiently(&context, || match documents <= WALKED_DOCUMENTS {
+                self.patiently(&context, || match documents <= self.options.walked_documents {
                     true => self.walk(collection, ranges, documents).boxed(),
                     false => self.draw(collection, ranges, documents).boxed(),
                 })
@@ -756,10 +799,10 @@ impl Source for MongoSource {
             };
             let mut ranges = Vec::with_capacity(bounds.len() + 1);
             let mut min = None;
-            for Bound { json } in bounds {
+            for Bound { stored, .. } in bounds {
                 // The same id may be drawn twice; the server refuses an empty range.
-                if min.as_ref() != Some(&json) {
-                    ranges.push(Range::Ids { min: min.replace(json.clone()), max: Some(json) });
+                if min.as_ref() != Some(&stored) {
+                    ranges.push(Range::Ids { min: min.replace(stored.clone()), max: Some(stored) });
                 }
             }
             ranges.push(Range::Ids { min, max: None });
@@ -782,8 +825,8 @@ impl Source for MongoSource {
                 )
                 .with_hint("the run was begun with another source: name that one, or start over with `--clean`"));
             };
-            let min = min.as_ref().map(bound_document).transpose()?;
-            let max = max.as_ref().map(bound_document).transpose()?;
+            let min = min.as_deref().map(bound_document).transpose()?;
+            let max = max.as_deref().map(bound_document).transpose()?;
             let known = self.known(collection).await?;
             let context = format!("the collection `{collection}` cannot be read");
             let mut position = Position::new(min, max);
