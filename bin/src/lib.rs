@@ -2,10 +2,13 @@
 //! models and this `main`:
 //!
 //! ```no_run
-//! # fn start<MyModels: migrate_core::Registry>() -> std::process::ExitCode {
-//! migrate_cli::main::<MyModels>()
-//! # }
+//! # mod my_models { pub use models::NextCrm as MyModels; }
+//! fn main() -> std::process::ExitCode {
+//!     migrate_cli::main::<my_models::MyModels>()
+//! }
 //! ```
+//!
+//! The whole of it, models included, is `bin/examples/own_models.rs`.
 //!
 //! # Features
 //!
@@ -28,7 +31,7 @@ use clap::Parser as _;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::{Error, ErrorKind, Registry};
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Schema};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::settings::{File, RunSettings};
@@ -74,6 +77,23 @@ fn run(
         Command::Plan(plan) => {
             printer.data(commands::plan::plan(registry, plan.format));
             Ok(Outcome::Clean)
+        }
+        Command::Schema(Schema::Print(arguments)) => {
+            printer.data(commands::schema::print(registry, &file.schema(arguments.schema)));
+            Ok(Outcome::Clean)
+        }
+        Command::Schema(Schema::Apply(arguments)) => {
+            let target = file.target(arguments.target)?;
+            addresses.push(target.clone());
+            let schema = file.schema(arguments.schema);
+            runtime.block_on(commands::schema::apply(registry, &target, &schema, printer))
+        }
+        Command::Generate(arguments) => {
+            addresses.extend(arguments.to.target_mongo.clone());
+            runtime.block_on(commands::generate::generate(registry, arguments, printer))
+        }
+        Command::Demo(arguments) => {
+            runtime.block_on(commands::demo::demo(registry, arguments, printer))
         }
     }
 }

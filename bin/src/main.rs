@@ -1,3 +1,7 @@
 //! The `migrate` command for NextCRM.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    migrate_cli::main::<models::NextCrm>()
+}

@@ -96,13 +96,10 @@ impl RunSettings {
                 jobs: run.jobs.or(file.jobs).map_or(defaults.jobs, usize::from),
                 uuid,
                 schema,
-                state_schema: run
-                    .target
-                    .state_schema
+                state_schema: (run.target.state_schema)
                     .or(file.state_schema)
-                    .unwrap_or(defaults.state_schema),
-                chunk_bytes: run
-                    .chunk_bytes
+                    .unwrap_or_else(|| defaults.state_schema.clone()),
+                chunk_bytes: (run.chunk_bytes)
                     .or(file.chunk_bytes)
                     .map_or(defaults.chunk_bytes, |size| size.0),
                 clean: run.clean,

@@ -1,7 +1,8 @@
 //! A private PostgreSQL server.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -302,32 +303,50 @@ impl Postgres {
         }
     }
 
-    /// Lets the server run on after this process, and its folder stay; gives the process back.
-    pub fn detach(mut self) -> Option<u32> {
-        let server = self.server.take()?;
-        let pid = server.pid();
-        server.detach();
-        if let Home::Temporary(folder) =
-            std::mem::replace(&mut self.home, Home::Given(PathBuf::new()))
-        {
-            let _ = folder.keep();
-        }
-        Some(pid)
-    }
-
-    /// The shell command that starts this server again after it was stopped, on the same port.
+    /// Lets the server run on after this process, with its folder, which then has two scripts:
+    /// `stop`, and `start` for the time after. They keep the port and the password.
     ///
     /// # Errors
-    /// When the programs are in a closed place.
-    pub fn start_command(&self) -> Result<Vec<String>> {
-        let mut command = self.command("postgres")?;
-        let _ = command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
-        let mut words: Vec<String> = vec![command.get_program().to_string_lossy().into_owned()];
-        words.extend(command.get_args().map(|word| word.to_string_lossy().into_owned()));
-        for setting in &self.settings {
-            words.extend(["-c".to_owned(), setting.clone()]);
+    /// When a script cannot be written.
+    pub fn keep(mut self) -> Result<PathBuf> {
+        let folder = self.home.path().to_owned();
+        let settings: String = (self.settings.iter())
+            .chain([&format!("port={}", self.port)])
+            .filter_map(|setting| setting.split_once('='))
+            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
+            .collect();
+        let file = self.data().join("postgresql.conf");
+        fs::File::options()
+            .append(true)
+            .open(&file)
+            .and_then(|mut file| file.write_all(settings.as_bytes()))
+            .map_err(Error::file("write", &file))?;
+        if let Some(user) = self.user {
+            user.own(&self.log())?;
         }
-        Ok(words)
+        let mut words = self.user.map(|user| user.prefix(&folder)).unwrap_or_default();
+        words.push(self.binaries.folder.join("pg_ctl").display().to_string());
+        words.extend(["-D".to_owned(), self.data().display().to_string()]);
+        words.extend(["-l".to_owned(), self.log().display().to_string()]);
+        let command: Vec<String> =
+            words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+        let home = format!("'{}'", folder.display().to_string().replace('\'', "'\\''"));
+        for (name, rest) in [("start", "start"), ("stop", "-m fast stop")] {
+            let path = folder.join(name);
+            let text = format!("#!/bin/sh\ncd {home} && exec {} {rest}\n", command.join(" "));
+            fs::write(&path, text).map_err(Error::file("write", &path))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                .map_err(Error::file("make executable", &path))?;
+        }
+        if let Home::Temporary(home) =
+            std::mem::replace(&mut self.home, Home::Given(folder.clone()))
+        {
+            let _ = home.keep();
+        }
+        if let Some(server) = self.server.take() {
+            server.detach();
+        }
+        Ok(folder)
     }
 }
 
@@ -353,7 +372,6 @@ fn prepare_folder(folder: &Path) -> Result<PathBuf> {
 }
 
 fn restrict(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(Error::file("protect", path))
 }

@@ -56,16 +56,26 @@ impl User {
             command.uid(self.uid).gid(self.gid);
             return Ok(command);
         }
-        let mut command = Command::new("setpriv");
-        command
-            .arg(format!("--reuid={}", self.uid))
-            .arg(format!("--regid={}", self.gid))
-            .arg("--clear-groups")
-            .arg("--inh-caps=+dac_override,+dac_read_search")
-            .arg("--ambient-caps=+dac_override,+dac_read_search")
-            .arg("--")
-            .arg(program);
+        let mut words = self.prefix(home).into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg(program);
         Ok(command)
+    }
+
+    /// The words that a shell needs before a command to run it so.
+    pub(crate) fn prefix(self, home: &Path) -> Vec<String> {
+        let mut words = vec![
+            "setpriv".to_owned(),
+            format!("--reuid={}", self.uid),
+            format!("--regid={}", self.gid),
+            "--clear-groups".to_owned(),
+        ];
+        if !self.can_reach(home) {
+            words.push("--inh-caps=+dac_override,+dac_read_search".to_owned());
+            words.push("--ambient-caps=+dac_override,+dac_read_search".to_owned());
+        }
+        words.push("--".to_owned());
+        words
     }
 
     /// Whether others may pass through every folder on the way to `path`, which need not be there.

@@ -3,7 +3,6 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,8 +19,10 @@ fn postgres(version: u32) -> Option<Postgres> {
     }
 }
 
+/// Whether the process is there; one that ended and waits to be buried is not.
 fn is_alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 fn await_gone(pid: u32) {
@@ -103,6 +104,27 @@ fn a_given_folder_stays_and_is_not_used_twice() {
     let error = Postgres::start(options).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(cause, "it has something in it; name a new or empty folder");
+}
+
+#[test]
+fn a_kept_server_runs_on_and_has_its_scripts() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("it's kept");
+    let options = PostgresOptions { folder: Some(folder.clone()), ..Default::default() };
+    let server = Postgres::start(options).unwrap();
+    let (pid, port) = (server.pid().unwrap(), server.port());
+    assert_eq!(server.keep().unwrap(), folder);
+    assert!(is_alive(pid));
+    let script = |name: &str| {
+        let output = Command::new(folder.join(name)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    script("stop");
+    assert!(!is_alive(pid));
+    script("start");
+    TcpStream::connect(("127.0.0.1", port)).unwrap();
+    script("stop");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! One command per file: settings and a printer in, an outcome out.
 
+pub(crate) mod demo;
+pub(crate) mod generate;
+mod look;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod schema;
 mod signals;
 mod summary;
