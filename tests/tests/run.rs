@@ -1,0 +1,419 @@
+//! The engine on small models made for the purpose: what settling does to documents that refer to
+//! nothing, share a value or an id, and to circles; tables that were there; stopping and going on.
+
+use std::sync::{Arc, OnceLock};
+
+use bson::oid::ObjectId;
+use bson::{Document, doc};
+use migrate_core::event::Silent;
+use migrate_core::run::{Options, Stop, UuidVersion, run};
+use migrate_core::source::memory::MemorySource;
+use migrate_core::summary::Summary;
+use migrate_core::{Migrate, Registry, registry};
+use migrate_servers::{Postgres, PostgresOptions};
+use uuid::Uuid;
+
+/// A person, who may have a boss and must have a home.
+#[derive(Migrate)]
+#[migrate(collection = "people")]
+#[allow(dead_code)]
+struct Person {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(unique)]
+    email: Option<String>,
+    #[fk(Self)]
+    boss: Option<Uuid>,
+    #[fk(City)]
+    #[migrate(index)]
+    city: Uuid,
+    #[junction(Friends, owner = left)]
+    friends: Vec<Uuid>,
+    #[junction(Visits)]
+    visited: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "cities")]
+#[allow(dead_code)]
+struct City {
+    #[migrate(id)]
+    id: Uuid,
+    name: String,
+    // Left out of the order: mayors live in cities.
+    #[fk(Person, deferred)]
+    mayor: Option<Uuid>,
+    #[junction(Visits)]
+    visitors: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction)]
+#[allow(dead_code)]
+struct Friends {
+    #[fk(Person, on_delete = cascade)]
+    left: Uuid,
+    #[fk(Person, on_delete = cascade)]
+    #[migrate(index)]
+    right: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(junction)]
+#[allow(dead_code)]
+struct Visits {
+    #[fk(Person, on_delete = cascade)]
+    person: Uuid,
+    #[fk(City, on_delete = cascade)]
+    city: Uuid,
+}
+
+registry! { World = [Person, City, Friends, Visits] }
+
+fn postgres() -> &'static Postgres {
+    static SERVER: OnceLock<Postgres> = OnceLock::new();
+    SERVER.get_or_init(|| Postgres::start(PostgresOptions::default()).expect("PostgreSQL starts"))
+}
+
+fn database(name: &str) -> String {
+    postgres().create_database(name).expect("a fresh database")
+}
+
+/// One column of one row as text, NULL as `∅`, rows joined by spaces.
+fn query(database: &str, sql: &str) -> String {
+    let rows = postgres().query(database, sql).expect(sql);
+    let rows: Vec<String> = rows
+        .into_iter()
+        .map(|row| {
+            let cells: Vec<String> =
+                row.into_iter().map(|cell| cell.unwrap_or_else(|| "∅".to_owned())).collect();
+            cells.join("|")
+        })
+        .collect();
+    rows.join(" ")
+}
+
+async fn migrate(source: MemorySource, url: &str, options: Options) -> Summary {
+    run(World::FACTS, Arc::new(source), url, &options, Arc::new(Silent), &Stop::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+fn id(number: u32) -> ObjectId {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&(1_600_000_000 + number).to_be_bytes());
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
+fn person(number: u32, city: u32) -> Document {
+    doc! { "_id": id(number), "city": id(1000 + city) }
+}
+
+fn city(number: u32) -> Document {
+    doc! { "_id": id(1000 + number), "name": format!("city {number}") }
+}
+
+fn with(mut document: Document, more: Document) -> Document {
+    document.extend(more);
+    document
+}
+
+fn options(jobs: usize) -> Options {
+    Options { jobs, ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_follows_consequences() {
+    let url = database("settling");
+    let source = MemorySource::new()
+        .with(
+            "people",
+            [
+                person(1, 1),
+                // Rejected: there is no city 9. Who refers to person 2 is settled after it.
+                person(2, 9),
+                with(person(3, 1), doc! { "boss": id(2), "email": "a@b" }),
+                // The same address: the smaller id, 3, stays, and 4's subordinate loses the boss.
+                with(person(4, 1), doc! { "email": "a@b" }),
+                with(person(5, 2), doc! { "boss": id(4), "email": "c@d" }),
+                with(person(6, 2), doc! { "boss": id(5) }),
+                with(
+                    person(7, 1),
+                    doc! { "friends": [id(1), id(1), id(2), id(77), "none", 5, id(6).to_hex()],
+                    "visited": [id(1001), id(1002)] },
+                ),
+            ],
+        )
+        .with(
+            "cities",
+            [
+                with(city(1), doc! { "mayor": id(4), "visitors": [id(7), id(1), id(2)] }),
+                with(city(2), doc! { "mayor": id(1), "visitors": id(6) }),
+                // The whole row is required to have a name.
+                doc! { "_id": id(1003), "mayor": id(1) },
+            ],
+        )
+        .with("left_out", [doc! { "_id": 1 }]);
+    let summary = migrate(source, &url, options(2)).await;
+    assert!(summary.balanced, "{summary:#?}");
+
+    let people = query(
+        "settling",
+        r#"SELECT right(id::text, 4), boss IS NULL, email FROM "Person" ORDER BY id"#,
+    );
+    let tail = |number: u32| {
+        let uuid = migrate_core::id::IdScheme::V8.uuid(id(number).bytes());
+        Uuid::from_bytes(uuid).to_string()[32..].to_owned()
+    };
+    assert_eq!(
+        people,
+        [
+            format!("{}|t|∅", tail(1)),
+            format!("{}|t|a@b", tail(3)),
+            format!("{}|t|c@d", tail(5)),
+            format!("{}|f|∅", tail(6)),
+            format!("{}|t|∅", tail(7)),
+        ]
+        .join(" ")
+    );
+    assert_eq!(
+        query("settling", r#"SELECT name, mayor IS NULL FROM "City" ORDER BY name"#),
+        "city 1|t city 2|f"
+    );
+    assert_eq!(
+        query("settling", "SELECT source_id, stage, reason, field FROM migrate.reject ORDER BY 1"),
+        format!(
+            "{}|settle|orphan|city {}|settle|duplicate|email {}|transform|missing|name",
+            id(2),
+            id(4),
+            id(1003)
+        )
+    );
+    // Each reject has its document.
+    assert_eq!(
+        query(
+            "settling",
+            "SELECT document_json->'_id'->>'$oid' = source_id, octet_length(document) > 20
+             FROM migrate.reject"
+        ),
+        "t|t t|t t|t"
+    );
+    let friends = summary.junctions.iter().find(|junction| junction.table == "Friends").unwrap();
+    assert_eq!(
+        (friends.elements, friends.inserted, friends.duplicates, friends.orphans),
+        (7, 2, 1, 4)
+    );
+    // (7,1) (7,2) from the person, (1,7) (1,1) (1,2→rejected) (2,6) from the cities.
+    let visits = summary.junctions.iter().find(|junction| junction.table == "Visits").unwrap();
+    assert_eq!((visits.elements, visits.inserted, visits.duplicates, visits.orphans), (6, 4, 1, 1));
+    assert_eq!(
+        query(
+            "settling",
+            "SELECT table_name, column_name, element, count(*) FROM migrate.orphan GROUP BY 1, 2, 3 ORDER BY 1, 2"
+        ),
+        "City|mayor|f|1 Friends|right|t|4 Person|boss|f|2 Visits|person|t|1"
+    );
+    assert_eq!(summary.collections_without_model.get("left_out"), Some(&1));
+    assert_eq!(
+        query(
+            "settling",
+            "SELECT conname, contype, convalidated FROM pg_constraint
+             WHERE connamespace = 'public'::regnamespace AND contype IN ('p', 'u', 'f') ORDER BY 1"
+        ),
+        "City_mayor_fkey|f|t City_pkey|p|t Friends_left_fkey|f|t Friends_pkey|p|t \
+         Friends_right_fkey|f|t Person_boss_fkey|f|t Person_city_fkey|f|t Person_pkey|p|t \
+         Visits_city_fkey|f|t Visits_person_fkey|f|t Visits_pkey|p|t"
+    );
+    assert_eq!(
+        query(
+            "settling",
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"
+        ),
+        "City_pkey Friends_pkey Friends_right_idx Person_city_idx Person_email_key Person_pkey Visits_pkey"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_and_its_digits_are_one_row() {
+    for uuid in [UuidVersion::V8, UuidVersion::V7, UuidVersion::Random] {
+        let name = format!("digits_{}", uuid.name());
+        let url = database(&name);
+        let source = MemorySource::new()
+            .with(
+                "people",
+                [
+                    // In MongoDB's order the string comes first, so it is the one that stays.
+                    with(person(1, 1), doc! { "email": "object", "visited": [id(1001)] }),
+                    doc! { "_id": id(1).to_hex(), "city": id(1001), "email": "string",
+                    "friends": [id(2)] },
+                    person(2, 1),
+                    doc! { "_id": 5, "city": id(1001) },
+                    doc! { "_id": "no digits", "city": id(1001), "boss": id(1).to_hex() },
+                ],
+            )
+            .with("cities", [city(1)]);
+        let options = Options { uuid, ..options(1) };
+        let summary = migrate(source, &url, options).await;
+        assert!(summary.balanced, "{uuid:?} {summary:#?}");
+        assert_eq!(
+            query(&name, r#"SELECT count(*), count(email), min(email), count(boss) FROM "Person""#),
+            "4|1|string|1"
+        );
+        assert_eq!(
+            query(&name, "SELECT source_id, reason, field FROM migrate.reject"),
+            format!("{}|duplicate|_id", id(1))
+        );
+        assert_eq!(query(&name, r#"SELECT count(*) FROM "Friends""#), "1");
+        assert_eq!(query(&name, r#"SELECT count(*) FROM "Visits""#), "0");
+        let version = query(&name, r#"SELECT DISTINCT substr(id::text, 15, 1) FROM "City""#);
+        assert_eq!(
+            version,
+            match uuid {
+                UuidVersion::V8 => "8",
+                UuidVersion::V7 => "7",
+                UuidVersion::Random => "4",
+            }
+        );
+    }
+}
+
+/// The schema of [`World`] as somebody else would have made it.
+const FOREIGN_SCHEMA: &str = r#"
+CREATE TABLE "City" (id uuid CONSTRAINT city_key PRIMARY KEY, name varchar(20) NOT NULL, mayor uuid, extra int);
+CREATE TABLE "Person" (
+    id uuid PRIMARY KEY, email text, boss uuid REFERENCES "Person" DEFERRABLE INITIALLY DEFERRED,
+    city uuid NOT NULL REFERENCES "City" ON UPDATE CASCADE, CONSTRAINT mail UNIQUE (email) DEFERRABLE);
+ALTER TABLE "City" ADD CONSTRAINT mayor FOREIGN KEY (mayor) REFERENCES "Person" ON DELETE SET NULL;
+COMMENT ON CONSTRAINT mayor ON "City" IS 'it''s the mayor';
+CREATE UNIQUE INDEX lower_mail ON "Person" (lower(email)) WHERE email <> '';
+CREATE INDEX by_city ON "Person" (city DESC NULLS LAST) INCLUDE (email) WITH (fillfactor = 70);
+COMMENT ON INDEX by_city IS 'people of a city';
+CREATE TABLE "Friends" ("left" uuid REFERENCES "Person", "right" uuid REFERENCES "Person", PRIMARY KEY ("left", "right"));
+CREATE TABLE "Visits" (person uuid REFERENCES "Person", city uuid REFERENCES "City", PRIMARY KEY (person, city));
+CREATE TABLE other (city uuid REFERENCES "City");
+"#;
+
+const DEFINITIONS: &str = "
+    SELECT conrelid::regclass::text || conname || pg_get_constraintdef(oid) || convalidated
+        || coalesce(obj_description(oid, 'pg_constraint'), '')
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT pg_get_indexdef(indexrelid) || coalesce(obj_description(indexrelid, 'pg_class'), '')
+    FROM pg_index WHERE indrelid::regclass::text IN ('\"City\"', '\"Person\"', '\"Friends\"', '\"Visits\"')
+    ORDER BY 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_were_there_come_back_as_they_were() {
+    let url = database("foreign_schema");
+    for statement in FOREIGN_SCHEMA.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        query("foreign_schema", statement);
+    }
+    let before = query("foreign_schema", DEFINITIONS);
+    let source = || {
+        MemorySource::new()
+            .with(
+                "people",
+                [
+                    with(person(1, 1), doc! { "email": "a@b" }),
+                    with(person(2, 1), doc! { "email": "A@B" }),
+                    with(person(3, 1), doc! { "email": "c@d", "friends": [id(1), id(2)] }),
+                ],
+            )
+            .with(
+                "cities",
+                [
+                    city(1),
+                    doc! { "_id": id(1002), "name": "a name of more than twenty characters" },
+                ],
+            )
+    };
+    let summary = migrate(source(), &url, options(2)).await;
+    assert!(summary.balanced, "{summary:#?}");
+    assert_eq!(query("foreign_schema", DEFINITIONS), before);
+    assert_eq!(
+        query("foreign_schema", "SELECT source_id, reason, field FROM migrate.reject ORDER BY 1"),
+        format!("{}|duplicate|lower(email) {}|constraint|", id(2), id(1002))
+    );
+    // The same again is refused, and `--clean` starts over on the emptied tables.
+    let again = run(
+        World::FACTS,
+        Arc::new(source()),
+        &url,
+        &options(2),
+        Arc::new(Silent),
+        &Stop::default(),
+    )
+    .await
+    .expect_err("the run is complete");
+    assert!(again.to_string().contains("which is complete"), "{again}");
+    let clean = Options { clean: true, ..options(2) };
+    let summary = migrate(source(), &url, clean).await;
+    assert!(summary.balanced, "{summary:#?}");
+    assert_eq!(query("foreign_schema", DEFINITIONS), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_does_not_match_is_refused_with_every_difference() {
+    let url = database("mismatch");
+    for statement in [
+        r#"CREATE TABLE "City" (id uuid PRIMARY KEY, name char(5) NOT NULL, mayor uuid NOT NULL, founded date NOT NULL)"#,
+        r#"CREATE TABLE "Person" (id bigint, boss uuid, city uuid REFERENCES "City")"#,
+    ] {
+        query("mismatch", statement);
+    }
+    let source = MemorySource::new().with("people", [person(1, 1)]);
+    let error =
+        run(World::FACTS, Arc::new(source), &url, &options(1), Arc::new(Silent), &Stop::default())
+            .await
+            .expect_err("the tables do not match")
+            .to_string();
+    for expected in [
+        r#""City"."name": the column is character(5), the model's is text"#,
+        r#""City"."mayor": the column is NOT NULL, the model's field is an `Option`"#,
+        r#""City"."founded": the column is NOT NULL without a default"#,
+        r#""Person"."email": the column is missing"#,
+        r#""Person"."id": the column is bigint, the model's is uuid"#,
+        r#""Person": the primary key ("id") is missing"#,
+    ] {
+        assert!(error.contains(expected), "{expected}\nis not in\n{error}");
+    }
+    assert_eq!(
+        query("mismatch", "SELECT count(*) FROM pg_namespace WHERE nspname = 'migrate'"),
+        "0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_goes_on() {
+    let url = database("stopped");
+    let people = |count: u32| (1..=count).map(|number| person(number, number % 3 + 1));
+    let source = || {
+        MemorySource::new()
+            .with("people", people(2000))
+            .with("cities", (1..=3).map(city))
+            .batches_of(100)
+    };
+    let stop = Stop::default();
+    stop.stop();
+    let error = run(World::FACTS, Arc::new(source()), &url, &options(1), Arc::new(Silent), &stop)
+        .await
+        .expect_err("it was stopped");
+    assert_eq!(error.kind(), migrate_core::ErrorKind::Interrupted, "{error}");
+    // Another source is refused, because the run would be another one.
+    let other = run(
+        World::FACTS,
+        Arc::new(source()),
+        &url,
+        &Options { uuid: UuidVersion::V7, ..options(1) },
+        Arc::new(Silent),
+        &Stop::default(),
+    )
+    .await
+    .expect_err("the options differ");
+    assert!(other.to_string().contains("`--uuid` was `v8`, is `v7`"), "{other}");
+    let summary = migrate(source(), &url, options(2)).await;
+    assert!(summary.balanced);
+    assert_eq!(summary.totals.loaded, 2003);
+    assert_eq!(summary.totals.rejected, 0);
+}
