@@ -6,7 +6,7 @@
 
 use bson::spec::ElementType;
 
-use super::{CellContext, Element, Mismatch, Wrote};
+use super::{CellContext, Element, Mismatch, Scalar, Wrote};
 use crate::reject::Reason;
 use crate::schema::{BaseType, CellType};
 use crate::value::Value;
@@ -43,6 +43,9 @@ impl Element for u8 {
         Ok(Wrote::Payload)
     }
 }
+
+// So that `Vec<Vec<u8>>` is `bytea[]`.
+impl Scalar for Vec<u8> {}
 
 /// Subtype 2 states its length a second time; a binary where the two differ is malformed.
 pub(crate) fn check_inner_length(value: Value<'_>) -> Result<(), Mismatch> {

@@ -414,13 +414,9 @@ impl Style {
     }
 
     fn date(self, millis: i64, out: &mut Vec<u8>) {
-        /// 10000-01-01.
-        const END_MS: i64 = 253_402_300_800_000;
-        /// 0000-01-01.
-        const START_MS: i64 = -62_167_219_200_000;
         let iso = match self.form {
-            Form::Plain => (START_MS..END_MS).contains(&millis),
-            Form::Relaxed => (0..END_MS).contains(&millis),
+            Form::Plain => ISO_MS.contains(&millis),
+            Form::Relaxed => millis >= 0 && ISO_MS.contains(&millis),
             Form::Canonical => false,
         };
         if !iso {
@@ -504,6 +500,16 @@ fn write_integer(number: i64, out: &mut Vec<u8>) {
     }
     let mut buffer = [0; 40];
     out.extend_from_slice(decimal_digits(number.unsigned_abs().into(), &mut buffer));
+}
+
+/// The instants whose year has four digits, 0000 to 9999.
+const ISO_MS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
+
+/// An instant as ISO 8601, if its year has four digits.
+pub(crate) fn iso_date(millis: i64) -> Option<String> {
+    let mut out = Vec::with_capacity(24);
+    ISO_MS.contains(&millis).then(|| write_iso(millis, &mut out))?;
+    String::from_utf8(out).ok()
 }
 
 /// An instant of the years 0000 to 9999 as in `2024-02-29T23:59:59.001Z`.

@@ -132,9 +132,9 @@ pub(crate) fn describe(value: Value<'_>) -> String {
         Ok(bson::Bson::Decimal128(number)) => format!("{name} {number}"),
         Ok(bson::Bson::Boolean(truth)) => format!("{name} {truth}"),
         Ok(bson::Bson::ObjectId(id)) => format!("{name} {id}"),
-        Ok(bson::Bson::DateTime(time)) => match time.try_to_rfc3339_string() {
-            Ok(text) => format!("{name} {text}"),
-            Err(_) => format!("{name} {} ms", time.timestamp_millis()),
+        Ok(bson::Bson::DateTime(time)) => match super::json::iso_date(time.timestamp_millis()) {
+            Some(text) => format!("{name} {text}"),
+            None => format!("{name} {} ms", time.timestamp_millis()),
         },
         _ => name.to_owned(),
     }
