@@ -249,10 +249,11 @@ impl fmt::Debug for SourceOptions {
 }
 
 /// Opens the source that a setting names: `mongodb://…` and `mongodb+srv://…` with the database
-/// in the path, or the folder of a dump.
+/// in the path, the folder of a dump, or the file of `mongodump --archive`, of which
+/// `FILE#DATABASE` names a database.
 ///
 /// # Errors
-/// When the address cannot be understood, the server not be reached, or the folder has no dump.
+/// When the address cannot be understood, the server not be reached, or there is no good dump.
 pub async fn open(address: &str) -> Result<Arc<dyn Source>> {
     open_with(address, SourceOptions::default()).await
 }

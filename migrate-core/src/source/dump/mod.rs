@@ -1,5 +1,5 @@
-//! A dump: the folder that `mongodump` writes, plain or with `--gzip`, and files of Extended JSON
-//! as `mongoexport` writes them. No server is needed.
+//! A dump: the folder that `mongodump` writes, plain or with `--gzip`, its `--archive` in one file,
+//! and files of Extended JSON as `mongoexport` writes them. No server is needed.
 //!
 //! # How a file is cut
 //! A range holds the documents whose *first byte* lies in it. A plain `.bson` file is walked once
@@ -15,6 +15,7 @@
 //! whose length can be right but whose inside is broken is sent as it is: it is one document's
 //! matter, and the transformer rejects it.
 
+mod archive;
 mod json;
 mod reader;
 #[cfg(test)]
@@ -34,14 +35,17 @@ use self::reader::{DumpFile, Format};
 use super::{Batch, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The folder of one database's dump.
+/// One database's dump.
 #[derive(Debug)]
 pub struct DumpSource {
     description: String,
-    folder: PathBuf,
+    /// The folder, or the archive.
+    place: PathBuf,
     files: BTreeMap<String, Arc<DumpFile>>,
     notices: Vec<String>,
     options: SourceOptions,
+    /// Where an archive is unpacked; gone with the source.
+    _unpacked: Option<tempfile::TempDir>,
 }
 
 /// What the files of one folder are.
@@ -73,28 +77,91 @@ struct MetadataOptions {
     timeseries: Option<serde::de::IgnoredAny>,
 }
 
+impl Metadata {
+    fn is_view(&self) -> bool {
+        self.options.view_on.is_some() || self.kind.as_deref() == Some("view")
+    }
+
+    /// Whether documents are to be expected under that name.
+    fn has_documents(&self, name: &str) -> bool {
+        !self.is_view() && self.options.timeseries.is_none() && !name.starts_with("system.")
+    }
+}
+
 impl DumpSource {
-    /// Looks at the folder: that of a database, or one that holds a single database's folder.
+    /// Looks at a folder, that of a database or one that holds a single database's folder, or
+    /// unpacks an archive, of which `FILE#DATABASE` names a database.
     ///
     /// # Errors
     /// When it cannot be read, holds no dump, or holds those of several databases.
-    pub async fn open(folder: impl AsRef<Path>, options: SourceOptions) -> Result<Self> {
-        let folder = folder.as_ref().to_owned();
-        blocking(move || Self::open_folder(&folder, options)).await
+    pub async fn open(address: impl AsRef<Path>, options: SourceOptions) -> Result<Self> {
+        let address = address.as_ref().to_owned();
+        blocking(move || {
+            let (path, database) = match address.to_str().and_then(|text| text.rsplit_once('#')) {
+                Some((path, database)) if !address.exists() => (Path::new(path), Some(database)),
+                _ => (address.as_path(), None),
+            };
+            let is_archive = path.is_file()
+                && archive::is_archive(path).map_err(|error| unreadable(path, error))?;
+            match is_archive {
+                true => Self::open_archive(path, database, options),
+                false => Self::open_folder(&address, options),
+            }
+        })
+        .await
+    }
+
+    fn open_archive(path: &Path, database: Option<&str>, options: SourceOptions) -> Result<Self> {
+        let archive::Unpacked { database, files, mut metadata, folder } =
+            archive::unpack(path, database)?;
+        let files = files.into_iter().map(|(collection, path)| {
+            let known = metadata.remove(&collection).unwrap_or_default();
+            (collection, known, path, Format::Bson, false)
+        });
+        let files = files.collect();
+        let mut source = Self::assemble(path, files, metadata, options)?;
+        let bytes = fs::metadata(path).map_err(|error| unreadable(path, error))?.len();
+        source.description = format!(
+            "archive {}, database {database} ({} collections, {bytes} bytes)",
+            shown(path),
+            source.files.len()
+        );
+        source._unpacked = Some(folder);
+        Ok(source)
     }
 
     fn open_folder(address: &Path, options: SourceOptions) -> Result<Self> {
         let (folder, listing) = database_folder(address)?;
-        let mut files = BTreeMap::new();
-        let mut notices = Vec::new();
         let mut metadata = BTreeMap::new();
         for (name, path) in listing.metadata {
             metadata.insert(name, read_metadata(&path)?);
         }
-        for (name, path, format, packed) in listing.data {
-            let known = metadata.remove(&name).unwrap_or_default();
-            let collection = known.name.unwrap_or_else(|| unescape(&name));
-            if let Some(series) = collection.strip_prefix("system.buckets.") {
+        let files = listing.data.into_iter().map(|(name, path, format, packed)| {
+            let mut known = metadata.remove(&name).unwrap_or_default();
+            let collection = known.name.take().unwrap_or_else(|| unescape(&name));
+            (collection, known, path, format, packed)
+        });
+        let files = files.collect();
+        let metadata = metadata
+            .into_iter()
+            .map(|(name, mut known)| (known.name.take().unwrap_or_else(|| unescape(&name)), known));
+        Self::assemble(&folder, files, metadata.collect(), options)
+    }
+
+    /// Sorts out what is a collection. `metadata` is of those that have no file.
+    fn assemble(
+        place: &Path,
+        data: Vec<(String, Metadata, PathBuf, Format, bool)>,
+        mut metadata: BTreeMap<String, Metadata>,
+        options: SourceOptions,
+    ) -> Result<Self> {
+        let mut files = BTreeMap::new();
+        let mut notices = Vec::new();
+        for (collection, known, path, format, packed) in data {
+            let series = collection.strip_prefix("system.buckets.");
+            // A server without the collection of buckets keeps them under the series' own name.
+            if series.is_some() || known.options.timeseries.is_some() {
+                let series = series.unwrap_or(&collection);
                 metadata.remove(series);
                 notices.push(format!(
                     "the time series `{series}` is left out: a dump holds it in buckets, so restore it into a MongoDB and read it from there"
@@ -105,7 +172,7 @@ impl DumpSource {
                 continue;
             }
             let file =
-                DumpFile::new(path, format, packed).map_err(|error| unreadable(&folder, error))?;
+                DumpFile::new(path, format, packed).map_err(|error| unreadable(place, error))?;
             if let Some(other) = files.insert(collection.clone(), Arc::new(file)) {
                 return Err(Error::new(
                     ErrorKind::Dump,
@@ -119,32 +186,35 @@ impl DumpSource {
             }
         }
         for (name, known) in metadata {
-            let name = known.name.unwrap_or_else(|| unescape(&name));
-            if known.options.view_on.is_some() || known.kind.as_deref() == Some("view") {
+            if known.is_view() {
                 notices.push(format!(
                     "the view `{name}` is left out: it holds no documents of its own"
                 ));
-            } else if known.options.timeseries.is_none() && !name.starts_with("system.") {
+            } else if known.has_documents(&name) {
                 notices.push(format!(
                     "the collection `{name}` has metadata in the dump but no documents"
                 ));
             }
         }
         let bytes: u64 = files.values().map(|file| file.disk_bytes()).sum();
-        let shown = fs::canonicalize(&folder).unwrap_or_else(|_| folder.clone());
         let description =
-            format!("dump {} ({} collections, {bytes} bytes)", shown.display(), files.len());
-        Ok(Self { description, folder, files, notices, options })
+            format!("dump {} ({} collections, {bytes} bytes)", shown(place), files.len());
+        let place = place.to_owned();
+        Ok(Self { description, place, files, notices, options, _unpacked: None })
     }
 
     fn file(&self, collection: &str) -> Result<Arc<DumpFile>> {
         self.files.get(collection).cloned().ok_or_else(|| {
             Error::new(
                 ErrorKind::Dump,
-                format!("the dump `{}` has no collection `{collection}`", self.folder.display()),
+                format!("the dump `{}` has no collection `{collection}`", self.place.display()),
             )
         })
     }
+}
+
+fn shown(path: &Path) -> String {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// The folder of the database that an address names, with what lies in it.
@@ -163,9 +233,11 @@ fn database_folder(address: &Path) -> Result<(PathBuf, Listing)> {
     if !kind.is_dir() {
         return Err(Error::new(
             ErrorKind::Usage,
-            format!("`{}` is a file, not the folder of a dump", address.display()),
+            format!("`{}` is neither the folder of a dump nor an archive", address.display()),
         )
-        .with_hint("name the folder it lies in"));
+        .with_hint(
+            "name the folder it lies in, or a file that `mongodump --archive` has written",
+        ));
     }
     let listing = list(address)?;
     if !listing.data.is_empty() {

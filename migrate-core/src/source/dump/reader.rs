@@ -332,7 +332,7 @@ fn skip_line(input: &mut impl BufRead) -> io::Result<u64> {
     }
 }
 
-fn is_length(length: usize) -> bool {
+pub(super) fn is_length(length: usize) -> bool {
     (MIN_DOCUMENT..=MAX_DOCUMENT).contains(&length)
 }
 

@@ -439,3 +439,128 @@ async fn sizes_are_exact_for_small_files_and_near_for_large_ones() {
         assert!((39_900..=40_100).contains(&info.documents.unwrap()), "{info:?}");
     }
 }
+
+/// An archive of those blocks: a collection's name, its documents, and whether it ends there.
+fn archive(announced: &[(&str, &str)], blocks: &[(&str, &str, Vec<Document>, bool)]) -> Vec<u8> {
+    const END: [u8; 4] = [0xff; 4];
+    let mut bytes = 0x8199_e26d_u32.to_le_bytes().to_vec();
+    bytes.extend(raw(&doc! { "concurrent_collections": 4, "version": "0.1" }));
+    for (db, collection) in announced {
+        let metadata =
+            format!(r#"{{"indexes":[],"type":"collection","collectionName":"{collection}"}}"#);
+        bytes.extend(raw(
+            &doc! { "db": db, "collection": collection, "metadata": metadata, "size": 0 },
+        ));
+    }
+    bytes.extend(END);
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for (db, collection, documents, end) in blocks {
+        let sum = sums.entry((db, collection)).or_default();
+        let header = |end: bool, sum: i64| {
+            raw(&doc! { "db": db, "collection": collection, "EOF": end, "CRC": sum })
+        };
+        if !documents.is_empty() {
+            bytes.extend(header(false, 0));
+            *sum = archive::crc64(*sum, &content(documents));
+            bytes.extend(content(documents));
+            bytes.extend(END);
+        }
+        if *end {
+            bytes.extend(header(true, *sum as i64));
+            bytes.extend(END);
+        }
+    }
+    bytes
+}
+
+fn crm_archive() -> Vec<u8> {
+    let documents = documents(100);
+    let part = |from: usize, to: usize| documents[from..to].to_vec();
+    archive(
+        &[("crm", "Users"), ("crm", "Tasks"), ("crm", "empty"), ("admin", "system.version")],
+        &[
+            ("crm", "Users", part(0, 10), false),
+            ("crm", "Tasks", part(40, 60), false),
+            ("admin", "system.version", part(0, 1), true),
+            ("crm", "Users", part(10, 40), true),
+            ("crm", "empty", vec![], true),
+            ("crm", "Tasks", part(60, 100), true),
+        ],
+    )
+}
+
+#[test]
+fn the_check_sum_is_that_of_the_tools() {
+    // The check value that catalogues of CRCs give for CRC-64/XZ.
+    assert_eq!(archive::crc64(0, b"123456789"), 0x995d_c9bb_df19_39fa);
+    assert_eq!(archive::crc64(archive::crc64(0, b"1234"), b"56789"), 0x995d_c9bb_df19_39fa);
+}
+
+#[tokio::test]
+async fn the_collections_of_an_archive_are_told_apart() {
+    let bytes = crm_archive();
+    let folder = folder(&[("plain.archive", &bytes), ("packed.gz", &packed(&bytes))]);
+    let documents = documents(100);
+    for name in ["plain.archive", "packed.gz"] {
+        let address = folder.path().join(name);
+        let source = super::super::open(address.to_str().unwrap()).await.unwrap();
+        assert!(source.describe().contains("database crm (3 collections"), "{}", source.describe());
+        assert_eq!(source.count("empty").await.unwrap(), 0);
+        for (collection, expected) in [("Users", &documents[..40]), ("Tasks", &documents[40..])] {
+            let (sender, mut batches) = mpsc::channel(1000);
+            source.read(collection, &WHOLE, sender).await.unwrap();
+            let mut read = Vec::new();
+            while let Some(batch) = batches.recv().await {
+                read.extend(batch.iter().map(<[u8]>::to_vec));
+            }
+            assert_eq!(read, expected.iter().map(raw).collect::<Vec<_>>(), "{name} {collection}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_archive_is_refused_wherever_it_is_cut() {
+    let whole = crm_archive();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("crm.archive");
+    let mut good = 0;
+    for end in (4..whole.len()).step_by(61).chain([whole.len() - 1, whole.len() - 4]) {
+        fs::write(&path, &whole[..end]).unwrap();
+        let opened = DumpSource::open(&path, SourceOptions::default()).await;
+        let error = opened.expect_err("a piece of an archive");
+        assert_eq!(error.kind(), ErrorKind::Dump, "{error}");
+        good += 1;
+    }
+    assert!(good > 100);
+
+    // Cut between two collections.
+    let without_last =
+        archive(&[("crm", "Users"), ("crm", "Tasks")], &[("crm", "Users", documents(3), true)]);
+    fs::write(&path, &without_last).unwrap();
+    let error = DumpSource::open(&path, SourceOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("it ends before `Tasks`"), "{error}");
+
+    let mut flipped = whole.clone();
+    let at = flipped.len() - 2_000;
+    flipped[at] ^= 1;
+    fs::write(&path, &flipped).unwrap();
+    let error = DumpSource::open(&path, SourceOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("check sum of `Tasks` is wrong"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_an_archive_is_named_behind_the_file() {
+    let bytes = archive(
+        &[("a", "x"), ("b", "x")],
+        &[("a", "x", documents(2), true), ("b", "x", documents(5), true)],
+    );
+    let folder = folder(&[("all.archive", &bytes)]);
+    let path = folder.path().join("all.archive");
+    let open = |address: String| DumpSource::open(address, SourceOptions::default());
+    let error = open(path.display().to_string()).await.unwrap_err();
+    assert!(error.hint().unwrap().contains("all.archive#b`"), "{error:?}");
+    let source = open(format!("{}#b", path.display())).await.unwrap();
+    assert_eq!(source.count("x").await.unwrap(), 5);
+    let error = open(format!("{}#c", path.display())).await.unwrap_err();
+    assert!(error.to_string().contains("has no database `c`"), "{error}");
+}
