@@ -20,9 +20,13 @@ pub(super) enum Spot {
     Document,
 }
 
-/// The faults that a model's documents can have, each with its places.
+/// The faults that a model's documents can have, each with its places. Those that few models can
+/// have stand here several times, so that a small scale has them too.
 #[derive(Debug)]
 pub(super) struct Faults(Vec<(Fault, Vec<Spot>)>);
+
+/// How often a fault of few models is counted.
+const RARE: usize = 4;
 
 impl Faults {
     /// The faults of a model; `referred` says whether other documents point to its own.
@@ -34,6 +38,9 @@ impl Faults {
                 if column.ty.base == BaseType::Uuid {
                     faults.add(Fault::HexOwnId, Spot::Document);
                     faults.add(Fault::UuidOwnId, Spot::Document);
+                    if model.junctions.is_empty() {
+                        faults.add(Fault::IdTwice, Spot::Document);
+                    }
                     if !referred {
                         faults.add(Fault::TextOwnId, Spot::Document);
                         faults.add(Fault::NumberOwnId, Spot::Document);
@@ -75,7 +82,7 @@ impl Faults {
             self.add(Fault::NullRequired, spot);
         }
         if column.unique {
-            self.add(Fault::DuplicateUnique, spot);
+            self.0.extend((0..RARE).map(|_| (Fault::DuplicateUnique, vec![spot])));
         }
         if column.reference.is_some() && column.reference.is_some_and(|to| to.key.is_none()) {
             let fault = if column.nullable { Fault::OrphanNullable } else { Fault::OrphanRequired };
@@ -233,6 +240,7 @@ pub(super) fn plant(
             document.remove(key);
             return Some(Loaded);
         }
+        Fault::IdTwice => return Some(Rejected(Reason::Duplicate)),
         // The document has that id already.
         Fault::HexOwnId | Fault::UuidOwnId | Fault::TextOwnId | Fault::NumberOwnId => {
             return Some(Loaded);

@@ -86,6 +86,9 @@ pub enum Fault {
     OrphanRequired,
     /// Another document has the unique value already.
     DuplicateUnique,
+    /// The document before has the same id, as an ObjectId, where this one has its hex digits;
+    /// text sorts first, so the document before is the one that is rejected.
+    IdTwice,
     /// A reference that may be NULL points to nothing.
     OrphanNullable,
     /// An element of an array of ids is none.
@@ -125,6 +128,47 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Every fault and oddity.
+    pub const ALL: &[Self] = &[
+        Self::UnknownLabel,
+        Self::NumberAsString,
+        Self::TextAsNumber,
+        Self::BoolAsString,
+        Self::DateAsString,
+        Self::Fraction,
+        Self::OutOfRange,
+        Self::ScalarForArray,
+        Self::ElementType,
+        Self::NulInText,
+        Self::NulInJson,
+        Self::NanInJson,
+        Self::DateOutOfRange,
+        Self::MissingRequired,
+        Self::NullRequired,
+        Self::NoId,
+        Self::OrphanRequired,
+        Self::DuplicateUnique,
+        Self::IdTwice,
+        Self::OrphanNullable,
+        Self::JunctionNoId,
+        Self::JunctionOrphan,
+        Self::WholeDouble,
+        Self::LongForInt,
+        Self::WholeDecimal,
+        Self::HexId,
+        Self::EmptyId,
+        Self::JunctionSingle,
+        Self::JunctionNull,
+        Self::JunctionHex,
+        Self::JunctionRepeated,
+        Self::HexOwnId,
+        Self::UuidOwnId,
+        Self::TextOwnId,
+        Self::NumberOwnId,
+        Self::UnknownField,
+        Self::VersionMissing,
+    ];
+
     /// The fault as the ledger spells it, as in `unknown_label`.
     pub fn code(self) -> String {
         match serde_json::to_value(self) {

@@ -150,8 +150,11 @@ impl Generator {
             }
             let key = column.keys[0];
             let mut random = self.shape.random(collection, index, COLUMNS + position as u64);
-            let wide = model.columns.len() > WIDE && column.ty.base == BaseType::Text;
-            let share = if wide { 0.45 } else { 0.15 };
+            let share = match model.columns.len() > WIDE {
+                true if column.ty.base == BaseType::Text => 0.6,
+                true => 0.3,
+                false => 0.15,
+            };
             let needs_time = column.id_time && !column.nullable && column.default.is_none();
             if is_optional(column) && random.chance(share) && (has_time || !needs_time) {
                 if random.chance(0.3) {
@@ -238,6 +241,9 @@ impl Generator {
         }
         match self.fault(collection, index) {
             Some((Fault::HexOwnId, _)) => id.to_hex().into(),
+            Some((Fault::IdTwice, _)) => {
+                self.shape.object_id(collection, index - 1).to_hex().into()
+            }
             Some((Fault::UuidOwnId, _)) => {
                 let mut random = self.shape.random(collection, index, OWN_ID);
                 let mut bytes = [0; 16];
@@ -260,7 +266,19 @@ impl Generator {
             return None;
         }
         let mut random = self.shape.random(collection, index, FAULT);
-        random.chance(self.plan.dirty).then(|| self.faults[collection].pick(&mut random))
+        if !random.chance(self.plan.dirty) {
+            return None;
+        }
+        let (fault, spot) = self.faults[collection].pick(&mut random);
+        // No document has two faults, and this one is as much that of the document before.
+        let alone = || index > 0 && self.fault(collection, index - 1).is_none();
+        (fault != Fault::IdTwice || alone()).then_some((fault, spot))
+    }
+
+    /// Whether a document is loaded whatever else was planted.
+    fn is_sound(&self, collection: usize, index: u64) -> bool {
+        self.fault(collection, index).is_none()
+            && !matches!(self.fault(collection, index + 1), Some((Fault::IdTwice, _)))
     }
 
     /// Puts its fault into a document.
@@ -282,8 +300,7 @@ impl Generator {
                 column = Some(&model.columns[position]);
                 surroundings.value = self.value(collection, index, position);
                 if fault == Fault::DuplicateUnique {
-                    // An earlier document that has no fault itself, so that it is surely loaded.
-                    let earlier = (0..index).rev().find(|at| self.fault(collection, *at).is_none());
+                    let earlier = (0..index).rev().find(|at| self.is_sound(collection, *at));
                     surroundings.earlier =
                         earlier.and_then(|at| self.value(collection, at, position));
                 }
@@ -303,12 +320,17 @@ impl Generator {
             collection: model.collection.to_owned(),
             field: match fault {
                 Fault::UnknownField => "legacy".to_owned(),
-                Fault::HexOwnId | Fault::UuidOwnId | Fault::TextOwnId | Fault::NumberOwnId => {
-                    "_id".to_owned()
-                }
+                Fault::HexOwnId
+                | Fault::UuidOwnId
+                | Fault::TextOwnId
+                | Fault::NumberOwnId
+                | Fault::IdTwice => "_id".to_owned(),
                 _ => key.to_owned(),
             },
-            source_id: source_id(own_id),
+            source_id: match fault {
+                Fault::IdTwice => self.shape.object_id(collection, index - 1).to_hex(),
+                _ => source_id(own_id),
+            },
             expected,
         })
     }
