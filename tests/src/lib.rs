@@ -3,5 +3,6 @@
 
 pub mod facts;
 pub mod oracle;
+pub mod runs;
 pub mod servers;
 pub mod target;

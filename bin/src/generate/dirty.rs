@@ -26,7 +26,7 @@ pub(super) enum Spot {
 pub(super) struct Faults(Vec<(Fault, Vec<Spot>)>);
 
 /// How often a fault of few models is counted.
-const RARE: usize = 4;
+const RARE: usize = 8;
 
 impl Faults {
     /// The faults of a model; `referred` says whether other documents point to its own.
