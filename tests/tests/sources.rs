@@ -377,6 +377,109 @@ async fn a_cursor_that_the_server_forgot_loses_and_repeats_nothing() {
     assert!(waits.load(Ordering::SeqCst) > 0, "the cursor was not missed");
 }
 
+/// A way to the server that can be cut, or fall silent without a word.
+struct Proxy {
+    port: u16,
+    /// Connections opened before this number was raised carry nothing any more.
+    silent_before: Arc<AtomicUsize>,
+    /// Connections opened before this number was raised are closed.
+    cut: tokio::sync::watch::Sender<()>,
+}
+
+impl Proxy {
+    async fn start(server_port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let silent_before = Arc::new(AtomicUsize::new(0));
+        let (cut, was_cut) = tokio::sync::watch::channel(());
+        let silent = silent_before.clone();
+        tokio::spawn(async move {
+            for number in 0.. {
+                let (near, _) = listener.accept().await.unwrap();
+                let mut was_cut = was_cut.clone();
+                was_cut.mark_unchanged();
+                let silent = silent.clone();
+                tokio::spawn(async move {
+                    let far = tokio::net::TcpStream::connect(("127.0.0.1", server_port));
+                    let Ok(far) = far.await else { return };
+                    let (near_read, near_write) = near.into_split();
+                    let (far_read, far_write) = far.into_split();
+                    tokio::select! {
+                        () = carry(near_read, far_write, number, &silent) => {}
+                        () = carry(far_read, near_write, number, &silent) => {}
+                        _ = was_cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, silent_before, cut }
+    }
+
+    fn uri(&self, database: &str) -> String {
+        format!("mongodb://127.0.0.1:{}/{database}?directConnection=true", self.port)
+    }
+}
+
+async fn carry(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    number: usize,
+    silent_before: &AtomicUsize,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        match from.read(&mut buffer).await {
+            Ok(count @ 1..) => {
+                while number < silent_before.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                if to.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+            _ => return,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_cut_or_falls_silent_loses_and_repeats_nothing() {
+    many(server(), "network").await;
+    let proxy = Proxy::start(server().port()).await;
+    let waits = Arc::new(AtomicUsize::new(0));
+    let counter = waits.clone();
+    let options = SourceOptions {
+        batch_bytes: 200_000,
+        reply_timeout: Duration::from_secs(2),
+        waiting: Some(Arc::new(move |_, _| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        })),
+        ..SourceOptions::default()
+    };
+    for silent in [false, true] {
+        let source = MongoSource::open(&proxy.uri("network"), options.clone()).await.unwrap();
+        let ids = disturbed(&source, || async {
+            match silent {
+                false => proxy.cut.send(()).unwrap(),
+                true => proxy.silent_before.store(1_000, Ordering::SeqCst),
+            }
+            // Whatever was under way has arrived, and the next request meets the fault.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if silent {
+                let number = proxy.silent_before.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    number.store(0, Ordering::SeqCst);
+                });
+            }
+        })
+        .await;
+        assert_eq!(ids, (0..20_000).collect::<Vec<_>>(), "silent: {silent}");
+        assert!(waits.swap(0, Ordering::SeqCst) > 0, "silent: {silent}: the fault was not met");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stays_away_is_an_error_after_a_while() {
     let mut server = Mongo::start(MongoOptions::default()).unwrap();

@@ -186,3 +186,42 @@ impl Source for MemorySource {
         std::future::ready(fetch()).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    async fn read(source: &MemorySource, range: &Range) -> (usize, Result<()>) {
+        let (sender, mut batches) = mpsc::channel(100);
+        let result = source.read("c", range, sender).await;
+        let mut count = 0;
+        while let Some(batch) = batches.recv().await {
+            count += batch.len();
+        }
+        (count, result)
+    }
+
+    #[tokio::test]
+    async fn ranges_hold_every_document_once_and_faults_come_as_often_as_they_are_asked_for() {
+        let source =
+            MemorySource::new().with("c", (0..10).map(|n| doc! { "_id": n })).batches_of(3);
+        let ranges = source.split("c", 28).await.unwrap();
+        assert_eq!(ranges.len(), 5);
+        let mut count = 0;
+        for range in &ranges {
+            count += read(&source, range).await.0;
+        }
+        assert_eq!(count, 10);
+
+        source.fail_after("c", 5, ErrorKind::SourceConnection, 2);
+        for expected in [5, 5, 10] {
+            let (count, result) = read(&source, &Range::Bytes { start: 0, end: None }).await;
+            assert_eq!((count, result.is_err()), (expected, expected < 10));
+        }
+        assert_eq!(source.reads(), 8);
+        let found = source.fetch("c", &[Bson::Int32(3), Bson::Int64(4)]).await.unwrap();
+        assert_eq!(found.len(), 1);
+    }
+}

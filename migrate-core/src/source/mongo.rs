@@ -189,9 +189,14 @@ fn hint(error: &DriverError) -> Option<&'static str> {
 fn without_secrets(address: &str) -> String {
     let (scheme, rest) = address.split_once("://").unwrap_or(("mongodb", address));
     // A password may hold any character, even where it should have been escaped.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    let end = rest.find('?').unwrap_or(rest.len());
-    format!("{}://{}", scheme.to_ascii_lowercase(), rest[..end].trim_end_matches('/'))
+    let (secret, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let place = match rest.find('?') {
+        // Either side of this `@` may be a secret: of the user, or in an option.
+        _ if secret.contains('?') => "…",
+        Some(end) => &rest[..end],
+        None => rest,
+    };
+    format!("{}://{}", scheme.to_ascii_lowercase(), place.trim_end_matches('/'))
 }
 
 impl MongoSource {
@@ -769,8 +774,18 @@ impl Source for MongoSource {
     fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {
         async move {
             let context = format!("the documents of `{collection}` cannot be counted");
+            let known = self.known(collection).await?;
             self.patiently(&context, || {
-                async move { Ok(self.raw(collection).count_documents(doc! {}).await?) }.boxed()
+                async move {
+                    let collection = self.raw(collection);
+                    let mut count = collection.count_documents(doc! {});
+                    if known.ordered {
+                        // The index alone tells it, and is smaller than the documents.
+                        count = count.hint(by_id());
+                    }
+                    Ok(count.await?)
+                }
+                .boxed()
             })
             .await
         }
@@ -892,5 +907,98 @@ impl Source for MongoSource {
             Ok(found)
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_an_address_has_no_secrets() {
+        let cases = [
+            ("mongodb://ann:secret@host:27017/crm", "mongodb://host:27017/crm"),
+            ("mongodb+srv://ann:secret@host/crm?w=1", "mongodb+srv://host/crm"),
+            ("MONGODB://host/crm/", "mongodb://host/crm"),
+            ("mongodb://a,b,c/crm?replicaSet=rs0", "mongodb://a,b,c/crm"),
+            // What should have been escaped.
+            ("mongodb://ann:sec/r@et@host/crm", "mongodb://host/crm"),
+            ("mongodb://ann:sec?ret@host/crm", "mongodb://…"),
+            ("mongodb://host/crm?authMechanismProperties=TOKEN:se@cret", "mongodb://…"),
+        ];
+        for (address, shown) in cases {
+            assert_eq!(without_secrets(address), shown);
+        }
+    }
+
+    fn batch(ids: &[i32]) -> Batch {
+        let raw = ids.iter().map(|id| RawDocumentBuf::try_from(&doc! { "_id": id }).unwrap());
+        Batch::from_documents(raw.map(RawDocumentBuf::into_bytes))
+    }
+
+    fn left(position: &mut Position, ids: &[i32]) -> Vec<i32> {
+        let mut batch = batch(ids);
+        position.leave_out_sent(&mut batch);
+        let ids = batch.iter().map(|document| id_of(document).unwrap().fixed::<4>());
+        let ids: Vec<_> = ids.map(i32::from_le_bytes).collect();
+        assert_eq!(batch.bytes_len(), ids.len() * 14);
+        ids
+    }
+
+    #[test]
+    fn a_read_goes_on_behind_the_last_document_sent() {
+        let mut position = Position::new(None, None).after(&batch(&[1, 2, 3]));
+        assert_eq!(position.min, Some(doc! { "_id": 3 }));
+        // The stream goes on: nothing is left out.
+        assert_eq!(left(&mut position, &[4, 5]), [4, 5]);
+        position.again();
+        assert_eq!(left(&mut position, &[3, 4]), [4]);
+        assert_eq!(left(&mut position, &[5]), [5]);
+        // The last one was deleted meanwhile.
+        position.again();
+        assert_eq!(left(&mut position, &[4, 5]), [4, 5]);
+        // A reply may be empty, or hold nothing but what was sent.
+        position.again();
+        assert_eq!(left(&mut position, &[]), [0; 0]);
+        assert_eq!(left(&mut position, &[3]), [0; 0]);
+        assert_eq!(left(&mut position, &[4]), [4]);
+    }
+
+    #[test]
+    fn an_id_that_two_shards_hold_is_sent_as_often_as_it_is_there() {
+        let position = Position::new(None, None).after(&batch(&[1, 2, 2]));
+        let mut again = position.clone();
+        again.again();
+        assert_eq!(left(&mut again, &[2, 2, 2, 3]), [2, 3]);
+        // The same id at the end of one batch and all through the next.
+        let mut again = position.after(&batch(&[2, 2]));
+        again.again();
+        assert_eq!(left(&mut again, &[2, 2, 2]), [0; 0]);
+        assert_eq!(left(&mut again, &[2, 2, 4]), [2, 4]);
+    }
+
+    #[test]
+    fn bounds_keep_what_json_in_a_database_would_lose() {
+        let ids = [
+            Bson::Document(doc! { "zz": 1, "a": 2.0, "b": 3_i64 }),
+            Bson::String("a\0b".to_owned()),
+            Bson::Double(-0.0),
+            Bson::Null,
+        ];
+        for id in ids {
+            let document = RawDocumentBuf::try_from(&doc! { "_id": id, "x": 1 }).unwrap();
+            let bound = Bound::of(document.as_bytes()).unwrap();
+            let back = bound_document(&bound.stored).unwrap();
+            let back = RawDocumentBuf::try_from(&back).unwrap();
+            let key = |document: &RawDocumentBuf| id_key(id_of(document.as_bytes()).unwrap());
+            assert_eq!(key(&back), key(&document));
+        }
+        for id in [Bson::MinKey, Bson::MaxKey] {
+            let document = RawDocumentBuf::try_from(&doc! { "_id": id }).unwrap();
+            assert!(Bound::of(document.as_bytes()).is_none());
+        }
+        for stored in ["", "garbage", "BQAAAAA="] {
+            assert!(bound_document(stored).is_err(), "{stored}");
+        }
     }
 }
