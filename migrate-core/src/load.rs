@@ -619,7 +619,7 @@ async fn write_relations(
         let table = junction.table.get();
         let statement = format!(
             "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
-            context.state.stage(run, table.name),
+            context.state.stage(table.name),
             crate::ddl::list(&[table.columns[0].name, table.columns[1].name])
         );
         connection.copy(&format!("staging rows of {}", table.table), &statement, rows).await?;
@@ -680,7 +680,7 @@ pub(crate) async fn unstage(
         let column = &table.columns[own];
         let deleted = sqlx::query(AssertSqlSafe(format!(
             "DELETE FROM {} WHERE origin = $1 AND {} = ANY ($2::text[]::{}[])",
-            context.state.stage(run, table.name),
+            context.state.stage(table.name),
             quote_ident(column.name),
             context.names().column_type(column)
         )))

@@ -61,37 +61,22 @@ pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
     Ok(number)
 }
 
-/// Fails when one of the tables has rows: a run would mix its own among them.
-///
-/// # Errors
-/// When one has, with all their names.
-pub(crate) async fn tables_are_empty(
+/// The tables that have rows, with their number, by SQL name.
+pub(crate) async fn filled_tables(
     connection: &mut Connection,
     names: Names<'_>,
     models: &[&'static Model],
-) -> Result<()> {
-    let mut filled = Vec::new();
+) -> Result<BTreeMap<String, u64>> {
+    let mut filled = BTreeMap::new();
     for model in models {
         let table = names.table(model);
-        let rows = connection
-            .count(
-                "looking for rows",
-                format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1) AS first"),
-                &[],
-            )
-            .await?;
+        let rows =
+            connection.count("counting rows", format!("SELECT count(*) FROM {table}"), &[]).await?;
         if rows > 0 {
-            filled.push(table);
+            filled.insert(table, rows);
         }
     }
-    if filled.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Preflight,
-        format!("the target has tables that hold rows already: {}", filled.join(", ")),
-    )
-    .with_hint("empty them, or take another database or another schema with `--schema`"))
+    Ok(filled)
 }
 
 /// Whether there is a table of that SQL name.

@@ -33,7 +33,7 @@ pub(crate) async fn summary(
     }
     let chunks = chunk_notes(context, connection).await?;
     let settled = junction_tasks(context, connection).await?;
-    let mut elements: HashMap<String, u64> = HashMap::new();
+    let elements = elements(context, connection).await?;
     for (model, _) in context.collection_models() {
         let mut table = TableSummary {
             model: model.name.to_owned(),
@@ -51,9 +51,6 @@ pub(crate) async fn summary(
                     table.skipped += note.skipped;
                     table.bytes += note.bytes;
                     table.seconds += note.seconds;
-                    for (junction, count) in &note.elements {
-                        *elements.entry(junction.clone()).or_default() += count;
-                    }
                     for (field, unknown) in &note.unknown {
                         let sum = table.unknown_fields.entry(field.clone()).or_insert_with(|| {
                             UnknownField { documents: 0, example: unknown.example.clone() }
@@ -66,7 +63,9 @@ pub(crate) async fn summary(
         }
         let name = context.names().table(model);
         let act = format!("counting the rows of {}", model.table);
-        table.loaded = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
+        let rows = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
+        let before = context.run.created.rows_before.get(&name).copied().unwrap_or_default();
+        table.loaded = rows.saturating_sub(before);
         let reasons = grouped(
             connection,
             &format!(
@@ -92,14 +91,15 @@ pub(crate) async fn summary(
     }
     for model in context.junction_models() {
         let act = format!("counting the rows of {}", model.table);
-        let inserted = connection
-            .count(&act, format!("SELECT count(*) FROM {}", context.names().table(model)), &[])
-            .await?;
+        let name = context.names().table(model);
+        let rows = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
+        let before = context.run.created.rows_before.get(&name).copied().unwrap_or_default();
+        let inserted = rows.saturating_sub(before);
         let orphans = connection
             .count(
                 &act,
                 format!(
-                    "SELECT count(*) FROM {} WHERE run = {run} AND table_name = $1 AND element",
+                    "SELECT count(*) FROM {} WHERE table_name = $1 AND element",
                     state.table("orphan")
                 ),
                 &[Some(model.table)],
@@ -212,6 +212,30 @@ async fn chunk_notes(
         });
     }
     Ok(notes)
+}
+
+/// The elements of all arrays by the junction's model, over all runs: with `--only` the sides of
+/// a junction may be loaded by different ones.
+async fn elements(context: &Context, connection: &mut Connection) -> Result<HashMap<String, u64>> {
+    const ACT: &str = "adding up the elements";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT key, sum(value::bigint)::bigint
+                 FROM {}, jsonb_each_text(elements) GROUP BY key",
+                context.state.table("chunk")
+            ),
+            &[],
+        )
+        .await?;
+    let mut elements = HashMap::new();
+    for row in &rows {
+        let junction: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let count: i64 = row.try_get(1).map_err(|error| target_error(ACT, error))?;
+        elements.insert(junction, count.unsigned_abs());
+    }
+    Ok(elements)
 }
 
 /// What the junction tasks have found, by model.

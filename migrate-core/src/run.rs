@@ -4,7 +4,7 @@
 //! command finds the row and works on what is not done. So one process, several at once, and one
 //! after another's crash all do the same run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -60,8 +60,14 @@ pub struct Options {
     pub schema: String,
     /// About how many BSON bytes one chunk has.
     pub chunk_bytes: u64,
-    /// Throws the results of the last run away (what it made is dropped) and starts over.
+    /// Throws the results of earlier runs away (what they made is dropped, what was there is
+    /// emptied) and starts over.
     pub clean: bool,
+    /// Loads only these models, by the name of the struct, the table or the collection; empty is
+    /// every model that no earlier run has loaded.
+    pub only: Vec<String>,
+    /// Keeps rows that are there; a document that clashes with one becomes a reject.
+    pub append: bool,
     /// How much memory PostgreSQL may use for sorting while indexes are built, over all
     /// connections.
     pub sort_bytes: u64,
@@ -78,6 +84,8 @@ impl Default for Options {
             schema: "public".to_owned(),
             chunk_bytes: 64 << 20,
             clean: false,
+            only: Vec::new(),
+            append: false,
             sort_bytes: 512 << 20,
             patience: Duration::from_secs(60),
         }
@@ -147,8 +155,26 @@ pub async fn run(
 
     let timer = Timer::start(&reporter, Step::Schema);
     let state = State::new(&options.state_schema);
-    let run =
-        begin(registry, &source, options, &state, &mut connection, &collections, &reporter).await?;
+    let names = Names { schema: &options.schema };
+    if options.clean {
+        clean(registry, names, &state, options, &mut connection, &reporter).await?;
+    }
+    let runs = match state.exists(&mut connection).await? {
+        true => state.runs(&mut connection).await?,
+        false => Vec::new(),
+    };
+    let registry = select(registry, options, &runs)?;
+    let mut beginning = Beginning {
+        registry,
+        source: &source,
+        options,
+        state: &state,
+        connection: &mut connection,
+        collections: &collections,
+        reporter: &reporter,
+        earlier: &runs,
+    };
+    let run = beginning.begin().await?;
     let oids =
         preflight::enum_oids(&mut connection, registry, Names { schema: &options.schema }).await?;
     timer.finish(&reporter, &mut seconds);
@@ -249,102 +275,272 @@ fn waiting_for(error: &Error) -> String {
     text
 }
 
-/// Goes on with the unfinished run in the target, or writes a new one down: its tables, chunks
-/// and tasks, in one transaction.
-async fn begin(
+/// The models that a run loads: those that a person names, or all that no earlier run has loaded;
+/// with each junction for which both sides and all arrays are there by then.
+fn select(
     registry: &'static RegistryFacts,
-    source: &Arc<dyn Source>,
     options: &Options,
-    state: &State,
-    connection: &mut Connection,
-    collections: &[CollectionInfo],
-    reporter: &Arc<dyn Reporter>,
-) -> Result<RunRow> {
-    let names = Names { schema: &options.schema };
-    let fingerprint = fingerprint(registry, source, options);
-    if options.clean {
-        clean(registry, names, state, options, connection, reporter).await?;
-    }
-    // Splitting asks the source, which may take a while: it is done before the lock is taken,
-    // unless there is a run to go on with.
-    if let Some(run) = unfinished(state, connection, &fingerprint).await? {
-        return resume(registry, state, connection, run, collections, reporter).await;
-    }
-    check_existing(registry, names, connection, reporter).await?;
-    let (chunks, bytes) = plan_chunks(registry, source, options, collections, reporter).await?;
-
-    connection.execute("beginning a transaction", "BEGIN").await?;
-    // Two processes that are started at once must not both begin a run.
-    connection
-        .execute_with(
-            "locking the state",
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-            &[Some(&format!("migrate:{}", options.state_schema))],
-        )
-        .await?;
-    if let Some(run) = unfinished(state, connection, &fingerprint).await? {
-        connection.execute("ending a transaction", "ROLLBACK").await?;
-        return resume(registry, state, connection, run, collections, reporter).await;
-    }
-    connection
-        .execute("making the state's tables", state::create_sql(&options.state_schema))
-        .await?;
-    let created = create_schema(registry, names, connection).await?;
-    let left_out = preflight::left_out(registry, collections);
-    let run = state.insert_run(connection, &fingerprint, options.uuid, &created, &left_out).await?;
-    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Junction) {
-        let columns: Vec<String> = model
-            .columns
-            .iter()
-            .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
-            .collect();
-        connection
-            .execute(
-                "making a staging table",
-                format!(
-                    "CREATE TABLE {} ({}, origin smallint NOT NULL)",
-                    state.stage(run.run, model.name),
-                    columns.join(", ")
-                ),
-            )
-            .await?;
-    }
-    state.insert_chunks(connection, run.run, &chunks).await?;
-    // What was there is taken off in the transaction that writes it down.
-    let existing: Vec<&'static Model> = registry
+    runs: &[RunRow],
+) -> Result<&'static RegistryFacts> {
+    let loaded: BTreeSet<&str> = runs
         .iter()
-        .map(|(model, _)| model)
-        .filter(|model| !run.created.tables.contains(&names.table(model)))
+        .filter(|run| run.finished)
+        .flat_map(|run| run.fingerprint.models.keys().map(String::as_str))
         .collect();
-    let mut deferred = deferred::of_catalogue(connection, names, &existing).await?;
-    let taken = deferred.len();
-    for (model, _) in registry.iter() {
-        if run.created.tables.contains(&names.table(model)) {
-            deferred.extend(deferred::of_facts(names, model));
+    let mut chosen = BTreeSet::new();
+    for name in &options.only {
+        let model = registry
+            .iter()
+            .map(|(model, _)| model)
+            .find(|model| [model.name, model.table, model.collection].contains(&name.as_str()));
+        match model {
+            Some(model) if model.kind == ModelKind::Junction => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("`{name}` is a junction, which has no documents of its own"),
+                )
+                .with_hint(
+                    "name the models whose arrays fill it; it is filled with the last of them",
+                ));
+            }
+            Some(model) if loaded.contains(model.name) => {
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("`{name}` was loaded by an earlier run"),
+                )
+                .with_hint("leave it out, or start over with `--clean`"));
+            }
+            Some(model) => drop(chosen.insert(model.name)),
+            None => {
+                let known: Vec<&str> = registry
+                    .iter()
+                    .filter(|(model, _)| model.kind == ModelKind::Collection)
+                    .map(|(model, _)| model.name)
+                    .collect();
+                return Err(Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
+                    .with_hint(format!("the models are {}", known.join(", "))));
+            }
         }
     }
-    deferred::insert(connection, state, run.run, &mut deferred).await?;
-    deferred::take_off(connection, names, registry, &deferred[..taken]).await?;
-    let tasks = task::plan(registry, &deferred, &bytes);
-    task::insert(connection, state, run.run, &tasks).await?;
-    connection.execute("committing the plan", "COMMIT").await?;
-    Ok(run)
+    if options.only.is_empty() {
+        if loaded.is_empty() {
+            return Ok(registry);
+        }
+        chosen = registry
+            .iter()
+            .filter(|(model, _)| {
+                model.kind == ModelKind::Collection && !loaded.contains(model.name)
+            })
+            .map(|(model, _)| model.name)
+            .collect();
+    }
+    if chosen.is_empty() {
+        let run = runs.last().map_or(0, |run| run.run);
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            format!("the target holds run {run}, which is complete"),
+        )
+        .with_hint(
+            "take another database, or drop what earlier runs made and start over with `--clean`",
+        ));
+    }
+    let there = |model: &Model| chosen.contains(model.name) || loaded.contains(model.name);
+    let references = |model: &'static Model| {
+        model
+            .columns
+            .iter()
+            .filter_map(|column| column.reference)
+            .filter(|reference| reference.orphan != crate::schema::Orphan::Keep)
+    };
+    for (model, _) in registry.iter().filter(|(model, _)| chosen.contains(model.name)) {
+        for reference in references(model) {
+            let target = reference.target.get();
+            if !there(target) {
+                // Its rows would all look like orphans.
+                return Err(Error::new(
+                    ErrorKind::Usage,
+                    format!("`{}` refers to `{}`, which is not loaded", model.name, target.name),
+                )
+                .with_hint(format!("load it too with `--only {}`, or before", target.name)));
+            }
+        }
+    }
+    let is_filled = |junction: &'static Model| {
+        let feeds =
+            |model: &Model| model.junctions.iter().any(|field| field.table.get().same(junction));
+        references(junction).all(|reference| there(reference.target.get()))
+            && registry.iter().all(|(model, _)| !feeds(model) || there(model))
+    };
+    let (models, phases): (Vec<_>, Vec<_>) = registry
+        .models
+        .iter()
+        .zip(registry.phases)
+        .filter(|(model, _)| {
+            let model = model.get();
+            match model.kind {
+                ModelKind::Collection => chosen.contains(model.name),
+                ModelKind::Junction => !loaded.contains(model.name) && is_filled(model),
+            }
+        })
+        .map(|(model, phase)| (*model, *phase))
+        .unzip();
+    // A process selects once, and everything that reads facts expects them to live as long as it.
+    Ok(Box::leak(Box::new(RegistryFacts {
+        name: registry.name,
+        models: Box::leak(models.into_boxed_slice()),
+        phases: Box::leak(phases.into_boxed_slice()),
+        enums: registry.enums,
+    })))
 }
 
-/// The unfinished run in the target, when it is the one that this command means.
-async fn unfinished(
-    state: &State,
-    connection: &mut Connection,
-    fingerprint: &Fingerprint,
-) -> Result<Option<RunRow>> {
-    if !state.exists(connection).await? {
-        return Ok(None);
+/// What it takes to begin a run, or to find it.
+struct Beginning<'a> {
+    registry: &'static RegistryFacts,
+    source: &'a Arc<dyn Source>,
+    options: &'a Options,
+    state: &'a State,
+    connection: &'a mut Connection,
+    collections: &'a [CollectionInfo],
+    reporter: &'a Arc<dyn Reporter>,
+    /// The runs before, as they were when the models were selected.
+    earlier: &'a [RunRow],
+}
+
+impl Beginning<'_> {
+    /// Goes on with the unfinished run in the target, or writes a new one down: its tables,
+    /// chunks and tasks, in one transaction.
+    async fn begin(&mut self) -> Result<RunRow> {
+        let (options, registry) = (self.options, self.registry);
+        let names = Names { schema: &options.schema };
+        let fingerprint = fingerprint(registry, self.source, options);
+        // Splitting asks the source, which may take a while: it is done before the lock is taken,
+        // unless there is a run to go on with.
+        if let Some(run) = self.unfinished(&fingerprint).await? {
+            return self.resume(run).await;
+        }
+        check_existing(registry, names, self.connection, self.reporter).await?;
+        let (chunks, bytes) =
+            plan_chunks(registry, self.source, options, self.collections, self.reporter).await?;
+
+        self.connection.execute("beginning a transaction", "BEGIN").await?;
+        // Two processes that are started at once must not both begin a run.
+        self.connection
+            .execute_with(
+                "locking the state",
+                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+                &[Some(&format!("migrate:{}", options.state_schema))],
+            )
+            .await?;
+        if let Some(run) = self.unfinished(&fingerprint).await? {
+            self.connection.execute("ending a transaction", "ROLLBACK").await?;
+            return self.resume(run).await;
+        }
+        let connection = &mut *self.connection;
+        connection
+            .execute("making the state's tables", state::create_sql(&options.state_schema))
+            .await?;
+        let created = create_schema(registry, names, options, connection).await?;
+        let left_out = preflight::left_out(registry, self.collections);
+        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
+        let run = self
+            .state
+            .insert_run(connection, &fingerprint, options.uuid, key, &created, &left_out)
+            .await?;
+        self.stage_junctions(names).await?;
+        let connection = &mut *self.connection;
+        self.state.insert_chunks(connection, run.run, &chunks).await?;
+        // What was there is taken off in the transaction that writes it down. Unique keys of
+        // tables with rows stay on: they decide about clashes.
+        let existing: Vec<&'static Model> = registry
+            .iter()
+            .map(|(model, _)| model)
+            .filter(|model| !run.created.tables.contains(&names.table(model)))
+            .collect();
+        let mut deferred = deferred::of_catalogue(connection, names, &existing).await?;
+        deferred.retain(|definition| {
+            matches!(definition.kind, deferred::Kind::Index | deferred::Kind::ForeignKey)
+                || registry
+                    .model(&definition.model)
+                    .is_none_or(|model| !run.created.rows_before.contains_key(&names.table(model)))
+        });
+        let taken = deferred.len();
+        for (model, _) in registry.iter() {
+            if run.created.tables.contains(&names.table(model)) {
+                deferred.extend(deferred::of_facts(names, model));
+            }
+        }
+        deferred::insert(connection, self.state, run.run, &mut deferred).await?;
+        deferred::take_off(connection, names, registry, &deferred[..taken]).await?;
+        let tasks = task::plan(registry, &deferred, &bytes);
+        task::insert(connection, self.state, run.run, &tasks).await?;
+        connection.execute("committing the plan", "COMMIT").await?;
+        Ok(run)
     }
-    let Some(run) = state.last_run(connection).await? else { return Ok(None) };
-    let differences = fingerprint.differences(&run.fingerprint);
-    match (run.finished, differences.is_empty()) {
-        (false, true) => Ok(Some(run)),
-        (false, false) => Err(Error::new(
+
+    /// Makes the staging table of each junction that the models feed.
+    async fn stage_junctions(&mut self, names: Names<'_>) -> Result<()> {
+        let mut junctions: Vec<&'static Model> = Vec::new();
+        for (model, _) in self.registry.iter() {
+            let fed = model.junctions.iter().map(|field| field.table.get());
+            let own = (model.kind == ModelKind::Junction).then_some(model);
+            for junction in fed.chain(own) {
+                if !junctions.iter().any(|known| known.same(junction)) {
+                    junctions.push(junction);
+                }
+            }
+        }
+        for model in junctions {
+            let columns: Vec<String> = model
+                .columns
+                .iter()
+                .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
+                .collect();
+            self.connection
+                .execute(
+                    "making a staging table",
+                    format!(
+                        "CREATE TABLE IF NOT EXISTS {} ({}, origin smallint NOT NULL)",
+                        self.state.stage(model.name),
+                        columns.join(", ")
+                    ),
+                )
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The unfinished run in the target, when it is the one that this command means.
+    async fn unfinished(&mut self, fingerprint: &Fingerprint) -> Result<Option<RunRow>> {
+        if !self.state.exists(self.connection).await? {
+            return Ok(None);
+        }
+        let Some(run) = self.state.last_run(self.connection).await? else { return Ok(None) };
+        let mut differences = fingerprint.differences(&run.fingerprint);
+        if run.finished {
+            // A new run beside it must make the same ids.
+            let other =
+                |name: &str| fingerprint.options.get(name) != run.fingerprint.options.get(name);
+            if other("uuid") {
+                differences.retain(|difference| difference.contains("--uuid"));
+                return Err(Error::new(
+                    ErrorKind::Preflight,
+                    format!("an earlier run made its ids differently: {}", differences.join("; ")),
+                )
+                .with_hint("give the same `--uuid` again, or start over with `--clean`"));
+            }
+            if self.earlier.iter().all(|earlier| earlier.run != run.run || !earlier.finished) {
+                return Err(Error::new(
+                    ErrorKind::Preflight,
+                    format!("another process has just finished run {}", run.run),
+                )
+                .with_hint("there is nothing left to do: `migrate status` shows the run"));
+            }
+            return Ok(None);
+        }
+        if differences.is_empty() {
+            return Ok(Some(run));
+        }
+        Err(Error::new(
             ErrorKind::Preflight,
             format!(
                 "the target holds run {}, which is not finished and was begun differently: {}",
@@ -354,41 +550,27 @@ async fn unfinished(
         )
         .with_hint(
             "finish it with the command and the models that began it, or start over with `--clean`",
-        )),
-        (true, _) => Err(Error::new(
-            ErrorKind::Preflight,
-            format!("the target holds run {}, which is complete", run.run),
-        )
-        .with_hint(
-            "take another database, or drop what that run made and start over with `--clean`",
-        )),
+        ))
     }
-}
 
-async fn resume(
-    registry: &'static RegistryFacts,
-    state: &State,
-    connection: &mut Connection,
-    run: RunRow,
-    collections: &[CollectionInfo],
-    reporter: &Arc<dyn Reporter>,
-) -> Result<RunRow> {
-    let (open, chunks) = state.open_chunks(connection, run.run).await?;
-    reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
-    let progress = state.progress(connection, run.run).await?;
-    for (model, _) in registry.iter() {
-        if let Some((chunks, read)) = progress.get(model.name) {
-            let known = collections.iter().find(|known| known.name == model.collection);
-            reporter.event(&Event::TablePlanned {
-                table: model.table,
-                collection: model.collection,
-                documents: known.and_then(|known| known.documents).unwrap_or_default(),
-                documents_done: *read,
-                chunks: *chunks,
-            });
+    async fn resume(&mut self, run: RunRow) -> Result<RunRow> {
+        let (open, chunks) = self.state.open_chunks(self.connection, run.run).await?;
+        self.reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
+        let progress = self.state.progress(self.connection, run.run).await?;
+        for (model, _) in self.registry.iter() {
+            if let Some((chunks, read)) = progress.get(model.name) {
+                let known = self.collections.iter().find(|known| known.name == model.collection);
+                self.reporter.event(&Event::TablePlanned {
+                    table: model.table,
+                    collection: model.collection,
+                    documents: known.and_then(|known| known.documents).unwrap_or_default(),
+                    documents_done: *read,
+                    chunks: *chunks,
+                });
+            }
         }
+        Ok(run)
     }
-    Ok(run)
 }
 
 /// Cuts every collection into chunks, and gives the collections' sizes by model. The largest
@@ -446,6 +628,7 @@ async fn plan_chunks(
 async fn create_schema(
     registry: &'static RegistryFacts,
     names: Names<'_>,
+    options: &Options,
     connection: &mut Connection,
 ) -> Result<Created> {
     let mut created = Created::default();
@@ -465,7 +648,20 @@ async fn create_schema(
         }
     }
     let there = existing::tables(connection, registry, names).await?;
-    preflight::tables_are_empty(connection, names, &there).await?;
+    let filled = preflight::filled_tables(connection, names, &there).await?;
+    if !options.append && !filled.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            format!(
+                "the target has tables that hold rows already: {}",
+                filled.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        )
+        .with_hint(
+            "empty them, keep their rows with `--append`, or take another database or schema (`--schema`)",
+        ));
+    }
+    created.rows_before = filled;
     for ty in ddl::enum_types(registry) {
         if preflight::type_exists(connection, &names.enum_type(ty)).await? {
             continue;
@@ -514,7 +710,7 @@ async fn check_existing(
     Ok(())
 }
 
-/// Drops what the last run has made, and its state.
+/// Drops what earlier runs have made, empties what they have filled, and drops their state.
 async fn clean(
     registry: &'static RegistryFacts,
     names: Names<'_>,
@@ -526,44 +722,50 @@ async fn clean(
     if !state.exists(connection).await? {
         return Ok(());
     }
-    let Some(run) = state.last_run(connection).await? else { return Ok(()) };
+    let runs = state.runs(connection).await?;
+    let made = |pick: fn(&Created) -> &Vec<String>| -> Vec<String> {
+        runs.iter().flat_map(|run| pick(&run.created).iter().cloned()).collect()
+    };
+    let tables = made(|created| &created.tables);
+    if runs.iter().any(|run| !run.created.rows_before.is_empty()) {
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            "an earlier run has appended to tables that held rows, which cannot be told apart",
+        )
+        .with_hint(
+            "take the rows out by hand, put the keys back with `migrate schema restore`, and drop the state schema",
+        ));
+    }
     connection.execute("beginning a transaction", "BEGIN").await?;
     // Tables that were there before are emptied, and get back what was taken off them.
     for (model, _) in registry.iter() {
         let table = names.table(model);
-        if !run.created.tables.contains(&table)
-            && preflight::table_exists(connection, &table).await?
+        let loaded = runs.iter().any(|run| run.fingerprint.models.contains_key(model.name));
+        if loaded && !tables.contains(&table) && preflight::table_exists(connection, &table).await?
         {
             connection.execute("emptying a table", format!("TRUNCATE {table} CASCADE")).await?;
         }
     }
-    for table in &run.created.tables {
+    for table in &tables {
         connection
-            .execute(
-                "dropping what the last run made",
-                format!("DROP TABLE IF EXISTS {table} CASCADE"),
-            )
+            .execute("dropping what was made", format!("DROP TABLE IF EXISTS {table} CASCADE"))
             .await?;
     }
-    for ty in &run.created.types {
-        connection
-            .execute("dropping what the last run made", format!("DROP TYPE IF EXISTS {ty}"))
-            .await?;
+    for run in &runs {
+        deferred::put_back(connection, state, run.run, &tables).await?;
     }
-    deferred::put_back(connection, state, run.run, &run.created.tables).await?;
+    for ty in made(|created| &created.types) {
+        connection.execute("dropping what was made", format!("DROP TYPE IF EXISTS {ty}")).await?;
+    }
     connection
         .execute(
-            "dropping the state of the last run",
+            "dropping the state of earlier runs",
             format!("DROP SCHEMA {} CASCADE", quote_ident(&options.state_schema)),
         )
         .await?;
     connection.execute("committing", "COMMIT").await?;
     reporter.event(&Event::Notice {
-        message: &format!(
-            "run {} and the {} tables it had made are dropped",
-            run.run,
-            run.created.tables.len()
-        ),
+        message: &format!("{} tables that earlier runs had made are dropped", tables.len()),
     });
     Ok(())
 }
@@ -610,6 +812,7 @@ fn fingerprint(
         options: BTreeMap::from([
             ("uuid".to_owned(), options.uuid.name().to_owned()),
             ("schema".to_owned(), options.schema.clone()),
+            ("append".to_owned(), options.append.to_string()),
         ]),
     }
 }

@@ -660,7 +660,7 @@ pub(crate) async fn junction(
 ) -> Result<SettledJunction> {
     let names = context.names();
     let act = format!("filling the junction {}", model.table);
-    let stage = context.state.stage(context.run.run, model.name);
+    let stage = context.state.stage(model.name);
     let foreign = foreign_keys(model);
     let columns: Vec<String> =
         model.columns.iter().map(|column| quote_ident(column.name)).collect();
@@ -715,8 +715,8 @@ pub(crate) async fn junction(
                 format!(
                     "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
                      SELECT {}, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
-                        CASE WHEN s.origin % 2 = 0 THEN s.{first} ELSE s.{second} END::text,
-                        CASE WHEN s.origin % 2 = 0 THEN s.{second} ELSE s.{first} END::text, true
+                        CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
+                        CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true
                      FROM {stage} s{joins} WHERE NOT ({})",
                     context.state.table("orphan"),
                     context.run.run,

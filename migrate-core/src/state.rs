@@ -187,6 +187,8 @@ pub struct RunRow {
     pub fingerprint: Fingerprint,
     /// How ids become UUIDs in it, with its key.
     pub ids: IdScheme,
+    /// The secret key that ids are drawn with under `--uuid random`.
+    pub key: Uuid,
     /// What it made in the target.
     pub created: Created,
     /// Whether everything is done.
@@ -202,6 +204,9 @@ pub struct Created {
     pub types: Vec<String>,
     /// Tables, as SQL names.
     pub tables: Vec<String>,
+    /// Tables that held rows before, with `--append`, and how many.
+    #[serde(default)]
+    pub rows_before: BTreeMap<String, u64>,
 }
 
 /// A part of a collection that is to be loaded.
@@ -255,9 +260,10 @@ impl State {
         format!("{}.{}", self.schema, quote_ident(name))
     }
 
-    /// The SQL name of the staging table of a junction's model.
-    pub fn stage(&self, run: i64, junction: &str) -> String {
-        self.table(&format!("stage_{run}_{junction}"))
+    /// The SQL name of the staging table of a junction's model. It belongs to no run: with
+    /// `--only`, one run may fill it and a later one settle it.
+    pub fn stage(&self, junction: &str) -> String {
+        self.table(&format!("stage_{junction}"))
     }
 
     /// Whether the state's tables are there.
@@ -278,23 +284,34 @@ impl State {
     /// The last run, if there is one.
     ///
     /// # Errors
-    /// When the state is of another version of this program, or cannot be read.
+    /// As [`State::runs`].
     pub async fn last_run(&self, connection: &mut Connection) -> Result<Option<RunRow>> {
-        const ACT: &str = "reading the state of the last run";
+        Ok(self.runs(connection).await?.pop())
+    }
+
+    /// All runs, the first one first. Only the last can be unfinished.
+    ///
+    /// # Errors
+    /// When the state is of another version of this program, or cannot be read.
+    pub async fn runs(&self, connection: &mut Connection) -> Result<Vec<RunRow>> {
+        const ACT: &str = "reading the state of earlier runs";
         let rows = connection
             .query(
                 ACT,
                 format!(
                     "SELECT run, version, fingerprint::text, uuid_version, uuid_key::text,
                         created::text, finished_at IS NOT NULL
-                     FROM {} ORDER BY run DESC LIMIT 1",
+                     FROM {} ORDER BY run",
                     self.table("run")
                 ),
                 &[],
             )
             .await?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let get = |error| target_error(ACT, error);
+        rows.iter().map(|row| self.run_row(row)).collect()
+    }
+
+    fn run_row(&self, row: &sqlx::postgres::PgRow) -> Result<RunRow> {
+        let get = |error| target_error("reading the state of a run", error);
         let version: i32 = row.try_get(1).map_err(get)?;
         if version != VERSION {
             return Err(Error::new(
@@ -317,7 +334,7 @@ impl State {
                 .caused_by(error)
         };
         let key = Uuid::parse_str(&uuid_key).unwrap_or_default();
-        Ok(Some(RunRow {
+        Ok(RunRow {
             run: row.try_get(0).map_err(get)?,
             fingerprint: serde_json::from_str(&fingerprint).map_err(parse)?,
             ids: match uuid_version.as_str() {
@@ -326,8 +343,9 @@ impl State {
                 _ => IdScheme::V8,
             },
             created: serde_json::from_str(&created).map_err(parse)?,
+            key,
             finished: row.try_get(6).map_err(get)?,
-        }))
+        })
     }
 
     /// Writes a new run down and gives its number. The caller commits.
@@ -339,11 +357,11 @@ impl State {
         connection: &mut Connection,
         fingerprint: &Fingerprint,
         uuid: UuidVersion,
+        key: Uuid,
         created: &Created,
         left_out: &BTreeMap<String, u64>,
     ) -> Result<RunRow> {
         const ACT: &str = "writing the new run down";
-        let key = Uuid::new_v4();
         let json = |value: serde_json::Result<String>| value.unwrap_or_default();
         let rows = connection
             .query(
@@ -379,6 +397,7 @@ impl State {
             run,
             fingerprint: fingerprint.clone(),
             ids,
+            key,
             created: created.clone(),
             finished: false,
         })

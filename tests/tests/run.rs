@@ -68,6 +68,42 @@ struct Visits {
     city: Uuid,
 }
 
+#[derive(Migrate)]
+#[migrate(collection = "products")]
+#[allow(dead_code)]
+struct Product {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(unique)]
+    code: String,
+    #[junction(ProductToOrder)]
+    orders: Vec<i64>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "orders")]
+#[allow(dead_code)]
+struct Order {
+    #[migrate(id)]
+    id: i64,
+    #[fk(Product)]
+    main: Option<Uuid>,
+    #[junction(ProductToOrder)]
+    products: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction)]
+#[allow(dead_code)]
+struct ProductToOrder {
+    #[fk(Product)]
+    product: Uuid,
+    #[fk(Order)]
+    order: i64,
+}
+
+registry! { Shop = [Product, Order, ProductToOrder] }
+
 registry! { World = [Person, City, Friends, Visits] }
 
 fn postgres() -> &'static Postgres {
@@ -416,4 +452,92 @@ async fn a_stopped_run_goes_on() {
     assert!(summary.balanced);
     assert_eq!(summary.totals.loaded, 2003);
     assert_eq!(summary.totals.rejected, 0);
+}
+
+fn shop(number: u32) -> MemorySource {
+    MemorySource::new()
+        .with("products", (1..=number).map(|n| doc! { "_id": id(n), "code": format!("p{n}") }))
+        .with(
+            "orders",
+            [
+                doc! { "_id": 1, "main": id(1), "products": [id(1), id(2)] },
+                doc! { "_id": 2.0, "main": id(99), "products": id(1) },
+                doc! { "_id": 3.5 },
+            ],
+        )
+}
+
+async fn migrate_shop(
+    source: MemorySource,
+    url: &str,
+    options: &Options,
+) -> migrate_core::error::Result<Summary> {
+    run(Shop::FACTS, Arc::new(source), url, options, Arc::new(Silent), &Stop::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_loaded_one_after_the_other() {
+    let url = database("parts");
+    let only = |name: &str| Options { only: vec![name.to_owned()], ..options(1) };
+    // Orders refer to products: alone, all their references would look like orphans.
+    let error =
+        migrate_shop(shop(3), &url, &only("Order")).await.expect_err("products are missing");
+    assert!(
+        error.to_string().contains("`Order` refers to `Product`, which is not loaded"),
+        "{error}"
+    );
+    let error = migrate_shop(shop(3), &url, &only("Oder")).await.expect_err("no such model");
+    assert!(error.hint().is_some_and(|hint| hint.contains("Product, Order")), "{error:?}");
+
+    let first = migrate_shop(shop(3), &url, &only("products")).await.expect("products");
+    assert_eq!((first.tables.len(), first.junctions.len(), first.totals.loaded), (1, 0, 3));
+    let error = migrate_shop(shop(3), &url, &only("Product")).await.expect_err("twice");
+    assert!(error.to_string().contains("was loaded by an earlier run"), "{error}");
+    // Without a name, what is left.
+    let rest = migrate_shop(shop(3), &url, &options(1)).await.expect("orders");
+    assert!(rest.balanced, "{rest:#?}");
+    assert_eq!(rest.tables[0].table, "Order");
+    assert_eq!((rest.totals.loaded, rest.totals.rejected, rest.totals.orphans), (2, 1, 1));
+    assert_eq!(rest.junctions[0].inserted, 3);
+    assert_eq!(
+        query(
+            "parts",
+            r#"SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace"#
+        ),
+        "3"
+    );
+    let error = migrate_shop(shop(3), &url, &options(1)).await.expect_err("all is done");
+    assert!(error.to_string().contains("which is complete"), "{error}");
+    let clean = Options { clean: true, ..options(1) };
+    let all = migrate_shop(shop(3), &url, &clean).await.expect("all of it again");
+    assert_eq!(all.totals.loaded, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_there_stay_with_append() {
+    let url = database("append");
+    query("append", r#"CREATE TABLE "Product" (id uuid PRIMARY KEY, code text NOT NULL UNIQUE)"#);
+    query(
+        "append",
+        r#"INSERT INTO "Product" VALUES (gen_random_uuid(), 'old'), (gen_random_uuid(), 'p2'), (gen_random_uuid(), 'p4')"#,
+    );
+    let error = migrate_shop(shop(5), &url, &options(1)).await.expect_err("there are rows");
+    assert!(
+        error.to_string().contains(r#"tables that hold rows already: "public"."Product""#),
+        "{error}"
+    );
+    let append = Options { append: true, ..options(1) };
+    let summary = migrate_shop(shop(5), &url, &append).await.expect("appended");
+    assert!(summary.balanced, "{summary:#?}");
+    assert_eq!(
+        query("append", r#"SELECT string_agg(code, ' ' ORDER BY code) FROM "Product""#),
+        "old p1 p2 p3 p4 p5"
+    );
+    assert_eq!(
+        query(
+            "append",
+            "SELECT source_id, stage, reason, field, octet_length(document) > 0 FROM migrate.reject WHERE table_name = 'Product' ORDER BY 1"
+        ),
+        format!("{}|write|duplicate|code|t {}|write|duplicate|code|t", id(2), id(4))
+    );
 }
