@@ -1,5 +1,9 @@
 //! Moves a MongoDB database into PostgreSQL as annotated structs declare it.
 
+// Generated code names the crate, also in the crate's own tests.
+#[cfg(test)]
+extern crate self as migrate_core;
+
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;

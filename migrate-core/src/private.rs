@@ -5,16 +5,21 @@ pub use core::primitive::str;
 
 use std::fmt::Display;
 
-pub use crate::cell::PgEnum;
 pub use crate::cell::encode_extended as json_extended;
-use crate::cell::{CellContext, Mismatch, ToCell, Wrote};
+pub use crate::cell::{CellContext, PgEnum, Scalar, ToCell};
+use crate::cell::{Mismatch, Wrote, enumeration};
 pub use crate::model::Migrate;
 pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
-    Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, OnDelete, Orphan,
-    Reference, Registry, RegistryFacts,
+    BaseType, CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef,
+    OnDelete, Orphan, Reference, Registry, RegistryFacts,
 };
-use crate::value::Value;
+pub use crate::value::Value;
+
+/// What cells are written to.
+pub type Buffer = Vec<u8>;
+/// What a conversion answers.
+pub type Written = Result<Wrote, Mismatch>;
 
 /// Writes the literal of `default = literal` for a field of type `T`.
 #[inline]
@@ -52,4 +57,19 @@ pub fn compute<T: ToCell, E: Display>(
     out: &mut Vec<u8>,
 ) -> Result<Wrote, Mismatch> {
     compute(document).map_err(Mismatch::own)?.write(context, out)
+}
+
+/// Writes the label of a `#[derive(PgEnum)]` type for a BSON value.
+#[inline]
+pub fn encode_enum<T: PgEnum>(
+    value: Value<'_>,
+    context: &CellContext,
+    out: &mut Buffer,
+) -> Written {
+    enumeration::encode::<T>(value, context, out)
+}
+
+/// Writes the label of a value of a `#[derive(PgEnum)]` type.
+pub fn write_enum<T: PgEnum>(value: &T, context: &CellContext, out: &mut Buffer) -> Written {
+    enumeration::write(value, context, out)
 }

@@ -472,17 +472,24 @@ fn each_of(ctxt: &Ctxt, tokens: TokenStream, place: Place, mut read: impl FnMut(
     let parser = |input: ParseStream<'_>| {
         while !input.is_empty() {
             match parse_item(input, place) {
+                Ok(item) if !input.is_empty() && !input.peek(Token![,]) => {
+                    let example = symbol::find(&item.name, place);
+                    ctxt.error(
+                        input.span(),
+                        format!("expected `=` or `,` behind `{}`", item.name),
+                        match example {
+                            Some(symbol) => format!("write it as `{}`", symbol.example),
+                            None => "put `,` between two words".to_owned(),
+                        },
+                    );
+                    skip_to_comma(input);
+                }
                 Ok(item) if symbol::find(&item.name, place).is_some() => read(&item),
                 Ok(item) => unknown(ctxt, &item),
                 Err(error) => {
                     ctxt.syn_error(error);
                     skip_to_comma(input);
                 }
-            }
-            if !input.is_empty() && !input.peek(Token![,]) {
-                let error = input.error("expected `,` between two words of an attribute");
-                ctxt.syn_error(error);
-                skip_to_comma(input);
             }
             input.parse::<Option<Token![,]>>()?;
         }
@@ -550,9 +557,15 @@ fn unknown(ctxt: &Ctxt, item: &Item) {
         ctxt.error(span, "`fk` is an attribute of its own", "write it as `#[fk(Users)]`");
         return;
     }
-    let help = match symbol::nearest(name, place.words()) {
-        Some(near) => format!("there is `{near}`"),
-        None => format!("the words {} are {}", place.describe(), symbol::list(place.words())),
+    let others = [Place::Struct, Place::Field, Place::Fk, Place::Junction];
+    let elsewhere =
+        others.into_iter().find_map(|place| Some((symbol::nearest(name, place.words())?, place)));
+    let help = match (symbol::nearest(name, place.words()), elsewhere) {
+        (Some(near), _) => format!("there is `{near}`"),
+        (None, Some((near, other))) if !matches!(place, Place::Enum | Place::Variant) => {
+            format!("there is `{near}`, which belongs {}", other.describe())
+        }
+        (None, _) => format!("the words {} are {}", place.describe(), symbol::list(place.words())),
     };
     let what = match place {
         Place::Fk => "`#[fk]`",
@@ -586,7 +599,8 @@ fn leading_path(
             false => input.call(Path::parse_mod_style).ok(),
         };
         if model.is_some() && !input.is_empty() && !input.peek(Token![,]) {
-            return Err(input.error("expected `,` behind the model"));
+            let help = format!("write it as `{}, ..)]`", example.trim_end_matches(")]"));
+            return Err(input.error(format!("expected `,` behind the path\nhelp: {help}")));
         }
         input.parse::<Option<Token![,]>>()?;
         Ok((model, input.parse::<TokenStream>()?))

@@ -27,6 +27,7 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
         match field.fate() {
             Fate::Skipped => check_skipped(ctxt, field),
             Fate::Junction => check_junction_field(ctxt, model, field),
+            Fate::Column if model.is_junction() => check_foreign_key(ctxt, model, field),
             Fate::Column => {
                 check_id(ctxt, field);
                 check_computed(ctxt, field);
@@ -303,7 +304,7 @@ fn check_foreign_key(ctxt: &Ctxt, model: &Model, field: &Field) {
         );
     }
     let to_self = fk.model.is_ident("Self") || fk.model.is_ident(&model.ident);
-    if let (true, Some(deferred)) = (to_self, &fk.deferred) {
+    if let (true, false, Some(deferred)) = (to_self, model.is_junction(), &fk.deferred) {
         ctxt.error(
             deferred.span,
             "a reference of a model to itself is never part of the order",
@@ -368,6 +369,8 @@ fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
     for field in &model.fields {
         for (key, span) in model.keys(field) {
             match keys.get(&key) {
+                // Two ids have been reported as such.
+                Some(first) if first.attrs.id.is_some() && field.attrs.id.is_some() => {}
                 Some(first) if first.ident == field.ident => ctxt.error(
                     span,
                     format!("`{}` is read from `{key}` already", field.ident),

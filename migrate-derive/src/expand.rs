@@ -265,6 +265,9 @@ fn expand_checks(model: &Model) -> TokenStream {
         }
         let Some(fk) = &attrs.fk else { continue };
         check(fk.value.model.span(), "reference", quote!(#index));
+        if let Some(Word { value: key, .. }) = &fk.value.key {
+            check(key.span(), "key", quote!(#index));
+        }
         for (word, value) in [("on_delete", &fk.value.on_delete), ("orphan", &fk.value.orphan)] {
             if let Some(Word { value, .. }) = value
                 && (value == "set_null" || value == "null")
@@ -278,6 +281,9 @@ fn expand_checks(model: &Model) -> TokenStream {
     for (index, field) in junctions.enumerate() {
         if let Some(junction) = &field.attrs.junction {
             check(junction.value.table.span(), "junction", quote!(#index));
+            if let Some(Word { value: owner, .. }) = &junction.value.owner {
+                check(owner.span(), "owner", quote!(#index));
+            }
         }
     }
     checks
@@ -303,6 +309,8 @@ fn expand_used(model: &Model) -> TokenStream {
 ///     use ::migrate_core::__private as _migrate;
 ///     static __ENUM: _migrate::EnumType = _migrate::EnumType { name: "Status", .. };
 ///     impl _migrate::PgEnum for Status { .. }
+///     impl _migrate::ToCell for Status { .. }
+///     impl _migrate::Scalar for Status {}
 ///     const __USED: [Status; 2] = [Status::Active, Status::Inactive];
 /// };
 /// ```
@@ -313,22 +321,22 @@ pub(crate) fn expand_enum(input: &Enum) -> TokenStream {
     let variants: Vec<_> = input.variants.iter().map(|variant| &variant.ident).collect();
     let count = variants.len();
     let ident = &input.ident;
-    let implementation =
-        expand_enum_impl(ident, quote!(match self { #(Self::#variants => #labels),* }));
+    let implementations =
+        expand_enum_impls(ident, quote!(match self { #(Self::#variants => #labels),* }));
     wrap(quote! {
         static __ENUM: _migrate::EnumType = _migrate::EnumType {
             name: #name,
             schema: #schema,
             labels: &[#(#labels),*],
         };
-        #implementation
+        #implementations
         #[allow(dead_code, deprecated)]
         const __USED: [#ident; #count] = [#(#ident::#variants),*];
     })
 }
 
-/// The implementation over `__ENUM`, with the body of `label`.
-pub(crate) fn expand_enum_impl(ident: &Ident, label: TokenStream) -> TokenStream {
+/// The implementations over `__ENUM`, with the body of `label`.
+pub(crate) fn expand_enum_impls(ident: &Ident, label: TokenStream) -> TokenStream {
     quote! {
         #[automatically_derived]
         #[allow(deprecated)]
@@ -336,5 +344,27 @@ pub(crate) fn expand_enum_impl(ident: &Ident, label: TokenStream) -> TokenStream
             const ENUM: &'static _migrate::EnumType = &__ENUM;
             fn label(&self) -> &'static _migrate::str { #label }
         }
+        #[automatically_derived]
+        impl _migrate::ToCell for #ident {
+            const TYPE: _migrate::CellType =
+                _migrate::CellType::scalar(_migrate::BaseType::Enum(&__ENUM));
+            type Literal = Self;
+            fn encode(
+                __value: _migrate::Value<'_>,
+                __context: &_migrate::CellContext,
+                __out: &mut _migrate::Buffer,
+            ) -> _migrate::Written {
+                _migrate::encode_enum::<Self>(__value, __context, __out)
+            }
+            fn write(
+                &self,
+                __context: &_migrate::CellContext,
+                __out: &mut _migrate::Buffer,
+            ) -> _migrate::Written {
+                _migrate::write_enum(self, __context, __out)
+            }
+        }
+        #[automatically_derived]
+        impl _migrate::Scalar for #ident {}
     }
 }

@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{DeriveInput, Generics};
 
-use crate::expand::{expand_enum_impl, expand_impl, wrap};
+use crate::expand::{expand_enum_impls, expand_impl, wrap};
 
 /// The errors, and a model without facts.
 pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStream {
@@ -41,11 +41,11 @@ pub(crate) fn expand_enum(input: &DeriveInput, errors: &syn::Error) -> TokenStre
         return errors;
     }
     let name = input.ident.to_string();
-    let implementation = expand_enum_impl(&input.ident, quote!(""));
+    let implementations = expand_enum_impls(&input.ident, quote!(""));
     let fallback = wrap(quote! {
         static __ENUM: _migrate::EnumType =
             _migrate::EnumType { name: #name, schema: _migrate::None, labels: &[] };
-        #implementation
+        #implementations
     });
     quote!(#errors #fallback)
 }

@@ -18,19 +18,360 @@ mod symbol;
 #[cfg(test)]
 mod tests;
 
-/// Derives `Migrate`.
+/// Ties a collection to a table: the struct's fields are the table's columns, in order.
+///
+/// The struct is only declared. No value of it is ever made; what the attributes and the types of
+/// the fields say becomes constant facts, which `registry!` collects and a run reads.
+///
+/// ```
+/// use migrate_core::{Migrate, PgEnum};
+/// use uuid::Uuid;
+///
+/// #[derive(Migrate)]
+/// #[migrate(collection = "tasks")]
+/// struct Tasks {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(rename = "__v", default = 0)]
+///     v: i32,
+///     title: String,
+///     content: Option<String>,
+///     #[fk(Users, on_delete = set_null)]
+///     #[migrate(index, empty_as_null)]
+///     user: Option<Uuid>,
+///     #[migrate(default)]
+///     status: Status,
+///     #[junction(DocumentsToTasks)]
+///     documents: Vec<Uuid>,
+/// }
+///
+/// #[derive(Default, PgEnum)]
+/// #[migrate(name = "task_status", rename_all = "UPPERCASE")]
+/// enum Status {
+///     #[default]
+///     Active,
+///     Complete,
+/// }
+///
+/// #[derive(Migrate)]
+/// #[migrate(junction)]
+/// struct DocumentsToTasks {
+///     #[fk(Documents, on_delete = cascade)]
+///     document: Uuid,
+///     #[fk(Tasks, on_delete = cascade)]
+///     #[migrate(index)]
+///     task: Uuid,
+/// }
+/// # #[derive(Migrate)]
+/// # struct Users { #[migrate(id)] id: Uuid }
+/// # #[derive(Migrate)]
+/// # struct Documents { #[migrate(id)] id: Uuid }
+///
+/// let facts = Tasks::MODEL.get();
+/// assert_eq!((facts.collection, facts.table), ("tasks", "Tasks"));
+/// let content = facts.column("content").unwrap().1;
+/// assert!(content.nullable);
+/// assert_eq!(content.sql_type(), "text");
+/// ```
+///
+/// Names in quotes are names in a database: collections, document keys, tables, columns. Names
+/// without quotes are Rust's: models, fields, functions.
+///
+/// # Types of fields
+///
+/// `bool`, `i16`, `i32`, `i64`, `f32`, `f64`, `String`, `Uuid`, `DateTime<Utc>`, `NaiveDateTime`,
+/// `NaiveDate`, `Decimal`, `Json`, `Vec<u8>`, an enum with `#[derive(PgEnum)]`, `Option` and `Vec`
+/// of them, and whatever implements `ToCell`. An `Option` is a column that takes NULL. The derive
+/// asks the type and does not read how it is written, so an alias of `Option` is one too.
+///
+/// # On the struct
+///
+/// ## Optional
+///
+/// * `#[migrate(collection = "tasks")]`: the collection. Without it, the struct's name.
+/// * `#[migrate(table = "tasks")]`: the table. Without it, the struct's name.
+/// * `#[migrate(schema = "crm")]`: the table's schema. Without it, the one that the run is told,
+///   which is `public` if it is told none.
+/// * `#[migrate(rename_all = "camelCase")]`: makes document keys of fields' names, by one of
+///   serde's rules: `lowercase`, `UPPERCASE`, `PascalCase`, `camelCase`, `snake_case`,
+///   `SCREAMING_SNAKE_CASE`, `kebab-case`, `SCREAMING-KEBAB-CASE`.
+/// * `#[migrate(column_case = "camelCase")]`: makes columns of fields' names, by the same rules.
+/// * `#[migrate(index(user, created_at))]`: an index over the columns of these fields. May be
+///   given again.
+/// * `#[migrate(unique(board, position))]`: a unique key over the columns of these fields. May be
+///   given again.
+/// * `#[migrate(junction)]`: the table has no collection and is filled from `#[junction(..)]`
+///   fields of other models. It has two fields, each with `#[fk(..)]`, and both are its primary
+///   key. Beside `#[fk(..)]` they take `column`, `index`, `pg_type` and `db_default`.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// #[migrate(collection = "users", table = "people", schema = "crm")]
+/// #[migrate(rename_all = "camelCase", unique(last_name, first_name), index(last_name))]
+/// struct Users {
+///     #[migrate(id)]
+///     id: Uuid,
+///     first_name: String,
+///     last_name: String,
+/// }
+///
+/// let facts = Users::MODEL.get();
+/// assert_eq!((facts.schema, facts.table), (Some("crm"), "people"));
+/// assert_eq!(facts.columns[1].keys, ["firstName"]);
+/// assert_eq!(facts.columns[1].name, "first_name");
+/// assert_eq!(facts.indexes[0].columns, ["last_name", "first_name"]);
+/// ```
+///
+/// # On a field
+///
+/// ## Required, on one field
+///
+/// * `#[migrate(id)]`: the primary key, read from `_id`.
+///
+/// ## Optional: where it comes from and where it goes
+///
+/// * `#[migrate(rename = "createdAt")]`: the document key. Without it, the field's name.
+/// * `#[migrate(alias = "created")]`: another key, read where those before it are not there. May
+///   be given again.
+/// * `#[migrate(column = "created_at")]`: the column. Without it, the field's name.
+/// * `#[migrate(skip)]`: no column. A run knows the key and does not report it as left over.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Users {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(rename = "eMail", alias = "mail", column = "email")]
+///     mail: String,
+///     #[migrate(skip)]
+///     password: String,
+/// }
+///
+/// let facts = Users::MODEL.get();
+/// assert_eq!(facts.columns[1].keys, ["eMail", "mail"]);
+/// assert_eq!(facts.columns[1].name, "email");
+/// assert_eq!(facts.skipped, ["password"]);
+/// ```
+///
+/// ## Optional: what becomes of a value
+///
+/// A field that is missing or null is NULL if its type is an `Option`, and else the document is
+/// rejected.
+///
+/// * `#[migrate(default)]`, `#[migrate(default = 0)]`: the value where the field is missing, and
+///   where it is null if the column takes no NULL. Alone it is `Default::default()`.
+/// * `#[migrate(id_time)]`: as `default`, with the creation time inside the document's ObjectId.
+/// * `#[migrate(empty_as_null)]`: an empty string counts as null.
+/// * `#[migrate(json)]`: any BSON value as jsonb, for a field of the type `Json`: ids as hex,
+///   dates as ISO 8601. `#[migrate(json = "extended")]` writes canonical Extended JSON, which
+///   keeps every BSON type.
+/// * `#[migrate(with = path)]`: a function of your own from the BSON value,
+///   `fn(Value<'_>) -> Result<T, impl Display>` for a field of the type `T`. An error rejects the
+///   document with that message.
+/// * `#[migrate(compute = path)]`: a function of your own from the whole document,
+///   `fn(&RawDocument) -> Result<T, impl Display>`.
+///
+/// ```
+/// # use migrate_core::{Json, Migrate, Mismatch, Value};
+/// # use chrono::NaiveDateTime;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Products {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(default = "EUR")]
+///     currency: String,
+///     #[migrate(id_time)]
+///     created: NaiveDateTime,
+///     #[migrate(empty_as_null)]
+///     image: Option<Uuid>,
+///     #[migrate(json)]
+///     details: Option<Json>,
+///     #[migrate(with = cents)]
+///     price: i64,
+///     #[migrate(compute = bytes)]
+///     size: i64,
+/// }
+///
+/// /// Takes `"12.50"` as 1250.
+/// fn cents(value: Value<'_>) -> Result<i64, Mismatch> {
+///     value.as_str()?.replace('.', "").parse().map_err(Mismatch::own)
+/// }
+///
+/// fn bytes(document: &bson::RawDocument) -> Result<i64, std::convert::Infallible> {
+///     Ok(document.as_bytes().len() as i64)
+/// }
+///
+/// assert!(Products::MODEL.get().columns[1].default.is_some());
+/// ```
+///
+/// ## Optional: the column
+///
+/// * `#[migrate(index)]`: an index on it alone.
+/// * `#[migrate(unique)]`: a unique key on it alone.
+/// * `#[migrate(pg_type = "varchar(3)")]`: its PostgreSQL type. Its limit is kept: a longer text
+///   is a reject.
+/// * `#[migrate(db_default = "now()")]`: its default in PostgreSQL, as SQL. It is for rows that
+///   come later; a run writes every column.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Countries {
+///     #[migrate(id, db_default = "gen_random_uuid()")]
+///     id: Uuid,
+///     #[migrate(unique, pg_type = "varchar(2)")]
+///     code: String,
+///     #[migrate(index)]
+///     name: String,
+/// }
+///
+/// assert_eq!(Countries::MODEL.get().columns[1].sql_type(), "varchar(2)");
+/// ```
+///
+/// ## Optional: references
+///
+/// * `#[fk(Users)]`: a foreign key to the id of another model. `#[fk(Self)]` refers to the model
+///   itself. Inside the parentheses, behind the model:
+///   * `key = "code"`: another unique column of the other table.
+///   * `on_delete = cascade`: what happens when the row there is deleted: `no_action` (which it is
+///     without the word), `restrict`, `cascade`, `set_null`, `set_default`.
+///   * `orphan = null`: what becomes of a reference to a row that is not there: `null` makes it
+///     NULL and notes it, `reject` rejects the document, `keep` keeps the value and makes no
+///     foreign key. Without it, NULL where the column takes NULL and else a reject.
+///   * `deferred`: leaves the reference out of the loading order. Of models that refer to each
+///     other in a circle one must say so.
+/// * `#[junction(DocumentsToTasks)]`: an array of ids (a `Vec<Uuid>`) that becomes rows of a
+///   junction and no column. Both of its sides may have such a field; the rows are the union
+///   without duplicates. Inside the parentheses, behind the junction:
+///   * `owner = document`: the junction's field (or in quotes its column) that refers to this
+///     model, where both do.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Users {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[fk(Self, on_delete = set_null)]
+///     boss: Option<Uuid>,
+///     #[fk(Countries, key = "code", orphan = keep)]
+///     country: String,
+///     #[fk(Teams, deferred)]
+///     team: Option<Uuid>,
+///     #[junction(Friends, owner = user)]
+///     friends: Vec<Uuid>,
+/// }
+///
+/// #[derive(Migrate)]
+/// struct Teams {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[fk(Users, on_delete = cascade, orphan = reject)]
+///     leader: Option<Uuid>,
+/// }
+///
+/// #[derive(Migrate)]
+/// #[migrate(junction)]
+/// struct Friends {
+///     #[fk(Users, on_delete = cascade)]
+///     user: Uuid,
+///     #[fk(Users, on_delete = cascade)]
+///     friend: Uuid,
+/// }
+/// # #[derive(Migrate)]
+/// # struct Countries { #[migrate(id)] id: Uuid, #[migrate(unique)] code: String }
+///
+/// let country = Users::MODEL.get().column("country").unwrap().1.reference.unwrap();
+/// assert_eq!((country.target.get().name, country.key), ("Countries", Some("code")));
+/// ```
 #[proc_macro_derive(Migrate, attributes(migrate, fk, junction))]
 pub fn derive_migrate(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     migrate(input.into()).into()
 }
 
-/// Derives `PgEnum`.
+/// Makes an enum a PostgreSQL enum type: each variant is a label, in order.
+///
+/// # On the enum
+///
+/// ## Optional
+///
+/// * `#[migrate(name = "task_status")]`: the type's name. Without it, the enum's name.
+/// * `#[migrate(schema = "crm")]`: the type's schema. Without it, the one that the run is told.
+/// * `#[migrate(rename_all = "UPPERCASE")]`: makes labels of variants' names, by one of serde's
+///   rules, which `#[derive(Migrate)]` lists.
+///
+/// # On a variant
+///
+/// ## Optional
+///
+/// * `#[migrate(rename = "In progress")]`: the label. Without it, the variant's name.
+///
+/// ```
+/// use migrate_core::PgEnum;
+///
+/// #[derive(PgEnum)]
+/// #[migrate(name = "task_status", rename_all = "UPPERCASE")]
+/// enum TaskStatus {
+///     Active,
+///     #[migrate(rename = "In progress")]
+///     InProgress,
+/// }
+///
+/// assert_eq!(TaskStatus::ENUM.name, "task_status");
+/// assert_eq!(TaskStatus::ENUM.labels, ["ACTIVE", "In progress"]);
+/// ```
 #[proc_macro_derive(PgEnum, attributes(migrate))]
 pub fn derive_pg_enum(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     pg_enum(input.into()).into()
 }
 
-/// Names the models of a migration.
+/// Names the models of a migration, and makes the order in which they are loaded.
+///
+/// The macro makes a unit struct that implements `Registry`. The models may come from any modules
+/// and crates; their order does not matter. A model that refers to one that is not named, two
+/// models for one table and the same model twice are compile errors.
+///
+/// ```
+/// # use migrate_core::{Migrate, PgEnum};
+/// # use uuid::Uuid;
+/// use migrate_core::{Registry, registry};
+///
+/// #[derive(Migrate)]
+/// pub struct Users {
+///     #[migrate(id)]
+///     id: Uuid,
+/// }
+///
+/// #[derive(Migrate)]
+/// pub struct Orders {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[fk(Users)]
+///     user: Uuid,
+/// }
+///
+/// #[derive(PgEnum)]
+/// pub enum Language {
+///     English,
+///     German,
+/// }
+///
+/// registry! {
+///     /// All that the shop has.
+///     pub Shop = [Orders, Users];
+///     // Enum types that no column has, and that are made all the same.
+///     enums = [Language]
+/// }
+///
+/// assert_eq!(Shop::FACTS.phases, [1, 0]);
+/// ```
 #[proc_macro]
 pub fn registry(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     registry_facts(input.into()).into()

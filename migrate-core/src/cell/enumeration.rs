@@ -2,30 +2,34 @@
 
 use bson::spec::ElementType;
 
-use super::{CellContext, Mismatch, PgEnum, Scalar, ToCell, Wrote};
+use super::{CellContext, Mismatch, PgEnum, Wrote};
 use crate::reject::Reason;
-use crate::schema::{BaseType, CellType, EnumType};
+use crate::schema::EnumType;
 use crate::value::Value;
 
-// Without the hint an error about any type that is no column would speak of enums.
-#[diagnostic::do_not_recommend]
-impl<E: PgEnum> ToCell for E {
-    const TYPE: CellType = CellType::scalar(BaseType::Enum(E::ENUM));
-    type Literal = Self;
-
-    #[inline]
-    fn encode(value: Value<'_>, _: &CellContext, out: &mut Vec<u8>) -> Result<Wrote, Mismatch> {
-        encode_label(E::ENUM, value, out)
-    }
-
-    fn write(&self, _: &CellContext, out: &mut Vec<u8>) -> Result<Wrote, Mismatch> {
-        out.extend_from_slice(self.label().as_bytes());
-        Ok(Wrote::Payload)
-    }
+/// Appends the label that a string holds; `#[derive(PgEnum)]` calls it.
+///
+/// The derive makes the `ToCell` of each enum and not one implementation for them all, because
+/// that would leave rustc in doubt about `Option<T>` and `Vec<T>`: an error inside would be told
+/// of the whole.
+#[inline]
+pub(crate) fn encode<E: PgEnum>(
+    value: Value<'_>,
+    _: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    encode_label(E::ENUM, value, out)
 }
 
-#[diagnostic::do_not_recommend]
-impl<E: PgEnum> Scalar for E {}
+/// Appends the label of a value.
+pub(crate) fn write<E: PgEnum>(
+    value: &E,
+    _: &CellContext,
+    out: &mut Vec<u8>,
+) -> Result<Wrote, Mismatch> {
+    out.extend_from_slice(value.label().as_bytes());
+    Ok(Wrote::Payload)
+}
 
 fn encode_label(
     ty: &'static EnumType,
@@ -54,20 +58,16 @@ fn one_of(ty: &EnumType) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{encode, reason, value};
-    use super::*;
+    use super::super::{ToCell, testing};
+    use crate::reject::Reason;
     use bson::Bson;
 
+    #[derive(crate::PgEnum)]
+    #[migrate(rename_all = "lowercase")]
     enum Traffic {
+        #[migrate(rename = "STOP")]
+        Stop,
         Go,
-    }
-
-    impl PgEnum for Traffic {
-        const ENUM: &'static EnumType =
-            &EnumType { name: "Traffic", schema: None, labels: &["STOP", "go"] };
-
-        fn label(&self) -> &'static str {
-            "go"
-        }
     }
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(reason::<Traffic>(&text("")), Reason::Label);
         assert_eq!(reason::<Traffic>(&Bson::Int32(0)), Reason::Type);
         let mut out = Vec::new();
-        Traffic::Go.write(&super::super::testing::context(), &mut out).unwrap();
+        Traffic::Go.write(&testing::context(), &mut out).unwrap();
         assert_eq!(out, b"go");
     }
 
@@ -86,7 +86,7 @@ mod tests {
     fn the_message_lists_the_labels() {
         let bson = Bson::String("slow".into());
         let document = value(&bson);
-        let context = super::super::testing::context();
+        let context = testing::context();
         let mismatch = Traffic::encode(document.value(), &context, &mut Vec::new()).unwrap_err();
         assert_eq!(
             mismatch.to_string(),

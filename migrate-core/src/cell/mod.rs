@@ -13,7 +13,7 @@ use crate::schema::{BaseType, CellType, EnumType};
 use crate::value::Value;
 
 mod bytes;
-mod enumeration;
+pub(crate) mod enumeration;
 mod json;
 mod list;
 mod mismatch;
@@ -107,7 +107,8 @@ impl<T: ToCell> ToCell for Option<T> {
 #[diagnostic::on_unimplemented(
     message = "`Vec<{Self}>` cannot be a column",
     label = "`{Self}` cannot be the element of a PostgreSQL array",
-    note = "implement `migrate_core::Scalar` for `{Self}` to allow arrays of it"
+    note = "write the field as `Json` with `#[migrate(json)]` to keep the whole array as jsonb",
+    note = "an enum becomes an element by `#[derive(PgEnum)]`, a type of your own by `impl migrate_core::Scalar`"
 )]
 pub trait Element: Sized {
     /// The type of the `Vec`.

@@ -9,14 +9,23 @@ use super::text::Text;
 use super::{cycle, is_junction, position};
 use crate::schema::{BaseType, CellType, Column, EnumType, JunctionField, Model, ModelRef, str_eq};
 
-/// Checks the foreign key on a column: that its target has the key, of the same type, and that
-/// the loading order it asks for exists.
+/// Checks the foreign key on a column: that its target can be referred to, that the key there has
+/// the same type, and that the loading order it asks for exists.
 ///
 /// # Panics
 /// In const evaluation, with what is wrong and how to mend it.
 #[track_caller]
 pub const fn reference(model: &'static Model, column: usize) {
     tell(&reference_fault(model, column));
+}
+
+/// Checks the `key` of a foreign key: that the target has such a column, and that it is unique.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn key(model: &'static Model, column: usize) {
+    tell(&key_fault(model, column));
 }
 
 /// Checks that a column takes NULL, as the `word` of its foreign key needs it.
@@ -65,6 +74,16 @@ pub const fn junction(model: &'static Model, junction: usize) {
     tell(&junction_fault(model, junction));
 }
 
+/// Checks the `owner` of a `#[junction(..)]` field: that the junction has it, and that it refers
+/// to the model of the field.
+///
+/// # Panics
+/// As [`reference`].
+#[track_caller]
+pub const fn owner(model: &'static Model, junction: usize) {
+    tell(&named_owner_fault(model, junction));
+}
+
 /// Checks one model of a registry against those before it, and that the models it refers to are
 /// there.
 ///
@@ -103,31 +122,12 @@ const fn reference_fault(model: &'static Model, index: usize) -> Option<Text> {
             " is an array, which cannot be a foreign key\nhelp: an array of ids fills a junction: `#[junction(..)]`",
         ));
     }
-    let key =
-        match reference.key {
-            Some(name) => match column_named(target, name) {
-                Some(key) => key,
-                None => {
-                    return Some(
-                        Text::new("`").and(target.name).and("` has no column `").and(name).and(
-                            "`\nhelp: `key` names a column of the table, as the database does",
-                        ),
-                    );
-                }
-            },
-            None => match id_of(target) {
-                Some(key) => key,
-                None => return None,
-            },
-        };
-    if !key.primary_key && !key.unique && !has_unique_index(target, key.name) {
-        return Some(
-            place(target, key)
-                .and(" is not unique, so nothing can refer to it\nhelp: mark it `#[migrate(unique)]` in `")
-                .and(target.name)
-                .and("`"),
-        );
-    }
+    let key = match reference.key {
+        Some(name) => column_named(target, name),
+        None => id_of(target),
+    };
+    // `key_fault` speaks of a key that is not there.
+    let Some(key) = key else { return None };
     if !comparable(column.ty, key.ty) {
         return Some(
             with_type(place(model, column).and(" is "), column.ty)
@@ -146,6 +146,33 @@ const fn reference_fault(model: &'static Model, index: usize) -> Option<Text> {
         ),
         None => None,
     }
+}
+
+const fn key_fault(model: &Model, index: usize) -> Option<Text> {
+    let Some(reference) = model.columns[index].reference else { return None };
+    let Some(name) = reference.key else { return None };
+    let target = reference.target.get();
+    if is_fallback(target) || is_junction(target) {
+        return None;
+    }
+    let Some(key) = column_named(target, name) else {
+        return Some(
+            Text::new("`")
+                .and(target.name)
+                .and("` has no column `")
+                .and(name)
+                .and("`\nhelp: `key` is the name of a column, which may differ from its field's"),
+        );
+    };
+    if key.primary_key || key.unique || has_unique_index(target, key.name) {
+        return None;
+    }
+    Some(
+        place(target, key)
+            .and(" is not unique, so nothing can refer to it\nhelp: mark it `#[migrate(unique)]` in `")
+            .and(target.name)
+            .and("`"),
+    )
 }
 
 const fn takes_null_fault(model: &Model, index: usize, word: &str) -> Option<Text> {
@@ -226,6 +253,8 @@ const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
     }
     let own = match owner_side(field, model) {
         Ok(own) => own,
+        // `named_owner_fault` speaks of an owner that is given.
+        Err(_) if field.owner.is_some() => return None,
         Err(fault) => return Some(owner_fault(field, model, fault)),
     };
     let other = &table.columns[1 - own];
@@ -245,6 +274,18 @@ const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
         );
     }
     None
+}
+
+const fn named_owner_fault(model: &Model, index: usize) -> Option<Text> {
+    let field = &model.junctions[index];
+    let table = field.table.get();
+    if is_fallback(table) || !is_junction(table) {
+        return None;
+    }
+    match owner_side(field, model) {
+        Ok(_) => None,
+        Err(fault) => Some(owner_fault(field, model, fault)),
+    }
 }
 
 /// Why a junction's side for the owner of a field is not known.
@@ -322,7 +363,8 @@ const fn owner_fault(field: &JunctionField, owner: &Model, fault: OwnerFault) ->
                 None => "",
             })
             .and("`")
-            .and_sides(table),
+            .and_sides(table)
+            .and("\nhelp: `owner` names the side of this field's own document"),
         OwnerFault::Elsewhere => Text::new("`")
             .and(table.name)
             .and(".")
