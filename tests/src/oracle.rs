@@ -54,7 +54,7 @@ pub struct Expected {
 pub struct Reject {
     /// The table, which has its collection's name.
     pub table: String,
-    /// The document's `_id`: the hex digits of an ObjectId, else Extended JSON.
+    /// The document's `_id`: the hex digits of an ObjectId, else Extended JSON; empty for none.
     pub source_id: String,
     /// The reason's code in the ledger.
     pub reason: String,
@@ -81,8 +81,13 @@ struct Loaded {
     rejected: bool,
 }
 
-/// A junction's two keys as an element gives them; `None` for what is no id.
-type Element = (Option<String>, Option<String>);
+/// An element of a junction array.
+struct Element {
+    /// The position of its document among those of its table.
+    owner: (String, usize),
+    /// The junction's two keys; `None` for what is no id.
+    pair: (Option<String>, Option<String>),
+}
 
 /// Why a value was refused: the reason's code.
 type Refused = &'static str;
@@ -98,7 +103,7 @@ pub fn expect(facts: &Facts, collections: &BTreeMap<String, Vec<Document>>) -> E
         expected.read.insert(table.name.clone(), documents.len() as u64);
         let loaded = tables.entry(&table.name).or_default();
         for document in documents {
-            let id = document.get("_id").cloned().unwrap_or(Bson::Null);
+            let id = document.get("_id").cloned();
             match row(facts, &table.fields, document) {
                 Ok(row) => {
                     let key = row["id"].clone().expect("an id is never NULL");
@@ -109,15 +114,18 @@ pub fn expect(facts: &Facts, collections: &BTreeMap<String, Vec<Document>>) -> E
                                 for element in junction_elements(document.get(field)) {
                                     let own = Some(key.clone());
                                     let pair = if first { (own, element) } else { (element, own) };
-                                    elements.entry(&junction.name).or_default().push(pair);
+                                    let owner = (table.name.clone(), loaded.len());
+                                    let list = elements.entry(&junction.name).or_default();
+                                    list.push(Element { owner, pair });
                                 }
                             }
                         }
                     }
+                    let id = id.expect("a document without an id is no row");
                     loaded.push(Loaded { id, key, row, rejected: false });
                 }
                 Err((field, reason)) => {
-                    expected.rejects.push(reject(&table.name, &id, reason, &field));
+                    expected.rejects.push(reject(&table.name, id.as_ref(), reason, &field));
                 }
             }
         }
@@ -137,8 +145,14 @@ pub fn expect(facts: &Facts, collections: &BTreeMap<String, Vec<Document>>) -> E
     for junction in &facts.junctions {
         let mut sums = Elements::default();
         let mut pairs = BTreeSet::new();
-        for (first, second) in elements.remove(junction.name.as_str()).unwrap_or_default() {
+        for element in elements.remove(junction.name.as_str()).unwrap_or_default() {
             sums.read += 1;
+            let (table, position) = element.owner;
+            if tables[table.as_str()][position].rejected {
+                sums.orphans += 1;
+                continue;
+            }
+            let (first, second) = element.pair;
             let there = |table: &str, key: &Option<String>| {
                 key.clone().filter(|key| expected.database.tables[table].contains_key(key))
             };
@@ -176,7 +190,7 @@ fn shared_values(facts: &Facts, tables: &mut BTreeMap<&str, Vec<Loaded>>, expect
                 };
                 if !loaded[position].rejected && !seen.insert(value) {
                     loaded[position].rejected = true;
-                    let id = &loaded[position].id;
+                    let id = Some(&loaded[position].id);
                     expected.rejects.push(reject(&table.name, id, "duplicate", &field.key));
                 }
             }
@@ -203,7 +217,7 @@ fn references(facts: &Facts, tables: &mut BTreeMap<&str, Vec<Loaded>>, expected:
                         changed = true;
                         expected.rejects.push(reject(
                             &table.name,
-                            &loaded.id,
+                            Some(&loaded.id),
                             "orphan",
                             &field.key,
                         ));
@@ -248,10 +262,11 @@ fn keys<'a>(tables: &BTreeMap<&'a str, Vec<Loaded>>) -> BTreeMap<&'a str, BTreeS
         .collect()
 }
 
-fn reject(table: &str, id: &Bson, reason: &str, field: &str) -> Reject {
+fn reject(table: &str, id: Option<&Bson>, reason: &str, field: &str) -> Reject {
     let source_id = match id {
-        Bson::ObjectId(id) => id.to_hex(),
-        other => serde_json::to_string(other).expect("ids are JSON"),
+        None => String::new(),
+        Some(Bson::ObjectId(id)) => id.to_hex(),
+        Some(other) => serde_json::to_string(other).expect("ids are JSON"),
     };
     Reject {
         table: table.to_owned(),
@@ -458,7 +473,9 @@ fn own_id(value: &Bson) -> String {
     let namespace = Uuid::parse_str("6c5b3b5e-8f0b-5d0e-9a52-2f1f0d7a91c4").expect("a UUID");
     let value = match value {
         Bson::Int32(number) => Bson::Int64(i64::from(*number)),
-        Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e18 => {
+        Bson::Double(number)
+            if number.fract() == 0.0 && (-(2f64.powi(63))..2f64.powi(63)).contains(number) =>
+        {
             Bson::Int64(*number as i64)
         }
         other => other.clone(),
@@ -524,7 +541,13 @@ fn write_json(value: &Bson, out: &mut String) -> Result<(), Refused> {
         Bson::Double(number) => out.push_str(&short_number(*number)),
         Bson::String(string) => text(string, out)?,
         Bson::ObjectId(id) => text(&id.to_hex(), out)?,
-        Bson::DateTime(time) => text(&iso_time(time.timestamp_millis()), out)?,
+        Bson::DateTime(time) => match iso_time(time.timestamp_millis()) {
+            Some(iso) => text(&iso, out)?,
+            None => out.push_str(&format!(
+                "{{\"$date\":{{\"$numberLong\":\"{}\"}}}}",
+                time.timestamp_millis()
+            )),
+        },
         Bson::Array(elements) => {
             out.push('[');
             for (position, element) in elements.iter().enumerate() {
@@ -549,15 +572,71 @@ fn write_json(value: &Bson, out: &mut String) -> Result<(), Refused> {
             }
             out.push('}');
         }
+        Bson::Decimal128(number) => {
+            let spelling = number.to_string();
+            match whole_decimal(&spelling) {
+                Ok(whole) if i64::try_from(whole).is_ok() => out.push_str(&whole.to_string()),
+                Err("not_finite") => return Err("not_finite"),
+                _ => out.push_str(&short_number(spelling.parse().expect("a decimal"))),
+            }
+        }
+        Bson::Binary(_) if id(value).is_some() => text(&id(value).unwrap_or_default(), out)?,
+        Bson::Binary(binary) => text(&base64(&binary.bytes), out)?,
+        // What JSON has nothing for is canonical Extended JSON, whose keys sort as they stand.
+        Bson::Undefined => out.push_str("{\"$undefined\":true}"),
+        Bson::MinKey => out.push_str("{\"$minKey\":1}"),
+        Bson::MaxKey => out.push_str("{\"$maxKey\":1}"),
+        Bson::Timestamp(time) => out.push_str(&format!(
+            "{{\"$timestamp\":{{\"i\":{},\"t\":{}}}}}",
+            time.increment, time.time
+        )),
+        Bson::RegularExpression(regex) => {
+            out.push_str("{\"$regularExpression\":{\"options\":");
+            text(regex.options.as_str(), out)?;
+            out.push_str(",\"pattern\":");
+            text(regex.pattern.as_str(), out)?;
+            out.push_str("}}");
+        }
+        Bson::JavaScriptCode(code) => {
+            out.push_str("{\"$code\":");
+            text(code, out)?;
+            out.push('}');
+        }
+        Bson::Symbol(symbol) => {
+            out.push_str("{\"$symbol\":");
+            text(symbol, out)?;
+            out.push('}');
+        }
         other => panic!("the oracle does not know {other:?} in JSON"),
     }
     Ok(())
 }
 
-/// Milliseconds since 1970 as ISO 8601 with three digits of the second.
-fn iso_time(millis: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(millis).expect("a time of this era");
-    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+/// Milliseconds since 1970 as ISO 8601 with three digits of the second; `None` where the year
+/// has not four digits.
+fn iso_time(millis: i64) -> Option<String> {
+    let time = chrono::DateTime::from_timestamp_millis(millis)?;
+    let year: i32 = time.format("%Y").to_string().parse().ok()?;
+    (0..10_000).contains(&year).then(|| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+/// Base64 by its table, six bits at a time.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    while !bits.len().is_multiple_of(6) {
+        bits.push('0');
+    }
+    let mut text: String = (0..bits.len() / 6)
+        .map(|digit| {
+            let digit = usize::from_str_radix(&bits[6 * digit..6 * digit + 6], 2).expect("bits");
+            DIGITS[digit] as char
+        })
+        .collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
 }
 
 /// A number without a needless point or zero.
@@ -665,6 +744,13 @@ mod tests {
     fn the_worked_example_of_identity() {
         let uuid = uuid_of_object_id("507f1f77bcf86cd799439011");
         assert_eq!(uuid, "013a7092-e8d8-8bcf-a1b3-5e650e404400");
+    }
+
+    #[test]
+    fn base64_has_its_padding() {
+        for (text, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
+            assert_eq!(base64(text.as_bytes()), coded);
+        }
     }
 
     #[test]

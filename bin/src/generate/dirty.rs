@@ -38,9 +38,7 @@ impl Faults {
                 if column.ty.base == BaseType::Uuid {
                     faults.add(Fault::HexOwnId, Spot::Document);
                     faults.add(Fault::UuidOwnId, Spot::Document);
-                    if model.junctions.is_empty() {
-                        faults.add(Fault::IdTwice, Spot::Document);
-                    }
+                    faults.add(Fault::IdTwice, Spot::Document);
                     if !referred {
                         faults.add(Fault::TextOwnId, Spot::Document);
                         faults.add(Fault::NumberOwnId, Spot::Document);
