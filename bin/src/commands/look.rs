@@ -24,7 +24,7 @@ const TELLING: [&str; 8] =
 /// Tables that one query joins beside its own.
 const MOST_JOINS: usize = 2;
 
-/// Queries over the tables with the most references, and over the first junctions.
+/// Queries over the tables with the most references, and over the junctions, in turn.
 pub(super) fn looks(registry: &'static RegistryFacts, schema: &str) -> Vec<Look> {
     let mut models: Vec<&'static Model> = registry
         .iter()
@@ -32,9 +32,15 @@ pub(super) fn looks(registry: &'static RegistryFacts, schema: &str) -> Vec<Look>
         .filter(|model| model.kind == ModelKind::Collection && label(model).is_some())
         .collect();
     models.sort_by_key(|model| std::cmp::Reverse(references(model).len()));
-    let junctions =
-        registry.iter().map(|(model, _)| model).filter(|model| model.kind == ModelKind::Junction);
-    models.into_iter().chain(junctions).filter_map(|model| look(model, schema)).collect()
+    let junctions: Vec<&'static Model> = (registry.iter().map(|(model, _)| model))
+        .filter(|model| model.kind == ModelKind::Junction)
+        .collect();
+    let most = models.len().max(junctions.len());
+    (0..most)
+        .flat_map(|at| [models.get(at), junctions.get(at)])
+        .flatten()
+        .filter_map(|model| look(model, schema))
+        .collect()
 }
 
 fn look(model: &'static Model, schema: &str) -> Option<Look> {
@@ -49,7 +55,6 @@ fn look(model: &'static Model, schema: &str) -> Option<Look> {
     let mut head = Vec::new();
     let mut cells = Vec::new();
     let mut from = format!("{} t", table(model));
-    let mut order = Vec::new();
     if let Some(own) = label(model) {
         head.push(format!("{}.{}", model.table, own.name));
         cells.push(format!("t.{}", quote_ident(own.name)));
@@ -68,15 +73,18 @@ fn look(model: &'static Model, schema: &str) -> Option<Look> {
         head.push(format!("{} -> {}.{}", column.name, target.table, own.name));
         cells.push(format!("r{at}.{}", quote_ident(own.name)));
     }
-    order.extend(model.primary_key().map(|column| format!("t.{}", quote_ident(column.name))));
+    let order: Vec<String> =
+        model.primary_key().map(|column| format!("t.{}", quote_ident(column.name))).collect();
     let others: Vec<&str> = references.iter().map(|(_, target, _)| target.table).collect();
-    let cells: Vec<String> = cells.iter().map(|cell| format!("left({cell}, 32)")).collect();
+    let shown: Vec<String> = cells.iter().map(|cell| format!("left({cell}, 32)")).collect();
+    let filled: Vec<String> = cells.iter().map(|cell| format!("{cell} IS NOT NULL")).collect();
     Some(Look {
         title: format!("{} with {}", model.table, others.join(" and ")),
         head,
         sql: format!(
-            "SELECT {} FROM {from} ORDER BY {} LIMIT 4",
-            cells.join(", "),
+            "SELECT {} FROM {from} WHERE {} ORDER BY {} LIMIT 4",
+            shown.join(", "),
+            filled.join(" AND "),
             order.join(", ")
         ),
     })

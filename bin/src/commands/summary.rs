@@ -149,8 +149,7 @@ fn strangers(text: &mut String, summary: &Summary) {
         text.push_str("\ncollections without a model, not loaded\n");
         let mut grid = Grid::new(&[]);
         for (collection, documents) in &summary.collections_without_model {
-            let count = format!("{} documents", thousands(*documents));
-            grid.rows.push(vec![format!("  {collection}"), count]);
+            grid.rows.push(vec![format!("  {collection}"), in_documents(*documents)]);
         }
         grid.write(text);
     }
@@ -171,7 +170,7 @@ fn strangers(text: &mut String, summary: &Summary) {
     for (table, (name, field)) in unknown.iter().take(LONGEST_LIST) {
         grid.rows.push(vec![
             format!("  {}.{name}", table.collection),
-            format!("{} documents", thousands(field.documents)),
+            in_documents(field.documents),
             format!("as in {}", field.example),
         ]);
     }
@@ -179,6 +178,10 @@ fn strangers(text: &mut String, summary: &Summary) {
     if unknown.len() > LONGEST_LIST {
         let _ = writeln!(text, "  and {} more in `--summary`", unknown.len() - LONGEST_LIST);
     }
+}
+
+fn in_documents(count: u64) -> String {
+    format!("{} {}", thousands(count), if count == 1 { "document" } else { "documents" })
 }
 
 fn balance(text: &mut String, summary: &Summary) {
