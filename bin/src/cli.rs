@@ -123,6 +123,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SIZE")]
     pub(crate) chunk_bytes: Option<ByteSize>,
 
+    /// How long a server that went away is tried again [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) patience: Option<u32>,
+
+    /// Memory that PostgreSQL may sort in while it builds indexes, in all [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) sort_memory: Option<ByteSize>,
+
     /// Write the counts of every table to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,

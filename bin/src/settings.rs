@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use migrate_core::run::{Options, UuidVersion};
 use migrate_core::{Error, ErrorKind};
@@ -23,6 +24,8 @@ pub(crate) struct File {
     schema: Option<String>,
     state_schema: Option<String>,
     chunk_bytes: Option<ByteSize>,
+    patience: Option<u32>,
+    sort_memory: Option<ByteSize>,
     files: Option<PathBuf>,
     progress: Option<ProgressKind>,
 }
@@ -98,12 +101,16 @@ impl RunSettings {
                 schema,
                 state_schema: (run.target.state_schema)
                     .or(file.state_schema)
-                    .unwrap_or_else(|| defaults.state_schema.clone()),
+                    .unwrap_or(defaults.state_schema),
                 chunk_bytes: (run.chunk_bytes)
                     .or(file.chunk_bytes)
                     .map_or(defaults.chunk_bytes, |size| size.0),
                 clean: run.clean,
-                ..defaults
+                patience: (run.patience.or(file.patience))
+                    .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
+                sort_bytes: (run.sort_memory)
+                    .or(file.sort_memory)
+                    .map_or(defaults.sort_bytes, |size| size.0),
             },
             summary: run.summary,
             files: run.files.or(file.files).unwrap_or_else(|| ".".into()),

@@ -145,7 +145,10 @@ pub async fn run(
     let target = Target::parse(target)?;
 
     let timer = Timer::start(&reporter, Step::Preflight);
-    let mut connection = connect(&target, options, &reporter, stop).await?;
+    // Nothing has been done yet, and an address that is wrong stays wrong: only a server that is
+    // just starting is waited for.
+    let first = Options { patience: options.patience.min(FIRST_PATIENCE), ..options.clone() };
+    let mut connection = connect(&target, &first, &reporter, stop).await?;
     let server_version = preflight::server(&mut connection).await?;
     let collections = source.collections().await?;
     for notice in source.notices() {
@@ -238,6 +241,9 @@ impl Timer {
     }
 }
 
+/// How long the first connection of a run is tried.
+const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Opens a connection, again and again for as long as the options' patience lasts.
 async fn connect(
     target: &Target,
@@ -268,8 +274,12 @@ fn waiting_for(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let cause_text = cause.to_string();
+        // Many errors repeat their cause in their own sentence.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
         source = cause.source();
     }
     text

@@ -174,7 +174,7 @@ fn next_kept(program: &str, folder: &Path, psql: Option<&Path>) -> String {
     let url = format!("\"$(cat {folder}/url)\"");
     let look = match psql {
         Some(psql) => format!("  {} {url}", quote(&psql.display().to_string())),
-        None => format!("  psql {url}"),
+        None => format!("  cat {folder}/url{:24}the address, for a PostgreSQL client", ""),
     };
     format!(
         "\
@@ -187,9 +187,13 @@ The database goes on. What to type next:
     )
 }
 
+/// The machine's own `psql`, else the one beside the server's programs.
 fn psql(binaries: &Path) -> Option<PathBuf> {
-    let own = binaries.join("psql");
-    own.is_file().then_some(own)
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| folder.join("psql").is_file()) {
+        return Some("psql".into());
+    }
+    Some(binaries.join("psql")).filter(|psql| psql.is_file())
 }
 
 /// The text as one word of a shell.
