@@ -43,11 +43,11 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     /// The file with settings; `migrate.toml` of this folder where there is one
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", display_order = 900)]
     pub(crate) config: Option<PathBuf>,
 
     /// Say nothing but data and errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 901)]
     pub(crate) quiet: bool,
 }
 
@@ -154,7 +154,7 @@ pub(crate) struct Run {
 
 #[derive(Args, Debug)]
 pub(crate) struct SourceArgs {
-    /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder of a dump
+    /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder or archive of a dump
     #[arg(long, env = "MIGRATE_SOURCE", hide_env_values = true, value_name = "ADDRESS")]
     pub(crate) source: Option<String>,
 }

@@ -217,8 +217,9 @@ impl MongoSource {
                     .into_error(format!("the hosts of `{shown}` cannot be looked up"));
             }
             let mut cause = error.kind.to_string();
-            for part in std::iter::once(secret).chain(secret.split(':')) {
-                if !part.is_empty() {
+            // The user's name is no secret, and a part of two letters would tear words apart.
+            for part in std::iter::once(secret).chain(secret.split(':').skip(1)) {
+                if part.len() > 2 {
                     cause = cause.replace(part, "***");
                 }
             }
