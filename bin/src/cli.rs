@@ -96,7 +96,8 @@ Examples:
   migrate run --source mongodb://localhost/crm --target postgres://me@localhost/crm
   migrate run --source ./dump/crm --target postgres://me@localhost/crm --jobs 8
   migrate run --progress json > events.jsonl
-  migrate run --clean                 throw away what an earlier run loaded, and start over
+  migrate run --only Users --only crm_Accounts     a part now, the rest with another run
+  migrate run --clean                              throw away what earlier runs loaded, start over
 
 What cannot be converted exactly is rejected, with its reason, into the table `migrate.reject` and
 the file `migration-errors.log`; everything else is loaded. A run that was interrupted goes on when
@@ -139,9 +140,17 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
 
-    /// Throw away what an earlier run loaded, and start over
+    /// Throw away what earlier runs loaded, and start over
     #[arg(long)]
     pub(crate) clean: bool,
+
+    /// Load only this model, named by its struct, table or collection; may be given several times
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) only: Vec<String>,
+
+    /// Keep the rows that are in the tables; a document that clashes with one is rejected
+    #[arg(long)]
+    pub(crate) append: bool,
 
     /// Do not ask before anything is removed
     #[arg(long, short)]

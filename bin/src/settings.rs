@@ -106,6 +106,8 @@ impl RunSettings {
                     .or(file.chunk_bytes)
                     .map_or(defaults.chunk_bytes, |size| size.0),
                 clean: run.clean,
+                only: run.only,
+                append: run.append,
                 patience: (run.patience.or(file.patience))
                     .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
                 sort_bytes: (run.sort_memory)

@@ -89,13 +89,12 @@ fn confirm_clean(settings: &RunSettings, printer: Printer) -> Result<(), Error> 
     if !std::io::stdin().is_terminal() {
         return Err(Error::new(
             ErrorKind::Usage,
-            format!("`--clean` would throw away what an earlier run loaded into `{target}`, and nobody is there to ask"),
+            format!("`--clean` would throw away what earlier runs loaded into `{target}`, and nobody is there to ask"),
         )
         .with_hint("add `--yes` if that is wanted"));
     }
-    let question = format!(
-        "This throws away what an earlier run loaded into `{target}`.\nType `yes` to go on:"
-    );
+    let question =
+        format!("This throws away what earlier runs loaded into `{target}`.\nType `yes` to go on:");
     match printer.ask(&question) {
         Ok(answer) if answer == "yes" => Ok(()),
         _ => {
