@@ -464,7 +464,7 @@ fn id(value: &Bson) -> Option<String> {
 }
 
 /// Rule 1: the UUID of any `_id`.
-fn own_id(value: &Bson) -> String {
+pub fn own_id(value: &Bson) -> String {
     if let Some(id) = id(value) {
         return id;
     }

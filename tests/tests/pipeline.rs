@@ -13,8 +13,23 @@ use migrate_tests::{oracle, runs, servers, target};
 use models::NextCrm;
 use sqlx::{Connection, PgConnection};
 
-const CLEAN: Plan = Plan { seed: 11, scale: 0.3, dirty: 0.0 };
-const DIRTY: Plan = Plan { seed: 12, scale: 0.3, dirty: 0.2 };
+/// The scale of these tests; 1 is about 10,000 documents. `MIGRATE_TEST_SCALE` sets another.
+const SCALE: f64 = 0.3;
+
+fn clean() -> Plan {
+    Plan { seed: 11, scale: scale(), dirty: 0.0 }
+}
+
+fn dirty() -> Plan {
+    Plan { seed: 12, scale: scale(), dirty: 0.2 }
+}
+
+fn scale() -> f64 {
+    match std::env::var("MIGRATE_TEST_SCALE") {
+        Ok(scale) => scale.parse().expect("`MIGRATE_TEST_SCALE` is a number, as in `10`"),
+        Err(_) => SCALE,
+    }
+}
 
 fn generate(plan: Plan) -> (Generator, BTreeMap<String, Vec<Document>>) {
     let generator = Generator::new(NextCrm::FACTS, plan);
@@ -25,7 +40,7 @@ fn generate(plan: Plan) -> (Generator, BTreeMap<String, Vec<Document>>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_documents_from_a_dump() {
     let facts = Facts::nextcrm();
-    let (generator, collections) = generate(CLEAN);
+    let (generator, collections) = generate(clean());
     let expected = oracle::expect(&facts, &collections);
     assert_eq!(expected.rejects, []);
     for (version, gzip) in [(servers::VERSIONS[0], true), (servers::VERSIONS[1], false)] {
@@ -42,7 +57,7 @@ async fn clean_documents_from_a_dump() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dirty_documents_from_a_dump() {
     let facts = Facts::nextcrm();
-    let (generator, collections) = generate(DIRTY);
+    let (generator, collections) = generate(dirty());
     let expected = oracle::expect(&facts, &collections);
     let folder = tempfile::tempdir().unwrap();
     to_dump(&generator, folder.path(), false).unwrap();
@@ -64,7 +79,7 @@ async fn dirty_documents_from_a_dump() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_and_dirty_documents_from_mongodb() {
     let facts = Facts::nextcrm();
-    for plan in [CLEAN, DIRTY] {
+    for plan in [clean(), dirty()] {
         let (generator, collections) = generate(plan);
         let expected = oracle::expect(&facts, &collections);
         let source = servers::mongodb();
@@ -80,7 +95,7 @@ async fn clean_and_dirty_documents_from_mongodb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_target_differs_from_the_expectation() {
     let facts = Facts::nextcrm();
-    let (generator, collections) = generate(Plan { scale: 0.05, ..DIRTY });
+    let (generator, collections) = generate(Plan { scale: 0.05, ..dirty() });
     let expected = oracle::expect(&facts, &collections);
     let folder = tempfile::tempdir().unwrap();
     to_dump(&generator, folder.path(), true).unwrap();
