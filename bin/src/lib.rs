@@ -103,3 +103,8 @@ fn init_tracing() {
     let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("MIGRATE_LOG") else { return };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
+
+/// The example of the README is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

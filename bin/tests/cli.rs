@@ -208,10 +208,10 @@ fn summary_of(stdout: &str) -> Summary {
 fn an_interrupted_run_ends_with_130_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let server = server();
-    let dump = dump(folder.path(), &["--scale", "3"]);
+    let dump = dump(folder.path(), &["--scale", "0.5"]);
     let arguments = |target| {
         let mut arguments = vec!["run", "--source", dump.to_str().unwrap(), "--target", target];
-        arguments.extend(["--chunk-bytes", "64KiB", "--progress", "json"]);
+        arguments.extend(["--chunk-bytes", "32KiB", "--progress", "json"]);
         arguments
     };
     let undisturbed = server.create_database("undisturbed").unwrap();
