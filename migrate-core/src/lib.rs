@@ -12,6 +12,7 @@ mod context;
 pub mod copy;
 pub mod ddl;
 pub mod deferred;
+pub mod dry_run;
 pub mod error;
 pub mod event;
 pub mod existing;

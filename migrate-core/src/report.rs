@@ -10,7 +10,7 @@ use crate::preflight;
 use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
-use crate::summary::{JunctionSummary, Summary, TableSummary, UnknownField};
+use crate::summary::{JunctionSummary, Summary, TableSummary};
 
 /// Adds everything up. The rows are counted in the tables, not taken from the notes, so that a
 /// sum can fail.
@@ -47,16 +47,7 @@ pub(crate) async fn summary(
         match chunks.get(model.name) {
             Some(notes) => {
                 for note in notes {
-                    table.read += note.read;
-                    table.skipped += note.skipped;
-                    table.bytes += note.bytes;
-                    table.seconds += note.seconds;
-                    for (field, unknown) in &note.unknown {
-                        let sum = table.unknown_fields.entry(field.clone()).or_insert_with(|| {
-                            UnknownField { documents: 0, example: unknown.example.clone() }
-                        });
-                        sum.documents += unknown.documents;
-                    }
+                    table.add(note);
                 }
             }
             None => summary.models_without_collection.push(model.name.to_owned()),

@@ -287,7 +287,7 @@ fn waiting_for(error: &Error) -> String {
 
 /// The models that a run loads: those that a person names, or all that no earlier run has loaded;
 /// with each junction for which both sides and all arrays are there by then.
-fn select(
+pub(crate) fn select(
     registry: &'static RegistryFacts,
     options: &Options,
     runs: &[RunRow],
@@ -585,7 +585,7 @@ impl Beginning<'_> {
 
 /// Cuts every collection into chunks, and gives the collections' sizes by model. The largest
 /// chunks come first, so that the small ones fill the connections' last moments.
-async fn plan_chunks(
+pub(crate) async fn plan_chunks(
     registry: &'static RegistryFacts,
     source: &Arc<dyn Source>,
     options: &Options,

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::state::ChunkNote;
+
 /// The outcome of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -107,6 +109,24 @@ pub struct Totals {
     pub junction_inserted: u64,
     pub junction_duplicates: u64,
     pub junction_orphans: u64,
+}
+
+impl TableSummary {
+    /// Adds what the reader and the transformer have counted in one chunk; rows and rejects are
+    /// counted elsewhere.
+    pub(crate) fn add(&mut self, note: &ChunkNote) {
+        self.read += note.read;
+        self.skipped += note.skipped;
+        self.bytes += note.bytes;
+        self.seconds += note.seconds;
+        for (field, unknown) in &note.unknown {
+            let sum = self
+                .unknown_fields
+                .entry(field.clone())
+                .or_insert_with(|| UnknownField { documents: 0, example: unknown.example.clone() });
+            sum.documents += unknown.documents;
+        }
+    }
 }
 
 impl Summary {

@@ -273,6 +273,9 @@ pub fn parse_limit(pg_type: &str) -> Limit {
     }
 }
 
+/// An OID for types whose own is not known, where nothing is sent.
+pub(crate) const PLACEHOLDER_OID: u32 = 1;
+
 /// The OID of a built-in type, or of its array type; 0 for enums and others, which only the
 /// target knows. From PostgreSQL's `pg_type.dat`.
 pub const fn builtin_oid(base: BaseType) -> u32 {
