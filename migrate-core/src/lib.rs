@@ -17,6 +17,7 @@ pub mod error;
 pub mod event;
 pub mod existing;
 pub mod id;
+mod kept;
 pub mod ledger;
 mod load;
 pub mod model;

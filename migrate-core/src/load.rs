@@ -18,6 +18,7 @@ use crate::context::Context;
 use crate::copy::{HEADER, TRAILER, copy_statement};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{Reason, Reject, Stage};
 use crate::run::Stop;
@@ -40,6 +41,10 @@ const BLOCK_BYTES: usize = 16 << 20;
 /// Batches read ahead of the transformer.
 const READ_AHEAD: usize = 2;
 
+/// Begins a chunk's transaction. What a key checks at the end of a transaction must be known while
+/// the refused row can still be found.
+const BEGIN: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
+
 /// Takes and loads chunks until all chunks of the run are done, by whomever.
 pub(crate) async fn work(
     context: &Context,
@@ -58,7 +63,7 @@ pub(crate) async fn work(
         if failed.is_stopped() {
             return Ok(());
         }
-        connection.execute("beginning a transaction", "BEGIN").await?;
+        connection.execute("beginning a transaction", BEGIN).await?;
         match context.state.take_chunk(connection, context.run.run).await? {
             Some(chunk) => {
                 pause = PAUSE;
@@ -87,7 +92,7 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         Err(error) if is_refusal(&error) => {
             told.take_back(context, model);
             connection.execute("rolling back a chunk", "ROLLBACK").await?;
-            connection.execute("beginning a transaction", "BEGIN").await?;
+            connection.execute("beginning a transaction", BEGIN).await?;
             if !retake(context, connection, chunk).await? {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
                 return Ok(());
@@ -148,7 +153,7 @@ async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -
 
 /// Whether the target refused a row: an integrity constraint (class 23), a value (22), or an
 /// error that a trigger raised (P0001). Anything else is not about a row.
-fn is_refusal(error: &Error) -> bool {
+pub(crate) fn is_refusal(error: &Error) -> bool {
     sql_state(error).is_some_and(|code| {
         code.starts_with("23") || code.starts_with("22") || code == "P0001" || code == "44000"
     })
@@ -332,6 +337,10 @@ async fn stream_chunk(
         transformer,
     };
     let mut done = Done::default();
+    let is_kept = kept::is_kept(context, model);
+    if is_kept {
+        kept::prepare(context, connection, model).await?;
+    }
     stream.batch = stream.batches.recv().await;
     while stream.batch.is_some() {
         match care {
@@ -346,6 +355,11 @@ async fn stream_chunk(
     }
     let read = reader.await;
     read.map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))??;
+    if is_kept {
+        let rejected = kept::insert(context, connection, model).await?;
+        done.note.rejected += rejected;
+        done.note.loaded = done.note.loaded.saturating_sub(rejected);
+    }
     Ok(done)
 }
 
@@ -529,27 +543,35 @@ fn refusal(model: &Model, output: &Output, row: usize, error: &Error) -> Reject 
         stage: Stage::Write,
         reason: Reason::Constraint,
         field: String::new(),
-        message: error.to_string(),
+        message: String::new(),
         document: Vec::new(),
     };
-    let Some(refused) = database_error(error) else { return reject };
-    reject.reason = match refused.code() {
+    (reject.reason, reject.field, reject.message) = refusal_parts(model, error);
+    reject
+}
+
+/// Why the target refused a row: reason, field and message.
+pub(crate) fn refusal_parts(model: &Model, error: &Error) -> (Reason, String, String) {
+    let Some(refused) = database_error(error) else {
+        return (Reason::Constraint, String::new(), error.to_string());
+    };
+    let reason = match refused.code() {
         "23505" => Reason::Duplicate,
         "23503" => Reason::Orphan,
         _ => Reason::Constraint,
     };
-    reject.message = refused.message().to_owned();
+    let mut message = refused.message().to_owned();
     if let Some(detail) = refused.detail() {
-        reject.message.push_str("; ");
-        reject.message.push_str(detail);
+        message.push_str("; ");
+        message.push_str(detail);
     }
-    reject.field = refused
+    let field = refused
         .column()
         .and_then(|column| model.column(column))
         .map(|(_, column)| settle::field_of(column))
         .or_else(|| refused.constraint().map(|name| constraint_columns(model, name)))
         .unwrap_or_default();
-    reject
+    (reason, field, message)
 }
 
 /// The columns of one of the model's own keys; for others the constraint's name.
@@ -563,7 +585,13 @@ fn constraint_columns(model: &Model, name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
+/// The COPY of a model's rows: into its table, or where they wait while constraints are on.
 fn row_statement(context: &Context, model: &Model) -> String {
+    if kept::is_kept(context, model) {
+        let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+        let columns = crate::ddl::list(&columns);
+        return format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", kept::TABLE);
+    }
     copy_statement(
         model.schema.unwrap_or(&context.options.schema),
         model.table,

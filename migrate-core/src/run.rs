@@ -15,6 +15,7 @@ use crate::deferred;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::existing;
+use crate::kept;
 use crate::preflight;
 use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target};
@@ -66,6 +67,9 @@ pub struct Options {
     /// Loads only these models, by the name of the struct, the table or the collection; empty is
     /// every model that no earlier run has loaded.
     pub only: Vec<String>,
+    /// Leaves the keys, indexes and foreign keys of tables that are there on while loading, phase
+    /// after phase.
+    pub keep_constraints: bool,
     /// Keeps rows that are there; a document that clashes with one becomes a reject.
     pub append: bool,
     /// How much memory PostgreSQL may use for sorting while indexes are built, over all
@@ -86,6 +90,7 @@ impl Default for Options {
             clean: false,
             only: Vec::new(),
             append: false,
+            keep_constraints: false,
             sort_bytes: 512 << 20,
             patience: Duration::from_secs(60),
         }
@@ -428,6 +433,9 @@ impl Beginning<'_> {
         if let Some(run) = self.unfinished(&fingerprint).await? {
             return self.resume(run).await;
         }
+        if options.keep_constraints {
+            registry.iter().try_for_each(|(model, _)| kept::check(model))?;
+        }
         check_existing(registry, names, self.connection, self.reporter).await?;
         let (chunks, bytes) =
             plan_chunks(registry, self.source, options, self.collections, self.reporter).await?;
@@ -466,7 +474,10 @@ impl Beginning<'_> {
             .map(|(model, _)| model)
             .filter(|model| !run.created.tables.contains(&names.table(model)))
             .collect();
-        let mut deferred = deferred::of_catalogue(connection, names, &existing).await?;
+        let mut deferred = match options.keep_constraints {
+            true => Vec::new(),
+            false => deferred::of_catalogue(connection, names, &existing).await?,
+        };
         deferred.retain(|definition| {
             matches!(definition.kind, deferred::Kind::Index | deferred::Kind::ForeignKey)
                 || registry
@@ -481,7 +492,9 @@ impl Beginning<'_> {
         }
         deferred::insert(connection, self.state, run.run, &mut deferred).await?;
         deferred::take_off(connection, names, registry, &deferred[..taken]).await?;
-        let tasks = task::plan(registry, &deferred, &bytes);
+        let kept: Vec<&'static Model> =
+            if options.keep_constraints { existing } else { Vec::new() };
+        let tasks = task::plan(registry, &deferred, &kept, &bytes);
         task::insert(connection, self.state, run.run, &tasks).await?;
         connection.execute("committing the plan", "COMMIT").await?;
         Ok(run)
@@ -594,7 +607,7 @@ pub(crate) async fn plan_chunks(
 ) -> Result<(Vec<PlannedChunk>, HashMap<&'static str, u64>)> {
     let mut sized = Vec::new();
     let mut bytes = HashMap::new();
-    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
+    for (model, phase) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
         let Some(collection) = collections.iter().find(|known| known.name == model.collection)
         else {
             reporter.event(&Event::Notice {
@@ -623,7 +636,7 @@ pub(crate) async fn plan_chunks(
                     model: model.name.to_owned(),
                     collection: model.collection.to_owned(),
                     // With derived ids nothing needs the order while constraints are off.
-                    phase: 0,
+                    phase: if options.keep_constraints { phase } else { 0 },
                     range,
                     estimate: collection.documents.unwrap_or_default() / parts,
                 },
@@ -823,6 +836,7 @@ fn fingerprint(
             ("uuid".to_owned(), options.uuid.name().to_owned()),
             ("schema".to_owned(), options.schema.clone()),
             ("append".to_owned(), options.append.to_string()),
+            ("keep-constraints".to_owned(), options.keep_constraints.to_string()),
         ]),
     }
 }

@@ -56,7 +56,8 @@ pub(crate) async fn primary_key(
 ) -> Result<Settled> {
     let mut settled = Settled::default();
     if !try_build(context, connection, definition).await? {
-        settled.rejected += same_id(context, connection, model).await?;
+        let table = context.names().table(model);
+        settled.rejected += same_id(context, connection, model, &table).await?;
         deferred::build(connection, &context.state, context.run.run, definition).await?;
     }
     Ok(settled)
@@ -84,7 +85,8 @@ pub(crate) async fn table(
     });
     loop {
         let rejected_before = settled.rejected;
-        references(context, connection, model, &foreign, &mut settled).await?;
+        let rows = context.names().table(model);
+        references(context, connection, model, &rows, &foreign, &mut settled).await?;
         for definition in std::mem::take(&mut unique) {
             if !try_build(context, connection, &definition).await? {
                 settled.rejected += same_value(context, connection, model, &definition).await?;
@@ -124,10 +126,13 @@ async fn try_build(
 }
 
 /// Finds every reference to nothing in one pass over the table and treats it as the model says.
-async fn references(
+///
+/// `table` holds the rows: the model's table, or the temporary one of a chunk.
+pub(crate) async fn references(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
+    table: &str,
     foreign: &[Foreign],
     settled: &mut Settled,
 ) -> Result<()> {
@@ -158,7 +163,7 @@ async fn references(
             format!(
                 "CREATE TEMPORARY TABLE orphan_found ON COMMIT DROP AS
                  SELECT t.{id} AS id{columns} FROM {} t{joins} WHERE {}",
-                names.table(model),
+                table,
                 conditions.join(" OR ")
             ),
         )
@@ -218,7 +223,7 @@ async fn references(
                     }
                 }
             }
-            settled.rejected += reject_rows(context, connection, model, losers).await?;
+            settled.rejected += reject_rows(context, connection, model, table, losers).await?;
         }
     }
     // References that become NULL, each noted.
@@ -244,7 +249,7 @@ async fn references(
                     format!(
                         "UPDATE {} t SET {column} = NULL FROM orphan_found f
                          WHERE f.id = t.{id} AND f.o{index} IS NOT NULL",
-                        names.table(model)
+                        table
                     ),
                 )
                 .await?;
@@ -255,7 +260,7 @@ async fn references(
 }
 
 /// Notes the orphans of references that the model keeps; they have no foreign key.
-async fn kept_orphans(
+pub(crate) async fn kept_orphans(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
@@ -393,7 +398,8 @@ async fn same_value(
     let mut losers = losers.into_iter().peekable();
     while losers.peek().is_some() {
         let slice = losers.by_ref().take(SLICE).collect();
-        rejected += reject_rows(context, connection, model, slice).await?;
+        let table = context.names().table(model);
+        rejected += reject_rows(context, connection, model, &table, slice).await?;
     }
     Ok(rejected)
 }
@@ -407,15 +413,14 @@ fn smallest(a: &[Bson], b: &[Bson]) -> std::cmp::Ordering {
 
 /// Settles documents that came to one primary key, as an ObjectId and the string of its digits
 /// do: all of them are read again, the one with the smallest `_id` is loaded, the others go.
-async fn same_id(
+pub(crate) async fn same_id(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
+    table: &str,
 ) -> Result<u64> {
     let act = format!("looking for rows of {} that share an id", model.table);
-    let names = context.names();
     let id = id_column(model);
-    let table = names.table(model);
     let name = quote_ident(id.name);
     let rows = connection
         .query(
@@ -453,7 +458,7 @@ async fn same_id(
                 by_key.entry((*key).clone()).or_default().push((id, document.as_bytes().to_vec()));
             }
         }
-        delete_rows(context, connection, model, keys).await?;
+        delete_rows(context, connection, model, table, keys).await?;
         let mut output = Output::default();
         let mut losers = Vec::new();
         for key in keys {
@@ -556,18 +561,19 @@ async fn source_ids(
 }
 
 /// A row that goes, and why.
-struct Loser {
-    key: String,
-    reason: Reason,
-    field: String,
-    message: String,
+pub(crate) struct Loser {
+    pub(crate) key: String,
+    pub(crate) reason: Reason,
+    pub(crate) field: String,
+    pub(crate) message: String,
 }
 
 /// Moves rows into the ledger, each with its document, and deletes them.
-async fn reject_rows(
+pub(crate) async fn reject_rows(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
+    table: &str,
     losers: Vec<Loser>,
 ) -> Result<u64> {
     if losers.is_empty() {
@@ -612,7 +618,7 @@ async fn reject_rows(
         })
         .collect();
     ledger::insert_rejects(connection, &context.state, context.run.run, None, &rejects).await?;
-    delete_rows(context, connection, model, &keys).await?;
+    delete_rows(context, connection, model, table, &keys).await?;
     for reject in &rejects {
         context.reporter.event(&crate::event::Event::Rejected(reject));
     }
@@ -624,13 +630,13 @@ async fn delete_rows(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
+    table: &str,
     keys: &[String],
 ) -> Result<()> {
     let act = format!("taking rejected rows out of {}", model.table);
     let id = id_column(model);
     sqlx::query(AssertSqlSafe(format!(
-        "DELETE FROM {} WHERE {} = ANY ($1::text[]::{}[])",
-        context.names().table(model),
+        "DELETE FROM {table} WHERE {} = ANY ($1::text[]::{}[])",
         quote_ident(id.name),
         context.names().column_type(id)
     )))

@@ -103,6 +103,15 @@ CREATE TABLE IF NOT EXISTS {s}.orphan (
 );
 CREATE INDEX IF NOT EXISTS orphan_run_idx ON {s}.orphan (run, table_name, column_name);
 COMMENT ON TABLE {s}.orphan IS 'References and junction elements that point to nothing';
+CREATE TABLE IF NOT EXISTS {s}.late_reference (
+    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    model text NOT NULL,
+    column_name text NOT NULL,
+    row_key text NOT NULL,
+    value text NOT NULL
+);
+COMMENT ON TABLE {s}.late_reference IS
+    'References whose row may come later, while foreign keys are kept on';
 CREATE TABLE IF NOT EXISTS {s}.id_map (
     run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
     collection text NOT NULL,
@@ -456,8 +465,10 @@ impl State {
                 ACT,
                 format!(
                     "SELECT chunk, model, collection, range::text FROM {}
-                     WHERE run = {run} AND NOT done ORDER BY phase, chunk LIMIT 1
-                     FOR UPDATE SKIP LOCKED",
+                     WHERE run = {run} AND NOT done AND phase = (
+                        SELECT min(phase) FROM {} WHERE run = {run} AND NOT done)
+                     ORDER BY chunk LIMIT 1 FOR UPDATE SKIP LOCKED",
+                    self.table("chunk"),
                     self.table("chunk")
                 ),
                 &[],

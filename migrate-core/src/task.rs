@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::deferred::{self, Deferred, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Step};
+use crate::kept;
 use crate::run::Stop;
 use crate::schema::{Model, ModelKind, RegistryFacts, quote_literal};
 use crate::settle;
@@ -32,6 +33,8 @@ pub(crate) enum Task {
     /// Settles all tables again, references left out of the order included, until nothing
     /// changes.
     SettleDeferred,
+    /// Sets the references of a table whose constraints were kept on that had to wait.
+    LateReferences { model: String },
     /// Fills a junction from its staging table.
     Junction { model: String },
     /// Builds an index, or a junction's key.
@@ -64,7 +67,10 @@ impl Task {
     /// The step of the run that it belongs to.
     fn step(&self) -> Step {
         match self {
-            Self::Settle { .. } | Self::SettleDeferred | Self::Junction { .. } => Step::Settle,
+            Self::Settle { .. }
+            | Self::SettleDeferred
+            | Self::LateReferences { .. }
+            | Self::Junction { .. } => Step::Settle,
             Self::PrimaryKey { .. }
             | Self::Index { .. }
             | Self::AddForeignKeys
@@ -78,6 +84,7 @@ impl Task {
         match self {
             Self::PrimaryKey { model, .. } => format!("primary key of {model}"),
             Self::Settle { model } => format!("references of {model}"),
+            Self::LateReferences { model } => format!("late references of {model}"),
             Self::SettleDeferred => "deferred references".to_owned(),
             Self::Junction { model } => format!("junction {model}"),
             Self::Index { name, .. } => format!("index {name}"),
@@ -88,10 +95,12 @@ impl Task {
     }
 }
 
-/// The tasks of a run, in order; `bytes` gives the size of a model's collection.
+/// The tasks of a run, in order. The constraints of the models in `kept` are on, and their chunks
+/// were settled one by one; `bytes` gives the size of a model's collection.
 pub(crate) fn plan(
     registry: &'static RegistryFacts,
     deferred: &[Deferred],
+    kept: &[&'static Model],
     bytes: &HashMap<&'static str, u64>,
 ) -> Vec<Planned> {
     let size = |model: &str| bytes.get(model).copied().unwrap_or(0);
@@ -104,6 +113,11 @@ pub(crate) fn plan(
     for &(model, phase) in &models {
         let name = model.name.to_owned();
         match model.kind {
+            ModelKind::Collection if kept.iter().any(|kept| kept.same(model)) => {
+                if kept::late_columns(model).next().is_some() {
+                    push(SETTLE_AGAIN, Task::LateReferences { model: name.clone() });
+                }
+            }
             ModelKind::Collection => {
                 let settles = model.columns.iter().any(|column| column.reference.is_some())
                     || deferred.iter().any(|definition| {
@@ -307,6 +321,9 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
         Task::SettleDeferred => {
             json(serde_json::to_string(&settle_deferred(context, connection).await?))
         }
+        Task::LateReferences { model } => json(serde_json::to_string(
+            &kept::late_references(context, connection, context.model(model)?).await?,
+        )),
         Task::Junction { model } => json(serde_json::to_string(
             &settle::junction(context, connection, context.model(model)?).await?,
         )),

@@ -353,7 +353,11 @@ async fn tables_that_were_there_come_back_as_they_were() {
                 [
                     with(person(1, 1), doc! { "email": "a@b" }),
                     with(person(2, 1), doc! { "email": "A@B" }),
-                    with(person(3, 1), doc! { "email": "c@d", "friends": [id(1), id(2)] }),
+                    with(
+                        person(3, 1),
+                        doc! { "email": "c@d", "friends": [id(1), id(2)], "boss": id(4) },
+                    ),
+                    with(person(4, 1), doc! { "boss": id(77), "visited": id(1001) }),
                 ],
             )
             .with(
@@ -370,6 +374,24 @@ async fn tables_that_were_there_come_back_as_they_were() {
     assert_eq!(
         query("foreign_schema", "SELECT source_id, reason, field FROM migrate.reject ORDER BY 1"),
         format!("{}|duplicate|lower(email) {}|constraint|", id(2), id(1002))
+    );
+    // With the constraints kept on the rows are the same, though it is the first that stays and
+    // not the smallest: the key decides while rows come in.
+    let kept_url = database("kept");
+    for statement in FOREIGN_SCHEMA.split(";\n").filter(|statement| !statement.trim().is_empty()) {
+        query("kept", statement);
+    }
+    let keep = Options { keep_constraints: true, ..options(2) };
+    let kept = migrate(source(), &kept_url, keep).await;
+    assert!(kept.balanced, "{kept:#?}");
+    assert_eq!(query("kept", DEFINITIONS), before);
+    for table in ["Person", "City", "Friends", "Visits"] {
+        let rows = format!(r#"SELECT t::text FROM "{table}" t ORDER BY 1"#);
+        assert_eq!(query("kept", &rows), query("foreign_schema", &rows), "{table}");
+    }
+    assert_eq!(
+        query("kept", "SELECT source_id, reason FROM migrate.reject ORDER BY 1"),
+        format!("{}|duplicate {}|constraint", id(2), id(1002))
     );
     // The same again is refused, and `--clean` starts over on the emptied tables.
     let again = run(

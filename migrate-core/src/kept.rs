@@ -1,0 +1,335 @@
+//! Loading into a table whose constraints stay on (`--keep-constraints`).
+//!
+//! A chunk's rows go into a temporary table without constraints first, are settled there against
+//! the tables they refer to (which are complete, because phase is loaded after phase), and are
+//! then inserted. So an orphan is treated as the model says instead of failing its COPY. A
+//! reference to the table itself, or one left out of the order, may point to a row that comes
+//! later: it is kept aside and set when everything is loaded.
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::context::Context;
+use crate::ddl::{Foreign, foreign_keys, list};
+use crate::error::{Error, ErrorKind, Result};
+use crate::load;
+use crate::reject::Reason;
+use crate::schema::{Column, Model, Orphan, quote_ident};
+use crate::settle::{self, Loser, Settled, id_column};
+use crate::sink::{Connection, sql_state, target_error};
+
+/// Where a chunk's rows wait, in SQL.
+pub(crate) const TABLE: &str = "pg_temp.kept_rows";
+
+/// Whether the constraints of a model's table are kept on.
+pub(crate) fn is_kept(context: &Context, model: &Model) -> bool {
+    context.options.keep_constraints
+        && !context.run.created.tables.contains(&context.names().table(model))
+}
+
+/// The references of a model that may point to rows that come later.
+pub(crate) fn late_columns(model: &'static Model) -> impl Iterator<Item = Foreign> {
+    foreign_keys(model).into_iter().filter(|foreign| is_late(model, foreign))
+}
+
+fn is_late(model: &Model, foreign: &Foreign) -> bool {
+    foreign.target.same(model)
+        || foreign.column.reference.is_some_and(|reference| reference.deferred)
+}
+
+/// Fails for a model whose rows could never be inserted one chunk after the other.
+pub(crate) fn check(model: &'static Model) -> Result<()> {
+    match late_columns(model).find(|foreign| !foreign.column.nullable) {
+        Some(foreign) => Err(Error::new(
+            ErrorKind::Usage,
+            format!(
+                "`{}.{}` must point to a row that may come later, which its foreign key forbids",
+                model.name, foreign.column.field
+            ),
+        )
+        .with_hint("leave `--keep-constraints` out, or make the field an `Option`")),
+        None => Ok(()),
+    }
+}
+
+/// Makes the temporary table of a chunk; it goes with the transaction.
+pub(crate) async fn prepare(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<()> {
+    let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+    connection
+        .execute(
+            &format!("making a temporary table for {}", model.table),
+            format!(
+                "DROP TABLE IF EXISTS {TABLE};
+                 CREATE TEMPORARY TABLE kept_rows ON COMMIT DROP AS
+                 SELECT {} FROM {} WITH NO DATA",
+                list(&columns),
+                context.names().table(model)
+            ),
+        )
+        .await
+        .map(drop)
+}
+
+/// Settles the rows that wait and inserts them; gives how many were rejected.
+pub(crate) async fn insert(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<u64> {
+    let mut settled = Settled {
+        rejected: settle::same_id(context, connection, model, TABLE).await?,
+        ..Settled::default()
+    };
+    let foreign: Vec<Foreign> =
+        foreign_keys(model).into_iter().filter(|foreign| !is_late(model, foreign)).collect();
+    settle::references(context, connection, model, TABLE, &foreign, &mut settled).await?;
+    for foreign in late_columns(model) {
+        put_aside(context, connection, model, &foreign).await?;
+    }
+    settled.rejected += insert_rows(context, connection, model).await?;
+    Ok(settled.rejected)
+}
+
+/// Keeps references aside whose row is not in the table yet.
+async fn put_aside(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    foreign: &Foreign,
+) -> Result<()> {
+    let act = format!("keeping late references of {} aside", model.table);
+    let column = quote_ident(foreign.column.name);
+    let missing = format!(
+        "k.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = k.{column})",
+        context.names().table(foreign.target),
+        quote_ident(foreign.key.name)
+    );
+    let late = connection
+        .execute_with(
+            &act,
+            format!(
+                "INSERT INTO {} (run, model, column_name, row_key, value)
+                 SELECT {}, $1, $2, k.{}::text, k.{column}::text FROM {TABLE} k WHERE {missing}",
+                context.state.table("late_reference"),
+                context.run.run,
+                quote_ident(id_column(model).name),
+            ),
+            &[Some(model.name), Some(foreign.column.name)],
+        )
+        .await?;
+    if late > 0 {
+        connection
+            .execute(&act, format!("UPDATE {TABLE} k SET {column} = NULL WHERE {missing}"))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Inserts the rows that wait. Those whose unique value is taken stay behind and are rejected;
+/// when another constraint refuses the statement, it is halved until the refused rows stand alone.
+async fn insert_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<u64> {
+    let act = format!("inserting into {}", model.table);
+    let id = id_column(model);
+    let mut rejected = 0;
+    if let Some(refused) = insert_some(context, connection, model, None, true).await? {
+        // A key that is checked later cannot be asked for conflicts (55000, object not in
+        // prerequisite state); each of its conflicts refuses the statement instead.
+        let ask = sql_state(&refused) != Some("55000");
+        // Something was refused: one by one, by halves.
+        let rows = connection
+            .query(
+                &act,
+                format!("SELECT {0}::text FROM {TABLE} ORDER BY {0}", quote_ident(id.name)),
+                &[],
+            )
+            .await?;
+        let mut ids = Vec::with_capacity(rows.len());
+        for row in &rows {
+            ids.push(row.try_get::<String, _>(0).map_err(|error| target_error(&act, error))?);
+        }
+        let whole = 0..ids.len();
+        let mut open = Vec::from([whole]);
+        while let Some(range) = open.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let Some(refused) =
+                insert_some(context, connection, model, Some(&ids[range.clone()]), ask).await?
+            else {
+                continue;
+            };
+            if range.len() > 1 {
+                let middle = range.start + range.len() / 2;
+                open.push(middle..range.end);
+                open.push(range.start..middle);
+                continue;
+            }
+            let (reason, field, message) = load::refusal_parts(model, &refused);
+            let loser = Loser { key: ids[range.start].clone(), reason, field, message };
+            rejected += settle::reject_rows(context, connection, model, TABLE, vec![loser]).await?;
+        }
+    }
+    let rows = connection
+        .query(&act, format!("SELECT {}::text FROM {TABLE}", quote_ident(id.name)), &[])
+        .await?;
+    let mut losers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        losers.push(Loser {
+            key: row.try_get(0).map_err(|error| target_error(&act, error))?,
+            reason: Reason::Duplicate,
+            field: unique_fields(model),
+            message: "expected a unique value of its own, found one that another row has"
+                .to_owned(),
+        });
+    }
+    rejected += settle::reject_rows(context, connection, model, TABLE, losers).await?;
+    Ok(rejected)
+}
+
+/// Moves rows (all, or those of the ids) from the temporary table into the model's, and leaves
+/// those behind whose unique value is taken, if it is to `ask` for those; gives the refusal when
+/// the target refuses them.
+async fn insert_some(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    ids: Option<&[String]>,
+    ask: bool,
+) -> Result<Option<Error>> {
+    let act = format!("inserting into {}", model.table);
+    let id = quote_ident(id_column(model).name);
+    let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+    let columns = list(&columns);
+    connection.execute("setting a savepoint", "SAVEPOINT kept").await?;
+    let sql = format!(
+        "WITH inserted AS (
+            INSERT INTO {} ({columns}) SELECT {columns} FROM {TABLE}
+            WHERE $1::text[] IS NULL OR {id}::text = ANY ($1::text[]) ORDER BY {id}
+            {conflict} RETURNING {id}
+         )
+         DELETE FROM {TABLE} k USING inserted i WHERE k.{id} = i.{id}",
+        context.names().table(model),
+        conflict = if ask { "ON CONFLICT DO NOTHING" } else { "" },
+    );
+    let result = sqlx::query(AssertSqlSafe(sql))
+        .bind(ids.map(<[String]>::to_vec))
+        .execute(connection.raw())
+        .await;
+    match result.map_err(|error| target_error(&act, error)) {
+        Ok(_) => {
+            connection.execute("releasing a savepoint", "RELEASE SAVEPOINT kept").await?;
+            Ok(None)
+        }
+        Err(error) if load::is_refusal(&error) || sql_state(&error) == Some("55000") => {
+            connection.execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT kept").await?;
+            Ok(Some(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The fields of a model's unique keys, of which one was taken.
+fn unique_fields(model: &Model) -> String {
+    let fields: Vec<String> = model
+        .columns
+        .iter()
+        .filter(|column| column.unique)
+        .map(|column: &Column| settle::field_of(column))
+        .collect();
+    match fields.is_empty() {
+        true => "_id".to_owned(),
+        false => fields.join(", "),
+    }
+}
+
+/// Sets the references that were kept aside, now that every row is there; those that still point
+/// to nothing stay NULL and are noted.
+pub(crate) async fn late_references(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    let act = format!("setting the late references of {}", model.table);
+    let names = context.names();
+    let (state, run) = (&context.state, context.run.run);
+    let id = quote_ident(id_column(model).name);
+    let id_type = names.column_type(id_column(model));
+    for foreign in late_columns(model) {
+        let column = quote_ident(foreign.column.name);
+        let key = quote_ident(foreign.key.name);
+        let ty = names.column_type(foreign.column);
+        let late = format!(
+            "{} WHERE run = {run} AND model = $1 AND column_name = $2",
+            state.table("late_reference")
+        );
+        let parameters = [Some(model.name), Some(foreign.column.name)];
+        connection
+            .execute_with(
+                &act,
+                format!(
+                    "UPDATE {} t SET {column} = l.value::{ty}
+                     FROM (SELECT row_key, value FROM {late}) l
+                     WHERE t.{id} = l.row_key::{id_type}
+                        AND EXISTS (SELECT FROM {} p WHERE p.{key} = l.value::{ty})",
+                    names.table(model),
+                    names.table(foreign.target)
+                ),
+                &parameters,
+            )
+            .await?;
+        // A row that must not lose its reference goes.
+        let lost = format!(
+            "FROM (SELECT row_key, value FROM {late}) l
+             JOIN {} t ON t.{id} = l.row_key::{id_type} WHERE t.{column} IS NULL",
+            names.table(model)
+        );
+        if foreign.orphan == Orphan::Reject {
+            let rows = connection
+                .query(&act, format!("SELECT l.row_key, l.value {lost}"), &parameters)
+                .await?;
+            let mut losers = Vec::new();
+            for row in &rows {
+                let get = |error| target_error(&act, error);
+                let value: String = row.try_get(1).map_err(get)?;
+                losers.push(Loser {
+                    key: row.try_get(0).map_err(get)?,
+                    reason: Reason::Orphan,
+                    field: settle::field_of(foreign.column),
+                    message: format!(
+                        "expected the {} of a row in {}, found {value}, which is not there",
+                        foreign.key.name, foreign.target.table
+                    ),
+                });
+            }
+            let table = names.table(model);
+            settled.rejected +=
+                settle::reject_rows(context, connection, model, &table, losers).await?;
+        } else {
+            let noted = connection
+                .execute_with(
+                    &act,
+                    format!(
+                        "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
+                         SELECT {run}, $3, $2, l.row_key, l.value, false {lost}",
+                        state.table("orphan")
+                    ),
+                    &[Some(model.name), Some(foreign.column.name), Some(model.table)],
+                )
+                .await?;
+            if noted > 0 {
+                *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted;
+            }
+        }
+        connection.execute_with(&act, format!("DELETE FROM {late}"), &parameters).await?;
+    }
+    settle::kept_orphans(context, connection, model, &mut settled).await?;
+    Ok(settled)
+}
