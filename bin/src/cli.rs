@@ -152,6 +152,15 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) append: bool,
 
+    /// Leave keys, indexes and foreign keys of existing tables on while loading: slower, and a
+    /// table that others use meanwhile is never without them
+    #[arg(long)]
+    pub(crate) keep_constraints: bool,
+
+    /// Transform every document and say what would be rejected; write nothing to the target
+    #[arg(long, conflicts_with_all = ["clean", "append", "keep_constraints"])]
+    pub(crate) dry_run: bool,
+
     /// Do not ask before anything is removed
     #[arg(long, short)]
     pub(crate) yes: bool,

@@ -72,6 +72,7 @@ pub(crate) struct RunSettings {
     pub(crate) summary: Option<PathBuf>,
     pub(crate) files: PathBuf,
     pub(crate) yes: bool,
+    pub(crate) dry_run: bool,
     pub(crate) progress: ProgressKind,
 }
 
@@ -108,6 +109,7 @@ impl RunSettings {
                 clean: run.clean,
                 only: run.only,
                 append: run.append,
+                keep_constraints: run.keep_constraints,
                 patience: (run.patience.or(file.patience))
                     .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
                 sort_bytes: (run.sort_memory)
@@ -117,6 +119,7 @@ impl RunSettings {
             summary: run.summary,
             files: run.files.or(file.files).unwrap_or_else(|| ".".into()),
             yes: run.yes,
+            dry_run: run.dry_run,
             progress: run.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
         })
     }

@@ -10,34 +10,45 @@ use std::time::Instant;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::cell::PLACEHOLDER_OID;
-use crate::ddl;
+use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
+use crate::existing;
 use crate::id::IdScheme;
 use crate::load::Side;
 use crate::preflight;
 use crate::run::{Options, Stop, UuidVersion, plan_chunks};
 use crate::schema::{ModelKind, RegistryFacts};
+use crate::sink::Target;
 use crate::source::{Batch, Source};
 use crate::state::{ChunkNote, PlannedChunk};
 use crate::summary::{JunctionSummary, Summary, TableSummary};
 use crate::transform::{Output, TargetFacts, Transformer};
 
 /// Reads and transforms every document of the registry's collections, telling the reporter of
-/// each reject. In the summary `loaded` counts the rows that would be sent; junctions have their
+/// each reject, and compares the target's tables with the models. In the summary `loaded` counts the rows that would be sent; junctions have their
 /// elements, of which none is counted as inserted.
 ///
 /// # Errors
-/// When the source cannot be read, or somebody asked to stop.
+/// When a server cannot be reached, the source cannot be read, or somebody asked to stop.
 pub async fn dry_run(
     registry: &'static RegistryFacts,
     source: Arc<dyn Source>,
-    server_version: u32,
+    target: &str,
     options: &Options,
     reporter: Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<Summary> {
     let started = Instant::now();
+    reporter.event(&Event::StepStarted { step: Step::Preflight });
+    let mut connection = Target::parse(target)?.connect().await?;
+    let server_version = preflight::server(&mut connection).await?;
+    let names = Names { schema: &options.schema };
+    for difference in existing::compare(&mut connection, registry, names).await? {
+        reporter.event(&Event::Notice { message: &difference.to_string() });
+    }
+    connection.close().await;
+    reporter.event(&Event::StepFinished { step: Step::Preflight, elapsed: started.elapsed() });
     reporter.event(&Event::StepStarted { step: Step::Load });
     let collections = source.collections().await?;
     let registry = crate::run::select(registry, options, &[])?;

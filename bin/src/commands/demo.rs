@@ -65,6 +65,7 @@ pub(crate) async fn demo(
         summary: None,
         files: place.path().to_owned(),
         yes: true,
+        dry_run: false,
         progress: ProgressKind::Auto,
     };
     let (result, _) = run::execute(registry, &settings, printer).await?;

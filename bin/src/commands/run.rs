@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use migrate_core::dry_run::dry_run;
 use migrate_core::event::Reporter;
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
@@ -40,7 +41,11 @@ pub(crate) async fn run(
     } else if !printer.is_quiet() {
         printer.data(summary::text(&summary));
     }
-    if summary.totals.rejected > 0 {
+    if settings.dry_run {
+        printer.note(
+            "\nnothing was written to the target; references and unique values are judged only there",
+        );
+    } else if summary.totals.rejected > 0 {
         printer.note(format_args!(
             "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`",
             settings.options.state_schema,
@@ -68,15 +73,12 @@ pub(super) async fn execute(
     let source = source::open(&settings.source).await?;
     let shown = reporter::new(settings.progress, printer);
     let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
-    let result = migrate_core::run::run(
-        registry,
-        source,
-        &settings.target,
-        &settings.options,
-        reporter,
-        &stop,
-    )
-    .await;
+    let (target, options) = (&settings.target, &settings.options);
+    let result = if settings.dry_run {
+        dry_run(registry, source, target, options, reporter, &stop).await
+    } else {
+        migrate_core::run::run(registry, source, target, options, reporter, &stop).await
+    };
     files.finish(result.as_ref().ok());
     if let Some(failure) = files.failure() {
         printer.error(format_args!("warning: {failure}; the target holds the same and more"));
