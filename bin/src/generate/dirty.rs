@@ -89,6 +89,12 @@ impl Faults {
         let faults: &[Fault] = match (column.ty.base, column.ty.dimensions) {
             (BaseType::Text | BaseType::Uuid, 1..) => &[Fault::ScalarForArray, Fault::ElementType],
             (_, 1..) => &[Fault::ScalarForArray],
+            // Another number would be another reference, or somebody else's unique value.
+            (BaseType::Int2 | BaseType::Int4 | BaseType::Int8, 0)
+                if column.reference.is_some() || column.unique =>
+            {
+                &[Fault::NumberAsString, Fault::Fraction, Fault::OutOfRange]
+            }
             (BaseType::Int2 | BaseType::Int4 | BaseType::Int8, 0) => &[
                 Fault::NumberAsString,
                 Fault::Fraction,

@@ -225,6 +225,7 @@ impl Generator {
             index,
             made: self.shape.seconds(collection, index) as i64 * 1000,
             unique: column.unique,
+            nested: false,
         };
         value::value(column.ty, &place, &mut random)
     }
@@ -292,9 +293,19 @@ impl Generator {
         let (fault, spot) = self.fault(collection, index)?;
         let model = self.shape.collections[collection].model;
         let mut random = self.shape.random(collection, index, SOMEBODY);
-        let nobody = Bson::ObjectId(self.shape.nobody(collection, index));
-        let mut surroundings = Surroundings { value: None, nobody, somebody: None, earlier: None };
         let mut column = None;
+        let id_type = match spot {
+            Spot::Column(position) => model.columns[position].ty.base,
+            Spot::Junction(position) => model.junctions[position].ty.base,
+            Spot::Document => BaseType::Uuid,
+        };
+        let nobody = self.shape.nobody(collection, index);
+        let nobody = match id_type {
+            BaseType::Text => nobody.to_hex().into(),
+            BaseType::Int2 | BaseType::Int4 | BaseType::Int8 => Bson::Int64(-1 - index as i64),
+            _ => Bson::ObjectId(nobody),
+        };
+        let mut surroundings = Surroundings { value: None, nobody, somebody: None, earlier: None };
         let key = match spot {
             Spot::Column(position) => {
                 column = Some(&model.columns[position]);

@@ -23,17 +23,20 @@ pub(super) struct Place<'a> {
     pub(super) made: i64,
     /// Whether no two documents may have the same value.
     pub(super) unique: bool,
+    /// Whether the value stands in an array.
+    pub(super) nested: bool,
 }
 
 /// A value of that type; `None` for types that only the user's own conversions know.
 pub(super) fn value(ty: CellType, place: &Place<'_>, random: &mut Random) -> Option<Bson> {
     if ty.dimensions > 0 {
         let element = CellType { base: ty.base, dimensions: ty.dimensions - 1 };
-        let length = if ty.dimensions > 1 { 2 } else { random.below(4) };
-        return (0..length)
-            .map(|_| value(element, place, random))
-            .collect::<Option<_>>()
-            .map(Bson::Array);
+        // PostgreSQL's arrays are rectangular, so nested ones have one length.
+        let length = if place.nested || ty.dimensions > 1 { 2 } else { random.below(4) };
+        let place = Place { nested: true, ..*place };
+        let elements: Option<Vec<Bson>> =
+            (0..length).map(|_| value(element, &place, random)).collect();
+        return elements.map(Bson::Array);
     }
     Some(match ty.base {
         BaseType::Bool => Bson::Boolean(random.chance(0.5)),
@@ -70,7 +73,9 @@ pub(super) fn value(ty: CellType, place: &Place<'_>, random: &mut Random) -> Opt
 fn number(place: &Place<'_>, random: &mut Random) -> i64 {
     let key = place.key.to_lowercase();
     let has = |part: &str| key.contains(part);
-    if has("position") || has("order") {
+    if place.unique {
+        place.index as i64 + 1
+    } else if has("position") || has("order") {
         (place.index % 40) as i64
     } else if key == "__v" {
         random.below(4) as i64
