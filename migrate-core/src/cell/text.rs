@@ -108,7 +108,7 @@ fn is_plain_ascii(bytes: &[u8]) -> bool {
     found == 0
 }
 
-#[cold]
+#[inline(never)]
 fn check_other_text(bytes: &[u8]) -> Result<(), Reason> {
     if std::str::from_utf8(bytes).is_err() {
         return Err(Reason::Utf8);
