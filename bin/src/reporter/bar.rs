@@ -2,18 +2,19 @@
 //! and a line for each key or index that is being made.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use migrate_core::event::{Event, Reporter, Step};
 
-use super::rate::duration;
+use super::rate::{duration, thousands};
 
 const OVERALL: &str =
-    "{prefix:<28} {wide_bar} {human_pos:>11} / {human_len:<11} {per_sec:>14} {eta:>5} left";
-const TABLE: &str = "  {prefix:<26} {wide_bar} {human_pos:>11} / {human_len:<11} {per_sec:>14}";
-const UNKNOWN: &str = "  {prefix:<26} {spinner} {human_pos:>11} {per_sec:>14}";
+    "{prefix:<28} {wide_bar} {human_pos:>11} / {human_len:<11} {rate:>12} {eta:>5} left";
+const TABLE: &str = "  {prefix:<26} {wide_bar} {human_pos:>11} / {human_len:<11} {rate:>12}";
+const UNKNOWN: &str = "  {prefix:<26} {spinner} {human_pos:>11} {rate:>12}";
 const TASK: &str = "  {spinner} {msg} {elapsed}";
 
 pub(super) struct Bar {
@@ -31,6 +32,8 @@ struct State {
 struct Table {
     documents: u64,
     documents_done: u64,
+    /// Chunks that are not done; unknown when an earlier process has done some.
+    chunks: Option<u64>,
     /// Made when the first document is read, so that only tables at work are shown.
     bar: Option<ProgressBar>,
 }
@@ -45,6 +48,7 @@ impl Bar {
     fn add(&self, bar: ProgressBar, template: &str) -> ProgressBar {
         let style = ProgressStyle::with_template(template)
             .expect("the templates of this file are valid")
+            .with_key("rate", write_rate)
             .progress_chars("━━─");
         self.bars.add(bar.with_style(style))
     }
@@ -52,6 +56,14 @@ impl Bar {
     fn note(&self, text: &str) {
         // A terminal that is gone is told nothing.
         let _ = self.bars.println(text);
+    }
+}
+
+/// Documents per second, once there is enough to go by.
+fn write_rate(state: &ProgressState, out: &mut dyn Write) {
+    if state.elapsed() > Duration::from_millis(500) {
+        // Whoever cannot be written to sees nothing.
+        let _ = write!(out, "{}/s", thousands(state.per_sec() as u64));
     }
 }
 
@@ -84,9 +96,13 @@ impl Reporter for Bar {
             Event::Resumed { run, chunks_done, chunks } => {
                 self.note(&format!("run {run} goes on: {chunks_done} of {chunks} chunks are done"));
             }
-            Event::TablePlanned { table, documents, documents_done, .. } => {
-                let entry =
-                    Table { documents: *documents, documents_done: *documents_done, bar: None };
+            Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
+                let entry = Table {
+                    documents: *documents,
+                    documents_done: *documents_done,
+                    chunks: (*documents_done == 0).then_some(*chunks),
+                    bar: None,
+                };
                 state.tables.insert((*table).to_owned(), entry);
                 if let Some(bar) = &state.overall {
                     bar.inc_length(*documents);
@@ -113,6 +129,17 @@ impl Reporter for Bar {
                 }
                 if let Some(bar) = &state.overall {
                     bar.inc(*documents);
+                }
+            }
+            Event::ChunkDone { table, .. } => {
+                if let Some(entry) = state.tables.get_mut(*table) {
+                    entry.chunks = entry.chunks.map(|chunks| chunks.saturating_sub(1));
+                    // The number of documents may have been an estimate.
+                    if entry.chunks == Some(0)
+                        && let Some(bar) = entry.bar.take()
+                    {
+                        bar.finish_and_clear();
+                    }
                 }
             }
             Event::ChunkUndone { table, documents, .. } => {
