@@ -32,11 +32,8 @@ struct Key {
 
 impl Key {
     fn new(name: &'static str) -> Self {
-        let mut head = [0; 16];
-        let length = name.len().min(16);
-        head[..length].copy_from_slice(&name.as_bytes()[..length]);
         let counted = (name.len() + 1).min(16);
-        Self { name, head: u128::from_le_bytes(head), mask: u128::MAX >> (8 * (16 - counted)) }
+        Self { name, head: head_of(name.as_bytes()), mask: u128::MAX >> (8 * (16 - counted)) }
     }
 
     /// Whether the bytes begin with this key and its terminator.
@@ -79,7 +76,7 @@ impl Keys {
         let size = (self.keys.len() * 4).next_power_of_two();
         self.table = vec![EMPTY; size];
         for (slot, key) in self.keys.iter().enumerate() {
-            let mut place = hash(key.name.as_bytes()) & (size - 1);
+            let mut place = hash(key.head) & (size - 1);
             while self.table[place] != EMPTY {
                 place = (place + 1) & (size - 1);
             }
@@ -91,31 +88,58 @@ impl Keys {
         self.keys[usize::from(slot)].name
     }
 
-    fn find(&self, name: &[u8]) -> Option<u16> {
-        let last = self.table.len() - 1;
-        let mut place = hash(name) & last;
-        loop {
-            match self.table[place] {
-                EMPTY => return None,
-                slot if self.name(slot).as_bytes() == name => return Some(slot),
-                _ => place = (place + 1) & last,
+    /// The length of the key at the beginning of the bytes, and its slot if it has one; `None`
+    /// when it has no end.
+    #[inline]
+    fn find(&self, bytes: &[u8]) -> Option<(usize, Option<u16>)> {
+        const ONES: u128 = u128::MAX / 255;
+        if let Some(head) = bytes.first_chunk::<16>() {
+            let head = u128::from_le_bytes(*head);
+            // The lowest bit that is set belongs to the first zero byte.
+            let zeros = head.wrapping_sub(ONES) & !head & ONES << 7;
+            if zeros != 0 {
+                let length = (zeros.trailing_zeros() / 8) as usize;
+                let head = head & !(u128::MAX << (8 * length));
+                return Some((length, self.find_head(head, |_| true)));
             }
+        }
+        let length = memchr::memchr(0, bytes)?;
+        let name = &bytes[..length];
+        let slot = self.find_head(head_of(name), |key| key.name.as_bytes() == name);
+        Some((length, slot))
+    }
+
+    /// The slot of a key by its head; a head with a zero in it is a whole key.
+    #[inline]
+    fn find_head(&self, head: u128, is_it: impl Fn(&Key) -> bool) -> Option<u16> {
+        let last = self.table.len() - 1;
+        let mut place = hash(head) & last;
+        loop {
+            let slot = self.table[place];
+            if slot == EMPTY {
+                return None;
+            }
+            let key = &self.keys[usize::from(slot)];
+            if key.head == head && is_it(key) {
+                return Some(slot);
+            }
+            place = (place + 1) & last;
         }
     }
 }
 
-/// A hash of a key's length, its first and its last bytes.
+/// The first 16 bytes of a name, the rest zero.
+fn head_of(name: &[u8]) -> u128 {
+    let mut head = [0; 16];
+    let length = name.len().min(16);
+    head[..length].copy_from_slice(&name[..length]);
+    u128::from_le_bytes(head)
+}
+
 #[inline]
-fn hash(name: &[u8]) -> usize {
-    let word = |bytes: Option<&[u8; 8]>| {
-        bytes.map_or_else(
-            || name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-            |bytes| u64::from_le_bytes(*bytes),
-        )
-    };
-    let (first, last) = (word(name.first_chunk()), word(name.last_chunk()));
-    let mixed =
-        (first ^ last.rotate_left(29) ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn hash(head: u128) -> usize {
+    let (low, high) = (head as u64, (head >> 64) as u64);
+    let mixed = (low ^ high.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as usize
 }
 
@@ -223,10 +247,9 @@ impl Found {
             let (slot, value_start) = match slot {
                 Some(slot) => (Some(slot), key_start + keys.name(slot).len() + 1),
                 None => {
-                    let Some(length) = memchr::memchr(0, rest) else {
+                    let Some((length, slot)) = keys.find(rest) else {
                         return fault(offset, "a key without an end");
                     };
-                    let slot = keys.find(&rest[..length]);
                     match slot {
                         Some(slot) => self.followers[previous] = slot,
                         None => {

@@ -205,7 +205,9 @@ impl Transformer {
         let mut row = RowWriter::new(&mut out.rows, self.columns.len() as u16);
         let mut id = 0..0;
         for (index, plan) in self.columns.iter().enumerate() {
-            let (_, start) = row.cell(|out| self.write_cell(plan, found, document, out))?;
+            let (_, start) = row
+                .cell(|out| self.write_cell(plan, found, document, out))
+                .map_err(|mismatch| self.refusal(plan, found, document, mismatch))?;
             if index == self.id_column {
                 id = start..row.buffer().len();
             }
@@ -247,54 +249,43 @@ impl Transformer {
         found: &Found,
         document: &[u8],
         out: &mut Vec<u8>,
-    ) -> std::result::Result<Wrote, Refusal> {
+    ) -> std::result::Result<Wrote, Mismatch> {
         let encode = match plan.column.convert {
             Convert::Value(encode) => encode,
             Convert::Document(compute) => {
-                let field = plan.column.field;
-                let wrote = bson::RawDocument::from_bytes(document)
-                    .map_err(|error| {
-                        Mismatch::new(Reason::Malformed, "valid BSON", error.to_string())
-                    })
-                    .and_then(|document| compute(document, &plan.context, out))
-                    .map_err(|mismatch| Refusal { field, mismatch })?;
-                return match wrote {
-                    Wrote::Null => self.write_absent(plan, field, true, found, document, out),
-                    Wrote::Payload => Ok(wrote),
+                let raw = bson::RawDocument::from_bytes(document).map_err(|error| {
+                    Mismatch::new(Reason::Malformed, "valid BSON", error.to_string())
+                })?;
+                return match compute(raw, &plan.context, out)? {
+                    Wrote::Null => self.write_absent(plan, true, found, document, out),
+                    Wrote::Payload => Ok(Wrote::Payload),
                 };
             }
         };
-        for (index, slot) in plan.slots.iter().enumerate() {
-            let Some(value) = found.get(*slot, document) else { continue };
-            let field = plan.column.keys[index];
-            let is_null = match value.kind {
-                ElementType::Null => true,
-                ElementType::String => plan.column.empty_as_null && value.str_bytes().is_empty(),
-                _ => false,
-            };
-            if is_null {
-                return self.write_absent(plan, field, true, found, document, out);
-            }
-            return match encode(value, &plan.context, out) {
-                Ok(Wrote::Payload) => Ok(Wrote::Payload),
-                Ok(Wrote::Null) => self.write_absent(plan, field, true, found, document, out),
-                Err(mismatch) => Err(Refusal { field, mismatch }),
-            };
+        let value = plan.slots.iter().find_map(|slot| found.get(*slot, document));
+        let Some(value) = value else {
+            return self.write_absent(plan, false, found, document, out);
+        };
+        let is_null = match value.kind {
+            ElementType::Null => true,
+            ElementType::String => plan.column.empty_as_null && value.str_bytes().is_empty(),
+            _ => false,
+        };
+        if !is_null && encode(value, &plan.context, out)? == Wrote::Payload {
+            return Ok(Wrote::Payload);
         }
-        let field = plan.column.keys.first().copied().unwrap_or(plan.column.field);
-        self.write_absent(plan, field, false, found, document, out)
+        self.write_absent(plan, true, found, document, out)
     }
 
     /// Writes the cell of a field that is missing or null.
     fn write_absent(
         &self,
         plan: &ColumnPlan,
-        field: &'static str,
         is_null: bool,
         found: &Found,
         document: &[u8],
         out: &mut Vec<u8>,
-    ) -> std::result::Result<Wrote, Refusal> {
+    ) -> std::result::Result<Wrote, Mismatch> {
         let column = plan.column;
         if is_null && column.nullable {
             return Ok(Wrote::Null);
@@ -313,13 +304,30 @@ impl Transformer {
         {
             let millis = (i64::from(seconds) * 1000).to_le_bytes();
             let value = Value::new(ElementType::DateTime, &millis);
-            return encode(value, &plan.context, out)
-                .map_err(|mismatch| Refusal { field, mismatch });
+            return encode(value, &plan.context, out);
         }
         if column.nullable {
             return Ok(Wrote::Null);
         }
-        Err(missing(column, field, is_null))
+        Err(missing(column, is_null))
+    }
+
+    /// The field that a message about a column names: the key that was read, else the first one.
+    #[cold]
+    fn refusal(
+        &self,
+        plan: &ColumnPlan,
+        found: &Found,
+        document: &[u8],
+        mismatch: Mismatch,
+    ) -> Refusal {
+        let column = plan.column;
+        let read = plan.slots.iter().position(|slot| found.get(*slot, document).is_some());
+        let key = match column.convert {
+            Convert::Value(_) => column.keys.get(read.unwrap_or(0)),
+            Convert::Document(_) => None,
+        };
+        Refusal { field: key.copied().unwrap_or(column.field), mismatch }
     }
 
     /// The creation time inside the document's ObjectId.
@@ -464,9 +472,9 @@ impl Transformer {
 }
 
 #[cold]
-fn missing(column: &Column, field: &'static str, is_null: bool) -> Refusal {
+fn missing(column: &Column, is_null: bool) -> Mismatch {
     let found = if is_null { "null" } else { "no such field" };
-    Refusal { field, mismatch: Mismatch::new(Reason::Missing, column.ty.sql(), found) }
+    Mismatch::new(Reason::Missing, column.ty.sql(), found)
 }
 
 #[cold]
