@@ -36,10 +36,12 @@ pub(crate) fn expand_model(model: &Model) -> TokenStream {
     })
 }
 
-/// Puts items where their names meet nobody else's.
+/// Puts items where their names meet nobody else's. A search among hundreds of models takes the
+/// compiler longer than it thinks a constant may, hence the first `allow`.
 pub(crate) fn wrap(items: TokenStream) -> TokenStream {
     quote! {
         #[doc(hidden)]
+        #[allow(long_running_const_eval)]
         #[allow(clippy::all, clippy::pedantic, clippy::restriction, clippy::nursery)]
         const _: () = {
             use ::migrate_core::__private as _migrate;

@@ -85,14 +85,11 @@ pub(crate) fn expand(registry: &Registry) -> TokenStream {
         enums.iter().map(|path| quote_spanned!(path.span()=> <#path as _migrate::PgEnum>::ENUM));
     let checks = models.iter().enumerate().map(|(index, path)| {
         quote_spanned! {path.span()=>
-            #[allow(long_running_const_eval)]
             const _: () = _migrate::check::registered(__MODELS, #index);
         }
     });
     let facts = wrap(quote! {
         const __MODELS: &[_migrate::ModelRef] = &[#(#refs),*];
-        // Hundreds of models take the compiler longer than it thinks a constant may.
-        #[allow(long_running_const_eval)]
         static __FACTS: _migrate::RegistryFacts = _migrate::RegistryFacts {
             name: #name,
             models: __MODELS,
