@@ -225,7 +225,7 @@ impl VariantAttrs {
     pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
         let mut parsed = Self::default();
         each_item(ctxt, attrs, Place::Variant, |item| {
-            item.set(ctxt, &mut parsed.rename, Item::name_text);
+            item.set(ctxt, &mut parsed.rename, Item::label);
         });
         parsed
     }
@@ -310,9 +310,18 @@ impl Item {
 
     /// A string that is a document's key; it may be empty, as MongoDB allows.
     fn key(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        self.text_without_nul(ctxt, "must be a key, which has no U+0000")
+    }
+
+    /// A string that is a label; it may be empty, as PostgreSQL allows.
+    fn label(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        self.text_without_nul(ctxt, "must be a label, which has no U+0000")
+    }
+
+    fn text_without_nul(&self, ctxt: &Ctxt, wrong: &str) -> Option<LitStr> {
         let text = self.string(ctxt)?;
         if text.value().contains('\0') {
-            self.wrong(ctxt, "must be a key, which has no U+0000");
+            self.wrong(ctxt, wrong);
             return None;
         }
         Some(text)
@@ -504,10 +513,9 @@ fn parse_item(input: ParseStream<'_>, place: Place) -> syn::Result<Item> {
     let word = match input.call(Ident::parse_any) {
         Ok(word) => word,
         Err(error) => {
-            let words = symbol::list(place.words());
             return Err(syn::Error::new(
                 error.span(),
-                format!("expected a word\nhelp: the words {} are {words}", place.describe()),
+                format!("expected a word\nhelp: {}", place.vocabulary()),
             ));
         }
     };
@@ -521,7 +529,7 @@ fn parse_item(input: ParseStream<'_>, place: Place) -> syn::Result<Item> {
                 format!("`{name}` has no value behind `=`\nhelp: write it as `{example}`"),
             ));
         }
-        ItemValue::Equals(input.parse()?)
+        ItemValue::Equals(peel(input.parse()?))
     } else if input.peek(token::Paren) {
         let content;
         let parens = syn::parenthesized!(content in input);
@@ -530,6 +538,14 @@ fn parse_item(input: ParseStream<'_>, place: Place) -> syn::Result<Item> {
         ItemValue::Alone
     };
     Ok(Item { word, name, value, place })
+}
+
+/// The expression inside the invisible group that a `macro_rules!` fragment arrives in.
+fn peel(expr: Expr) -> Expr {
+    match expr {
+        Expr::Group(group) => peel(*group.expr),
+        expr => expr,
+    }
 }
 
 fn skip_to_comma(input: ParseStream<'_>) {
@@ -565,7 +581,7 @@ fn unknown(ctxt: &Ctxt, item: &Item) {
         (None, Some((near, other))) if !matches!(place, Place::Enum | Place::Variant) => {
             format!("there is `{near}`, which belongs {}", other.describe())
         }
-        (None, _) => format!("the words {} are {}", place.describe(), symbol::list(place.words())),
+        (None, _) => place.vocabulary(),
     };
     let what = match place {
         Place::Fk => "`#[fk]`",

@@ -40,6 +40,7 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
     check_columns_differ(ctxt, model);
     check_keys_differ(ctxt, model);
     check_indexes(ctxt, model);
+    check_indexes_differ(ctxt, model);
 }
 
 /// Applies every rule to an enum.
@@ -425,5 +426,34 @@ fn check_indexes(ctxt: &Ctxt, model: &Model) {
                 ctxt.error(name.span(), format!("`{text}` is named twice"), "remove one of them");
             }
         }
+    }
+}
+
+/// The same index twice costs space and time at every write and is of no use. A unique key and an
+/// index over the same columns are left alone: there are schemas that have both.
+fn check_indexes_differ(ctxt: &Ctxt, model: &Model) {
+    let mut seen: Vec<(bool, Vec<String>)> = Vec::new();
+    for field in model.columns() {
+        for (unique, word) in [(true, &field.attrs.unique), (false, &field.attrs.index)] {
+            if word.is_some() {
+                seen.push((unique, vec![field.name()]));
+            }
+        }
+    }
+    for index in &model.attrs.indexes {
+        let fields = index.value.fields.iter().map(|name| name.unraw().to_string()).collect();
+        let index_facts = (index.value.unique, fields);
+        if seen.contains(&index_facts) {
+            let (unique, fields) = &index_facts;
+            let (what, word) =
+                if *unique { ("a unique key", "unique") } else { ("an index", "index") };
+            let fields = symbol::list(fields.iter().map(String::as_str));
+            ctxt.error(
+                index.span,
+                format!("there is {what} over {fields} already"),
+                format!("remove this `{word}`"),
+            );
+        }
+        seen.push(index_facts);
     }
 }

@@ -24,6 +24,15 @@ impl Place {
         }
     }
 
+    /// The words that may stand there, in a sentence.
+    pub(crate) fn vocabulary(self) -> String {
+        let known: Vec<_> = self.words().collect();
+        match known.as_slice() {
+            [only] => format!("the only word {} is `{only}`", self.describe()),
+            _ => format!("the words {} are {}", self.describe(), list(known)),
+        }
+    }
+
     /// The words that may stand there.
     pub(crate) fn words(self) -> impl Iterator<Item = &'static str> {
         SYMBOLS.iter().filter(move |symbol| symbol.place == self).map(|symbol| symbol.word)

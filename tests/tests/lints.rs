@@ -107,16 +107,34 @@ fn from_document(_: &migrate_core::bson::RawDocument) -> Result<Option<Text>, st
     Ok(None)
 }
 
+// What a macro passes on arrives in invisible groups.
+macro_rules! model {
+    ($name:ident, $table:literal, $target:path, $ty:ty, $default:expr, $with:path) => {
+        #[derive(Migrate)]
+        #[migrate(table = $table)]
+        struct $name {
+            #[migrate(id)]
+            id: $ty,
+            #[fk($target)]
+            target: $ty,
+            #[migrate(default = $default, with = $with)]
+            text: Text,
+        }
+    };
+}
+model!(Made, "made by a macro", self::Users, Id, Text, from_value);
+
 registry! {
     /// Every model of this file.
-    Shop = [TasksToUsers, Tasks, Users]
+    Shop = [TasksToUsers, Tasks, Users, Made]
 }
 
 #[test]
 fn facts_are_what_the_attributes_say() {
     let facts = Shop::FACTS;
     assert_eq!(facts.name, "Shop");
-    assert_eq!(facts.phases, [2, 1, 0]);
+    assert_eq!(facts.phases, [2, 1, 0, 1]);
+    assert_eq!(facts.model("Made").unwrap().table, "made by a macro");
     let users = facts.model("Users").unwrap();
     assert_eq!((users.collection, users.schema, users.table), ("users", Some("crm"), "Users"));
     assert_eq!(users.kind, ModelKind::Collection);

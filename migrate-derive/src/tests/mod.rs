@@ -99,8 +99,10 @@ snapshot!(
     struct Users {
         #[migrate(id)]
         id: Uuid,
-        #[migrate(index, unique)]
+        #[migrate(index)]
         name: String,
+        #[migrate(unique)]
+        mail: String,
         #[migrate(column = "created")]
         created_at: NaiveDate,
         r#type: i16,

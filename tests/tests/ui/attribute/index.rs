@@ -15,4 +15,18 @@ struct Users {
     password: String,
 }
 
+#[derive(Migrate)]
+#[migrate(index(a, b), unique(b, a), index(a, b), index(c), unique(c), index(d))]
+struct Same {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(index, unique)]
+    a: i32,
+    b: i32,
+    #[migrate(index)]
+    c: i32,
+    #[migrate(unique)]
+    d: i32,
+}
+
 fn main() {}
