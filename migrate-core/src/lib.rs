@@ -24,6 +24,7 @@ pub mod model;
 pub mod plan;
 mod preflight;
 pub mod reject;
+pub mod rejects;
 mod report;
 pub mod row;
 pub mod run;

@@ -226,7 +226,8 @@ impl Side {
         let kept = |row: usize| refused.binary_search(&row).is_err();
         self.junctions.resize_with(model.junctions.len(), Vec::new);
         for (index, field) in model.junctions.iter().enumerate() {
-            let junction = &output.junctions[index];
+            // Before the first document the output knows of no junctions.
+            let Some(junction) = output.junctions.get(index) else { continue };
             let mut elements = junction.total.elements;
             let side = &mut self.junctions[index];
             let before = side.len();

@@ -95,6 +95,9 @@ pub(crate) async fn type_exists(connection: &mut Connection, name: &str) -> Resu
         > 0)
 }
 
+/// OIDs of enum types by the schema and the name that a model gives them.
+pub(crate) type EnumOids = HashMap<(Option<&'static str>, &'static str), u32>;
+
 /// The OIDs of the registry's enum types in the target, by schema and name.
 ///
 /// # Errors
@@ -103,7 +106,7 @@ pub(crate) async fn enum_oids(
     connection: &mut Connection,
     registry: &'static RegistryFacts,
     names: Names<'_>,
-) -> Result<HashMap<(Option<&'static str>, &'static str), u32>> {
+) -> Result<EnumOids> {
     const ACT: &str = "looking for the enum types";
     let mut oids = HashMap::new();
     for ty in ddl::enum_types(registry) {

@@ -15,6 +15,7 @@ use crate::deferred;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::existing;
+use crate::id::IdScheme;
 use crate::kept;
 use crate::preflight;
 use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
@@ -188,13 +189,7 @@ pub async fn run(
     timer.finish(&reporter, &mut seconds);
 
     let origins = origins(registry);
-    let mut facts = TargetFacts::new(server_version, run.ids);
-    facts.enum_oids = oids;
-    let mut transformers = HashMap::new();
-    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
-        let origins = origins.get(model.name).map(Vec::as_slice).unwrap_or_default();
-        transformers.insert(model.name, Arc::new(Transformer::new(model, &facts, origins)?));
-    }
+    let transformers = transformers(registry, server_version, run.ids, oids, &origins)?;
     let context = Arc::new(Context {
         registry,
         source,
@@ -386,26 +381,31 @@ pub(crate) fn select(
         references(junction).all(|reference| there(reference.target.get()))
             && registry.iter().all(|(model, _)| !feeds(model) || there(model))
     };
+    Ok(subset(registry, |model| match model.kind {
+        ModelKind::Collection => chosen.contains(model.name),
+        ModelKind::Junction => !loaded.contains(model.name) && is_filled(model),
+    }))
+}
+
+/// The registry with the models for which `keep` is true.
+pub(crate) fn subset(
+    registry: &'static RegistryFacts,
+    keep: impl Fn(&'static Model) -> bool,
+) -> &'static RegistryFacts {
     let (models, phases): (Vec<_>, Vec<_>) = registry
         .models
         .iter()
         .zip(registry.phases)
-        .filter(|(model, _)| {
-            let model = model.get();
-            match model.kind {
-                ModelKind::Collection => chosen.contains(model.name),
-                ModelKind::Junction => !loaded.contains(model.name) && is_filled(model),
-            }
-        })
+        .filter(|(model, _)| keep(model.get()))
         .map(|(model, phase)| (*model, *phase))
         .unzip();
     // A process selects once, and everything that reads facts expects them to live as long as it.
-    Ok(Box::leak(Box::new(RegistryFacts {
+    Box::leak(Box::new(RegistryFacts {
         name: registry.name,
         models: Box::leak(models.into_boxed_slice()),
         phases: Box::leak(phases.into_boxed_slice()),
         enums: registry.enums,
-    })))
+    }))
 }
 
 /// What it takes to begin a run, or to find it.
@@ -513,21 +513,8 @@ impl Beginning<'_> {
             }
         }
         for model in junctions {
-            let columns: Vec<String> = model
-                .columns
-                .iter()
-                .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
-                .collect();
-            self.connection
-                .execute(
-                    "making a staging table",
-                    format!(
-                        "CREATE TABLE IF NOT EXISTS {} ({}, origin smallint NOT NULL)",
-                        self.state.stage(model.name),
-                        columns.join(", ")
-                    ),
-                )
-                .await?;
+            let sql = stage_sql(self.state, names, model);
+            self.connection.execute("making a staging table", sql).await?;
         }
         Ok(())
     }
@@ -594,6 +581,40 @@ impl Beginning<'_> {
         }
         Ok(run)
     }
+}
+
+/// The statement that makes a junction's staging table, unless it is there.
+pub(crate) fn stage_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
+    let columns: Vec<String> = junction
+        .columns
+        .iter()
+        .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
+        .collect();
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} ({}, origin smallint NOT NULL)",
+        state.stage(junction.name),
+        columns.join(", ")
+    )
+}
+
+/// One transformer per model of a collection.
+pub(crate) fn transformers(
+    registry: &'static RegistryFacts,
+    server_version: u32,
+    ids: IdScheme,
+    enum_oids: preflight::EnumOids,
+    origins: &HashMap<&'static str, Vec<i16>>,
+) -> Result<HashMap<&'static str, Arc<Transformer>>> {
+    let mut facts = TargetFacts::new(server_version, ids);
+    facts.enum_oids = enum_oids;
+    registry
+        .iter()
+        .filter(|(model, _)| model.kind == ModelKind::Collection)
+        .map(|(model, _)| {
+            let origins = origins.get(model.name).map(Vec::as_slice).unwrap_or_default();
+            Ok((model.name, Arc::new(Transformer::new(model, &facts, origins)?)))
+        })
+        .collect()
 }
 
 /// Cuts every collection into chunks, and gives the collections' sizes by model. The largest
@@ -842,7 +863,7 @@ fn fingerprint(
 }
 
 /// The marks of staged junction rows; see [`Context::origins`].
-fn origins(registry: &'static RegistryFacts) -> HashMap<&'static str, Vec<i16>> {
+pub(crate) fn origins(registry: &'static RegistryFacts) -> HashMap<&'static str, Vec<i16>> {
     let mut number = 0;
     let mut origins = HashMap::new();
     for (model, _) in registry.iter() {

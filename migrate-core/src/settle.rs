@@ -658,7 +658,8 @@ async fn delete_rows(
     Ok(())
 }
 
-/// Fills a junction from its staging table: each pair once, both of whose rows are there.
+/// Fills a junction from its staging table: each pair once, both of whose rows are there. Pairs
+/// that the table has already count as duplicates.
 pub(crate) async fn junction(
     context: &Context,
     connection: &mut Connection,
@@ -691,10 +692,12 @@ pub(crate) async fn junction(
                     SELECT {qualified}, s.copies, {there} AS there
                     FROM (SELECT {pair}, count(*) AS copies FROM {stage} GROUP BY {pair}) s{joins}
                  ), inserted AS (
-                    INSERT INTO {table} ({pair}) SELECT {pair} FROM pair WHERE there RETURNING 1
+                    INSERT INTO {table} ({pair}) SELECT {pair} FROM pair WHERE there
+                    ON CONFLICT DO NOTHING RETURNING 1
                  )
                  SELECT (SELECT count(*) FROM inserted),
-                    coalesce(sum(copies - 1) FILTER (WHERE there), 0)::bigint,
+                    coalesce(sum(copies) FILTER (WHERE there), 0)::bigint
+                        - (SELECT count(*) FROM inserted),
                     coalesce(sum(copies) FILTER (WHERE NOT there), 0)::bigint
                  FROM pair",
                 qualified = qualified.join(", "),

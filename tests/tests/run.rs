@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use bson::oid::ObjectId;
 use bson::{Document, doc};
 use migrate_core::event::Silent;
+use migrate_core::rejects::{self, Filter};
 use migrate_core::run::{Options, Stop, UuidVersion, run};
+use migrate_core::source::Source;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::summary::Summary;
 use migrate_core::{Migrate, Registry, registry};
@@ -312,6 +314,104 @@ async fn an_id_and_its_digits_are_one_row() {
             }
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_are_tried_again() {
+    let url = database("retry");
+    let source = |mended: bool| {
+        let email = if mended { "b@b" } else { "a@b" };
+        let mut third = doc! { "_id": id(1003), "mayor": id(4), "visitors": [id(4), id(1), id(1)] };
+        if mended {
+            third.insert("name", "city 3");
+        }
+        MemorySource::new()
+            .with(
+                "people",
+                [
+                    person(1, 1),
+                    person(2, 9),
+                    with(
+                        person(3, 1),
+                        doc! { "email": "a@b", "visited": [id(1003)], "friends": id(4) },
+                    ),
+                    with(
+                        person(4, 1),
+                        doc! { "email": email, "boss": id(1), "friends": [id(3), id(3), id(2)] },
+                    ),
+                    with(person(5, 1), doc! { "boss": id(4), "friends": [id(4)] }),
+                    // Rejected for its city, and loaded when the city is.
+                    person(6, 3),
+                ],
+            )
+            .with("cities", [with(city(1), doc! { "mayor": id(4) }), third])
+    };
+    let summary = migrate(source(false), &url, options(2)).await;
+    assert!(summary.balanced, "{summary:#?}");
+    assert_eq!(summary.totals.rejected, 4);
+    let groups = rejects::groups(&url, &options(1), &Filter::default()).await.expect("groups");
+    let shown: Vec<String> = groups
+        .iter()
+        .map(|group| format!("{}.{} {} {}", group.table, group.field, group.reason, group.count))
+        .collect();
+    assert_eq!(shown, ["Person.city orphan 2", "City.name missing 1", "Person.email duplicate 1"]);
+
+    let retry = |source: Option<Arc<dyn Source>>, filter: Filter| {
+        let url = url.clone();
+        async move {
+            let stop = Stop::default();
+            rejects::retry(
+                World::FACTS,
+                source,
+                &url,
+                &options(1),
+                &filter,
+                Arc::new(Silent),
+                &stop,
+            )
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+        }
+    };
+    // What the ledger has stored fails again, and the ledger stays as it was.
+    let before =
+        query("retry", "SELECT table_name, source_id, reason FROM migrate.reject ORDER BY 1, 2");
+    let stored = retry(None, Filter::default()).await;
+    assert_eq!((stored.tried, stored.loaded, stored.rejected, stored.gone), (4, 0, 4, 0));
+    assert_eq!(
+        query("retry", "SELECT table_name, source_id, reason FROM migrate.reject ORDER BY 1, 2"),
+        before
+    );
+    // Mended in the source, three of them load, and others get back what they had lost.
+    let only = Filter { reason: Some("duplicate".to_owned()), ..Filter::default() };
+    let one = retry(Some(Arc::new(source(true))), only).await;
+    assert_eq!((one.tried, one.loaded, one.references), (1, 1, 2), "{one:?}");
+    let rest = retry(Some(Arc::new(source(true))), Filter::default()).await;
+    assert_eq!((rest.tried, rest.loaded, rest.rejected), (3, 2, 1), "{rest:?}");
+    assert_eq!(
+        query("retry", r#"SELECT count(*), count(boss), count(email) FROM "Person""#),
+        "5|2|2"
+    );
+    assert_eq!(query("retry", r#"SELECT count(*), count(mayor) FROM "City""#), "2|2");
+    assert_eq!(
+        query("retry", "SELECT source_id, reason FROM migrate.reject"),
+        format!("{}|orphan", id(2))
+    );
+    // As if it had been right from the start.
+    let fresh = database("retry_fresh");
+    let expected = migrate(source(true), &fresh, options(2)).await;
+    for table in ["Person", "City", "Friends", "Visits"] {
+        let rows = format!(r#"SELECT t::text FROM "{table}" t ORDER BY 1"#);
+        assert_eq!(query("retry", &rows), query("retry_fresh", &rows), "{table}");
+    }
+    let sums = "SELECT summary->'totals' FROM migrate.run";
+    let totals: migrate_core::summary::Totals =
+        serde_json::from_str(&query("retry", sums)).expect("totals");
+    // The run itself had read the documents before they were mended.
+    assert_eq!(
+        migrate_core::summary::Totals { bytes: expected.totals.bytes, ..totals },
+        expected.totals
+    );
 }
 
 /// The schema of [`World`] as somebody else would have made it.

@@ -1,0 +1,706 @@
+//! The ledger after a run: what was rejected, and trying again once the cause is mended.
+//!
+//! A retry reads the documents again, transforms them with the models as they are now, and loads
+//! those that pass into the finished tables: settled against the rows that are there, with their
+//! junction rows, and with what others had lost because the row was missing. The ledger and the
+//! sums move in the same transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bson::{Bson, RawDocumentBuf};
+use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::mpsc;
+
+use crate::context::Context;
+use crate::ddl::{Names, foreign_keys};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Reporter};
+use crate::ledger;
+use crate::reject::{Reason, Reject, Stage};
+use crate::run::{Options, Stop};
+use crate::schema::{Model, RegistryFacts, quote_ident};
+use crate::settle::{self, Settled, id_column};
+use crate::sink::{Connection, Target, target_error};
+use crate::source::{Batch, CollectionInfo, Range, Source};
+use crate::state::{ChunkNote, Created, State};
+use crate::transform::Output;
+use crate::{kept, load, preflight, run};
+
+/// Which rejects are meant; what is `None` is not restricted.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Those of this table, collection or model.
+    pub table: Option<String>,
+    /// Those with this reason's code.
+    pub reason: Option<String>,
+    /// Those of this field.
+    pub field: Option<String>,
+    /// The document with this `_id`, as the ledger shows it.
+    pub source_id: Option<String>,
+}
+
+impl Filter {
+    /// The filter as a condition on the ledger, and its parameters.
+    fn sql(&self) -> (String, [Option<&str>; 4]) {
+        let condition = "($1::text IS NULL OR $1 IN (table_name, collection))
+            AND ($2::text IS NULL OR reason = $2)
+            AND ($3::text IS NULL OR field = $3)
+            AND ($4::text IS NULL OR source_id = $4)";
+        let parameters = [
+            self.table.as_deref(),
+            self.reason.as_deref(),
+            self.field.as_deref(),
+            self.source_id.as_deref(),
+        ];
+        (condition.to_owned(), parameters)
+    }
+}
+
+/// Rejects that have table, field, reason and message's kind in common.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// The table they were meant for.
+    pub table: String,
+    /// The field.
+    pub field: String,
+    /// The reason's code.
+    pub reason: String,
+    /// The message without the value that was found, as in `expected bool, found string`.
+    pub message: String,
+    /// How many.
+    pub count: u64,
+    /// The `_id`s of a few.
+    pub examples: Vec<String>,
+}
+
+/// The ledger in groups, the largest first.
+///
+/// # Errors
+/// When the state is not there or cannot be read.
+pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<Vec<Group>> {
+    const ACT: &str = "reading the ledger";
+    let (mut connection, state) = open(target, options).await?;
+    let (condition, parameters) = filter.sql();
+    // The value follows the type's name in a message; positions in arrays are one field.
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT table_name, shape, reason,
+                    CASE WHEN reason IN ('orphan', 'duplicate')
+                        THEN split_part(split_part(message, ', found', 1), '; ', 1)
+                        ELSE coalesce(substring(message FROM '^(expected .*, found [A-Za-z]+)'),
+                            split_part(message, '; ', 1)) END AS kind,
+                    count(*), (array_agg(source_id ORDER BY source_id))[1:3]
+                 FROM (SELECT *, regexp_replace(field, '\\.\\d+', '.*', 'g') AS shape FROM {}) AS r
+                 WHERE {condition} GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4",
+                state.table("reject")
+            ),
+            &parameters,
+        )
+        .await?;
+    let get = |error| target_error(ACT, error);
+    let mut groups = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let count: i64 = row.try_get(4).map_err(get)?;
+        groups.push(Group {
+            table: row.try_get(0).map_err(get)?,
+            field: row.try_get(1).map_err(get)?,
+            reason: row.try_get(2).map_err(get)?,
+            message: row.try_get(3).map_err(get)?,
+            count: count.unsigned_abs(),
+            examples: row.try_get(5).map_err(get)?,
+        });
+    }
+    connection.close().await;
+    Ok(groups)
+}
+
+/// Gives every reject of the filter to `each`, in the order of tables and ids, without keeping
+/// them; `each` ends the walk by returning false.
+///
+/// # Errors
+/// When the state is not there or cannot be read.
+pub async fn for_each(
+    target: &str,
+    options: &Options,
+    filter: &Filter,
+    mut each: impl FnMut(Reject) -> bool,
+) -> Result<()> {
+    const ACT: &str = "reading the ledger";
+    let (mut connection, state) = open(target, options).await?;
+    let (condition, parameters) = filter.sql();
+    let sql = format!(
+        "SELECT table_name, collection, source_id, stage, reason, field, message, document
+         FROM {} WHERE {condition} ORDER BY table_name, source_id, rejected_at",
+        state.table("reject")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for parameter in parameters {
+        query = query.bind(parameter);
+    }
+    let mut rows = query.fetch(connection.raw());
+    while let Some(row) = rows.try_next().await.map_err(|error| target_error(ACT, error))? {
+        let get = |error| target_error(ACT, error);
+        let stage: String = row.try_get(3).map_err(get)?;
+        let reason: String = row.try_get(4).map_err(get)?;
+        let reject = Reject {
+            table: row.try_get(0).map_err(get)?,
+            collection: row.try_get(1).map_err(get)?,
+            source_id: row.try_get(2).map_err(get)?,
+            stage: Stage::from_code(&stage),
+            reason: Reason::from_code(&reason),
+            field: row.try_get(5).map_err(get)?,
+            message: row.try_get(6).map_err(get)?,
+            document: row.try_get(7).map_err(get)?,
+        };
+        if !each(reject) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What a retry has done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Retried {
+    /// Documents tried again.
+    pub tried: u64,
+    /// Those of them that are loaded now.
+    pub loaded: u64,
+    /// Those that were rejected again.
+    pub rejected: u64,
+    /// Those that the source does not have any more; they stay in the ledger.
+    pub gone: u64,
+    /// Junction rows that could be inserted now, those of other documents' arrays included.
+    pub junction_rows: u64,
+    /// References of other rows that point to a row again.
+    pub references: u64,
+    /// Loaded by table.
+    pub by_table: BTreeMap<String, u64>,
+}
+
+/// Tries rejected documents again: read from `source`, or as the ledger has stored them when that
+/// is `None`. The run must be complete.
+///
+/// # Errors
+/// When a server cannot be reached, the run is not complete, or somebody asked to stop; slices of
+/// documents that were committed stay loaded.
+pub async fn retry(
+    registry: &'static RegistryFacts,
+    source: Option<Arc<dyn Source>>,
+    target: &str,
+    options: &Options,
+    filter: &Filter,
+    reporter: Arc<dyn Reporter>,
+    stop: &Stop,
+) -> Result<Retried> {
+    let (mut connection, state) = open(target, options).await?;
+    let server_version = preflight::server(&mut connection).await?;
+    let Some(mut row) = state.last_run(&mut connection).await? else {
+        return Err(Error::new(ErrorKind::Usage, "the target holds no run"));
+    };
+    if !row.finished {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("run {} is not complete, its documents cannot be tried again yet", row.run),
+        )
+        .with_hint("finish it with `migrate run` first"));
+    }
+    let registry = run::subset(registry, |model| row.fingerprint.models.contains_key(model.name));
+    // Every key is on by now, so all tables are loaded as those whose constraints are kept.
+    row.created = Created::default();
+    let options = Options { keep_constraints: true, ..options.clone() };
+    let names = Names { schema: &options.schema };
+    let origins = run::origins(registry);
+    let oids = preflight::enum_oids(&mut connection, registry, names).await?;
+    let transformers = run::transformers(registry, server_version, row.ids, oids, &origins)?;
+    let stored = source.is_none().then(|| Arc::new(Stored::default()));
+    let source = match (source, &stored) {
+        (Some(source), _) => source,
+        (None, Some(stored)) => Arc::clone(stored) as Arc<dyn Source>,
+        (None, None) => return Err(Error::new(ErrorKind::Usage, "there is no source")),
+    };
+    let context = Context {
+        registry,
+        source,
+        target: Target::parse(target)?,
+        state,
+        run: row,
+        options: options.clone(),
+        reporter,
+        stop: stop.clone(),
+        transformers,
+        origins,
+    };
+    let mut retried = Retried::default();
+    let mut seen = BTreeSet::new();
+    loop {
+        // A document may have failed only because another was rejected, so the ledger is gone
+        // through until a round loads nothing.
+        let mut loaded = 0;
+        let mut models: Vec<(&'static Model, u16)> = context.collection_models().collect();
+        models.sort_by_key(|(_, phase)| *phase);
+        for (model, _) in models {
+            loaded += retry_model(
+                &context,
+                &mut connection,
+                model,
+                filter,
+                stored.as_deref(),
+                &mut seen,
+                &mut retried,
+            )
+            .await?;
+        }
+        if loaded == 0 {
+            break;
+        }
+    }
+    retried.tried = seen.len() as u64;
+    retried.rejected = retried.tried.saturating_sub(retried.loaded + retried.gone);
+    let collections = context.source.collections().await?;
+    // The summary of the run moves with the ledger.
+    let summary = crate::report::summary(&context, &mut connection, &collections).await?;
+    crate::report::finish(&context, &mut connection, &summary).await?;
+    if !summary.balanced {
+        return Err(Error::new(ErrorKind::Balance, "the sums do not hold after the retry"));
+    }
+    connection.close().await;
+    Ok(retried)
+}
+
+async fn open(target: &str, options: &Options) -> Result<(Connection, State)> {
+    let mut connection = Target::parse(target)?.connect().await?;
+    let state = State::new(&options.state_schema);
+    if !state.exists(&mut connection).await? {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("the target has no run in the schema `{}`", options.state_schema),
+        )
+        .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
+    }
+    Ok((connection, state))
+}
+
+/// An entry of the ledger that is tried again.
+struct Entry {
+    /// Its place in the table, for the time of the transaction.
+    place: String,
+    source_id: String,
+    stage: Stage,
+    document: RawDocumentBuf,
+    id: Bson,
+}
+
+/// Tries a model's rejects again, slice after slice; gives how many were loaded.
+async fn retry_model(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    filter: &Filter,
+    stored: Option<&Stored>,
+    seen: &mut BTreeSet<(&'static str, String)>,
+    retried: &mut Retried,
+) -> Result<u64> {
+    const SLICE: usize = 2_000;
+    const ACT: &str = "reading rejects to try again";
+    let (condition, parameters) = filter.sql();
+    let mut loaded_in_all = 0;
+    let mut after = String::new();
+    loop {
+        context.check_stop()?;
+        connection.execute("beginning a transaction", "BEGIN").await?;
+        let sql = format!(
+            "SELECT ctid::text, source_id, stage, document FROM {}
+             WHERE {condition} AND table_name = $5 AND source_id > $6 AND octet_length(document) > 0
+             ORDER BY source_id LIMIT {SLICE} FOR UPDATE",
+            context.state.table("reject")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for parameter in parameters {
+            query = query.bind(parameter);
+        }
+        let rows = query
+            .bind(model.table)
+            .bind(&after)
+            .fetch_all(connection.raw())
+            .await
+            .map_err(|error| target_error(ACT, error))?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let get = |error| target_error(ACT, error);
+            let stage: String = row.try_get(2).map_err(get)?;
+            let document: Vec<u8> = row.try_get(3).map_err(get)?;
+            after = row.try_get(1).map_err(get)?;
+            // What is no BSON cannot become a row, whatever the model says.
+            let Ok(document) = RawDocumentBuf::from_bytes(document) else { continue };
+            let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
+            let Some(id) = id else { continue };
+            entries.push(Entry {
+                place: row.try_get(0).map_err(get)?,
+                source_id: after.clone(),
+                stage: Stage::from_code(&stage),
+                document,
+                id,
+            });
+        }
+        let last = rows.len() < SLICE;
+        let loaded =
+            retry_slice(context, connection, model, entries, stored, seen, retried).await?;
+        connection.execute("committing a retry", "COMMIT").await?;
+        loaded_in_all += loaded;
+        if last {
+            break;
+        }
+    }
+    if loaded_in_all > 0 {
+        *retried.by_table.entry(model.table.to_owned()).or_default() += loaded_in_all;
+        retried.loaded += loaded_in_all;
+    }
+    Ok(loaded_in_all)
+}
+
+async fn retry_slice(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    mut entries: Vec<Entry>,
+    stored: Option<&Stored>,
+    seen: &mut BTreeSet<(&'static str, String)>,
+    retried: &mut Retried,
+) -> Result<u64> {
+    let mut documents: HashMap<String, Vec<u8>> = HashMap::new();
+    if let Some(stored) = stored {
+        let mut given = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            documents.insert(entry.id.to_string(), entry.document.as_bytes().to_vec());
+            given.push((entry.id.clone(), entry.document.clone()));
+        }
+        *stored.0.lock().unwrap_or_else(PoisonError::into_inner) = given;
+    } else {
+        let ids: Vec<Bson> = entries.iter().map(|entry| entry.id.clone()).collect();
+        if !ids.is_empty() {
+            for document in context.source.fetch(model.collection, &ids).await? {
+                let id = document.get("_id").ok().flatten();
+                if let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) {
+                    documents.insert(id.to_string(), document.as_bytes().to_vec());
+                }
+            }
+        }
+    }
+    for entry in &entries {
+        let is_new = seen.insert((model.table, entry.source_id.clone()));
+        if is_new && !documents.contains_key(&entry.id.to_string()) {
+            retried.gone += 1;
+        }
+    }
+    entries.retain(|entry| documents.contains_key(&entry.id.to_string()));
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    // They leave the ledger; those that fail again come back with their new reason.
+    let places: Vec<&str> = entries.iter().map(|entry| entry.place.as_str()).collect();
+    sqlx::query(AssertSqlSafe(format!(
+        "DELETE FROM {} WHERE ctid = ANY ($1::text[]::tid[])",
+        context.state.table("reject")
+    )))
+    .bind(&places)
+    .execute(connection.raw())
+    .await
+    .map_err(|error| target_error("taking rejects out of the ledger", error))?;
+
+    kept::prepare(context, connection, model).await?;
+    stage_tables(context, connection, model).await?;
+    let transformer = Arc::clone(context.transformer(model)?);
+    let mut scratch = transformer.scratch();
+    let mut note = ChunkNote::default();
+    let mut rejects = Vec::new();
+    let mut sent = 0;
+    for was_settled in [true, false] {
+        let mut output = Output::default();
+        for entry in entries.iter().filter(|entry| (entry.stage == Stage::Settle) == was_settled) {
+            if let Some(document) = documents.get(&entry.id.to_string()) {
+                transformer.transform(&mut scratch, document, &mut output);
+            }
+        }
+        rejects.append(&mut output.rejects);
+        sent += output.row_count() as u64;
+        if was_settled {
+            // The elements of a document that settling took out were counted by its chunk, and
+            // stand in the ledger as orphans: they come from there.
+            for junction in &mut output.junctions {
+                *junction = Default::default();
+            }
+            output.orphans.clear();
+            output.irregular_ids.clear();
+            let marks = output.marks.len();
+            for junction in &mut output.junctions {
+                junction.marks.resize(marks, Default::default());
+            }
+        }
+        let written = load::write_output(context, connection, model, &mut output).await?;
+        for (junction, elements) in written.elements {
+            *note.elements.entry(junction).or_default() += elements;
+        }
+    }
+    ledger::insert_rejects(connection, &context.state, context.run.run, None, &rejects).await?;
+    for reject in &rejects {
+        context.reporter.event(&Event::Rejected(reject));
+    }
+    let refused = kept::insert(context, connection, model).await?;
+    let late: Settled = kept::late_references(context, connection, model).await?;
+    let loaded = sent.saturating_sub(refused + late.rejected);
+    note_elements(context, connection, model, &note).await?;
+    junction_rows(context, connection, model, retried).await?;
+    restore_references(context, connection, model, retried).await?;
+    for junction in context.junction_models() {
+        if foreign_keys(junction).iter().any(|foreign| foreign.target.same(model)) {
+            restore_elements(context, connection, junction, retried).await?;
+        }
+    }
+    Ok(loaded)
+}
+
+/// Makes the staging tables of the junctions that a model feeds, for this transaction.
+async fn stage_tables(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<()> {
+    for junction in model.junctions {
+        let table = junction.table.get();
+        connection
+            .execute(
+                "making a staging table",
+                run::stage_sql(&context.state, context.names(), table),
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// Adds the elements of arrays that no chunk has counted.
+async fn note_elements(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    note: &ChunkNote,
+) -> Result<()> {
+    if note.elements.values().sum::<u64>() == 0 {
+        return Ok(());
+    }
+    let elements = serde_json::to_string(&note.elements).unwrap_or_default();
+    connection
+        .execute_with(
+            "counting the elements of a retry",
+            format!(
+                "INSERT INTO {0} (run, chunk, model, collection, phase, range, estimate, done,
+                    done_at, elements)
+                 SELECT {1}, (SELECT max(chunk) + 1 FROM {0} WHERE run = {1}), $1, $2, 0,
+                    'null', 0, true, now(), $3::jsonb",
+                context.state.table("chunk"),
+                context.run.run
+            ),
+            &[Some(model.name), Some(model.collection), Some(&elements)],
+        )
+        .await
+        .map(drop)
+}
+
+/// Moves the staged rows into their junctions, as settling does, beside the rows that are there.
+async fn junction_rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    retried: &mut Retried,
+) -> Result<()> {
+    let mut done: Vec<&str> = Vec::new();
+    for field in model.junctions {
+        let junction = field.table.get();
+        if done.contains(&junction.name) {
+            continue;
+        }
+        done.push(junction.name);
+        let settled = settle::junction(context, connection, junction).await?;
+        retried.junction_rows += settled.inserted;
+        add_duplicates(context, connection, junction, settled.duplicates).await?;
+    }
+    Ok(())
+}
+
+/// Sets references again that had become NULL because the row they point to was rejected.
+async fn restore_references(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    retried: &mut Retried,
+) -> Result<()> {
+    let names = context.names();
+    let orphan = context.state.table("orphan");
+    for (other, _) in context.collection_models() {
+        for foreign in foreign_keys(other).iter().filter(|foreign| foreign.target.same(model)) {
+            let act = format!("setting {}.{} again", other.table, foreign.column.name);
+            let (column, id) =
+                (quote_ident(foreign.column.name), quote_ident(id_column(other).name));
+            let restored = connection
+                .execute_with(
+                    &act,
+                    format!(
+                        "WITH back AS (
+                            DELETE FROM {orphan} o USING {} p
+                            WHERE o.table_name = $1 AND o.column_name = $2 AND NOT o.element
+                                AND p.{}::text = o.value
+                            RETURNING o.row_key, o.value
+                         )
+                         UPDATE {} t SET {column} = back.value::{} FROM back
+                         WHERE t.{id} = back.row_key::{}",
+                        names.table(model),
+                        quote_ident(foreign.key.name),
+                        names.table(other),
+                        names.column_type(foreign.column),
+                        names.column_type(id_column(other)),
+                    ),
+                    &[Some(other.table), Some(foreign.column.name)],
+                )
+                .await?;
+            retried.references += restored;
+        }
+    }
+    Ok(())
+}
+
+/// Inserts pairs of a junction whose rows are both there by now, from the elements that had been
+/// orphans.
+async fn restore_elements(
+    context: &Context,
+    connection: &mut Connection,
+    junction: &'static Model,
+    retried: &mut Retried,
+) -> Result<()> {
+    let names = context.names();
+    let act = format!("filling the junction {} again", junction.table);
+    let foreign = foreign_keys(junction);
+    let [first, second] = foreign.as_slice() else { return Ok(()) };
+    for (missing, present) in [(first, second), (second, first)] {
+        let rows = connection
+            .query(
+                &act,
+                format!(
+                    "WITH back AS (
+                        DELETE FROM {orphan} o USING {missing_table} m, {present_table} p
+                        WHERE o.table_name = $1 AND o.column_name = $2 AND o.element
+                            AND m.{missing_key}::text = o.value AND p.{present_key}::text = o.row_key
+                        RETURNING m.{missing_key} AS missing, p.{present_key} AS present
+                     ), inserted AS (
+                        INSERT INTO {junction} ({missing_column}, {present_column})
+                        SELECT DISTINCT missing, present FROM back
+                        ON CONFLICT DO NOTHING RETURNING 1
+                     )
+                     SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM inserted)",
+                    orphan = context.state.table("orphan"),
+                    missing_table = names.table(missing.target),
+                    present_table = names.table(present.target),
+                    missing_key = quote_ident(missing.key.name),
+                    present_key = quote_ident(present.key.name),
+                    junction = names.table(junction),
+                    missing_column = quote_ident(missing.column.name),
+                    present_column = quote_ident(present.column.name),
+                ),
+                &[Some(junction.table), Some(missing.column.name)],
+            )
+            .await?;
+        let Some(row) = rows.first() else { continue };
+        let get = |error| target_error(&act, error);
+        let back: i64 = row.try_get(0).map_err(get)?;
+        let inserted: i64 = row.try_get(1).map_err(get)?;
+        retried.junction_rows += inserted.unsigned_abs();
+        add_duplicates(context, connection, junction, (back - inserted).unsigned_abs()).await?;
+    }
+    Ok(())
+}
+
+/// Adds to the duplicates that the junction's task has counted.
+async fn add_duplicates(
+    context: &Context,
+    connection: &mut Connection,
+    junction: &Model,
+    duplicates: u64,
+) -> Result<()> {
+    if duplicates == 0 {
+        return Ok(());
+    }
+    connection
+        .execute_with(
+            "counting duplicates",
+            format!(
+                "UPDATE {0} SET result = jsonb_set(result, '{{duplicates}}',
+                    to_jsonb((result->>'duplicates')::bigint + {duplicates}))
+                 WHERE body->>'task' = 'junction' AND body->>'model' = $1",
+                context.state.table("task")
+            ),
+            &[Some(junction.name)],
+        )
+        .await
+        .map(drop)
+}
+
+/// The source of a retry of stored documents: it gives those of the slice that is tried.
+#[derive(Debug, Default)]
+struct Stored(Mutex<Vec<(Bson, RawDocumentBuf)>>);
+
+impl Source for Stored {
+    fn describe(&self) -> String {
+        "the ledger".to_owned()
+    }
+
+    fn collections(&self) -> BoxFuture<'_, Result<Vec<CollectionInfo>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn count<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async { Ok(0) })
+    }
+
+    fn split<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<Vec<Range>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn read<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Range,
+        _: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        _: &'a str,
+        ids: &'a [Bson],
+    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
+        let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = stored
+            .iter()
+            .filter(|(id, _)| ids.contains(id))
+            .map(|(_, document)| document.clone())
+            .collect();
+        Box::pin(async { Ok(found) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_restricts_what_it_names() {
+        let filter = Filter { reason: Some("type".to_owned()), ..Filter::default() };
+        assert_eq!(filter.sql().1, [None, Some("type"), None, None]);
+    }
+}
