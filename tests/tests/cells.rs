@@ -768,3 +768,94 @@ fn the_corpus_in_typed_columns() {
     Judge::of::<String>("text").gives_sql(&texts);
     Judge::of::<Vec<u8>>("bytea").gives_sql(&bytes);
 }
+
+/// A value of any type, nested up to `depth` levels.
+fn any_value(numbers: &mut Numbers, depth: u32) -> Bson {
+    match numbers.below(if depth == 0 { 15 } else { 18 }) {
+        0 => Bson::Null,
+        1 => (numbers.below(2) == 0).into(),
+        2 => (numbers.next() as i32).into(),
+        3 => (numbers.next() as i64).into(),
+        // Any bits, so that about one in two thousand is not finite; and numbers of every day.
+        4 => f64::from_bits(numbers.next()).into(),
+        5 => (numbers.below(1 << 30) as f64 / 100.0).into(),
+        6 => {
+            let bits = u128::from(numbers.next()) << 64 | u128::from(numbers.next());
+            Bson::Decimal128(Decimal128::from_bytes(bits.to_le_bytes()))
+        }
+        7 => date(numbers.next() as i64 >> numbers.below(30)),
+        8 => ObjectId::from_bytes([numbers.next() as u8; 12]).into(),
+        9 => {
+            let length = numbers.below(20) as usize;
+            let bytes: Vec<u8> = (0..length).map(|_| numbers.next() as u8).collect();
+            binary([BinarySubtype::Generic, BinarySubtype::Md5][length % 2], &bytes)
+        }
+        10 => binary(BinarySubtype::Uuid, &[numbers.next() as u8; 16]),
+        11 => Bson::Timestamp(bson::Timestamp {
+            time: numbers.next() as u32,
+            increment: numbers.next() as u32,
+        }),
+        12 => Bson::Symbol(any_text(numbers)),
+        13 | 14 => any_text(numbers).into(),
+        15 => {
+            let count = numbers.below(5);
+            Bson::Array((0..count).map(|_| any_value(numbers, depth - 1)).collect())
+        }
+        _ => {
+            let count = numbers.below(24);
+            let fields = (0..count)
+                .map(|_| (any_text(numbers).replace('\0', ""), any_value(numbers, depth - 1)));
+            Bson::Document(fields.collect())
+        }
+    }
+}
+
+fn any_text(numbers: &mut Numbers) -> String {
+    let length = numbers.below(12);
+    let characters = (0..length).map(|_| match numbers.below(60) {
+        0 => '\0',
+        1..10 => char::from(numbers.below(0x30) as u8 + 1),
+        10..20 => char::from_u32(numbers.below(0x11_0000) as u32).unwrap_or('\\'),
+        _ => char::from(numbers.below(26) as u8 + b'a'),
+    });
+    characters.collect()
+}
+
+#[test]
+fn any_value_as_jsonb() {
+    let mut numbers = Numbers(0xda94_2042_e4dd_58b5);
+    let judge = Judge::of::<Json>("jsonb");
+    let mut loaded = Vec::new();
+    for _ in 0..1500 {
+        let value = any_value(&mut numbers, 3);
+        let reason = judge.reason(&value);
+        match plain_reason(&value) {
+            // Of several faults the one that is met first is told.
+            Some(_) => {
+                assert!(matches!(reason, Some(Reason::Nul | Reason::NotFinite)), "{value:?}")
+            }
+            None => {
+                assert_eq!(reason, None, "{value:?}");
+                loaded.push((value.clone(), format!("{}::jsonb", literal(&plain_json(&value)))));
+            }
+        }
+    }
+    assert!((1000..1500).contains(&loaded.len()), "{} of 1500 were loaded", loaded.len());
+    judge.gives_sql(&loaded);
+}
+
+#[test]
+fn any_value_as_extended_json() {
+    let mut numbers = Numbers(0x6c62_272e_07bb_0142);
+    let judge = Judge { encode: encode_extended, ..Judge::of::<Json>("jsonb") };
+    let mut loaded = Vec::new();
+    for _ in 0..1500 {
+        let value = any_value(&mut numbers, 3);
+        let text = value.clone().into_canonical_extjson().to_string();
+        if judge.reason(&value).is_none() {
+            loaded.push((value, format!("{}::jsonb", literal(&text))));
+        }
+    }
+    assert!((1000..1500).contains(&loaded.len()), "{} of 1500 were loaded", loaded.len());
+    judge.gives_sql(&loaded);
+}
