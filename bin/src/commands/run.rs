@@ -38,8 +38,8 @@ pub(crate) async fn run(
         let value = serde_json::to_value(&summary)
             .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
         printer.data(serde_json::json!({ "event": "summary", "summary": value }));
-    } else if !printer.is_quiet() {
-        printer.data(summary::text(&summary));
+    } else {
+        printer.data(summary::text(&summary, files.is_resumed()));
     }
     if settings.dry_run {
         printer.note(

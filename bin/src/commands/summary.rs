@@ -15,7 +15,7 @@ const SLOWEST: usize = 5;
 const LONGEST_LIST: usize = 20;
 
 /// The summary for a person, without a line break at its end.
-pub(super) fn text(summary: &Summary) -> String {
+pub(super) fn text(summary: &Summary, resumed: bool) -> String {
     let mut text = String::new();
     tables(&mut text, summary);
     junctions(&mut text, summary);
@@ -23,6 +23,18 @@ pub(super) fn text(summary: &Summary) -> String {
     rejects(&mut text, summary);
     strangers(&mut text, summary);
     balance(&mut text, summary);
+    let took = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
+    // The counts are of the whole run, the time is of this process alone.
+    let _ = match resumed {
+        true => writeln!(text, "\nrun {} is complete; its last part took {took}", summary.run),
+        false => writeln!(
+            text,
+            "\nrun {} took {took}: {} documents per second, {}",
+            summary.run,
+            thousands((summary.totals.read as f64 / summary.seconds.max(0.001)) as u64),
+            bytes(summary.totals.bytes),
+        ),
+    };
     text.trim_end().to_owned()
 }
 
@@ -219,14 +231,6 @@ fn balance(text: &mut String, summary: &Summary) {
     } else {
         let _ = writeln!(text, "         DOES NOT HOLD for {}", unbalanced.join(", "));
     }
-    let _ = writeln!(
-        text,
-        "\nrun {} took {}: {} documents per second, {}",
-        summary.run,
-        duration(Duration::from_secs_f64(summary.seconds.max(0.0))),
-        thousands((totals.read as f64 / summary.seconds.max(0.001)) as u64),
-        bytes(totals.bytes),
-    );
 }
 
 /// Text in columns: the first to the left, the others to the right.
@@ -322,7 +326,7 @@ mod tests {
         };
         summary.finish();
         assert_eq!(
-            text(&summary),
+            text(&summary, false),
             "\
 table   read  loaded  rejected  orphans  seconds
 Users  1,200   1,199         1        0      0.2

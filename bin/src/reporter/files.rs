@@ -108,6 +108,11 @@ impl Files {
         }
     }
 
+    /// Whether the run went on where an earlier process had stopped.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.lock().resumed
+    }
+
     /// What could not be written, if anything.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().failure.clone()
@@ -133,7 +138,7 @@ impl Files {
     fn write_reject(&self, state: &mut State, reject: &Reject) {
         let path = self.errors();
         if state.log.is_none() {
-            match open_log(&path, state.resumed) {
+            match open_log(&path) {
                 Ok(file) => state.log = Some(io::BufWriter::new(file)),
                 Err(error) => return state.fail(ERRORS, &error),
             }
@@ -158,6 +163,10 @@ impl Reporter for Files {
         match event {
             Event::Resumed { .. } => state.resumed = true,
             Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
+                if state.tables.is_empty() && !state.resumed {
+                    // The rejects of an earlier run are none of this one.
+                    set_aside(&self.errors()).unwrap_or_else(|error| state.fail(ERRORS, &error));
+                }
                 let entry = Table {
                     documents: *documents,
                     read: *documents_done,
@@ -209,12 +218,16 @@ fn now() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// A run that goes on adds to the log; a new one sets the older log aside.
-fn open_log(path: &Path, resumed: bool) -> io::Result<fs::File> {
-    if !resumed && path.exists() {
-        fs::rename(path, backup_of(path))?;
-    }
+fn open_log(path: &Path) -> io::Result<fs::File> {
     fs::File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+/// Renames a file to its backup, where there is one.
+fn set_aside(path: &Path) -> io::Result<()> {
+    match fs::rename(path, backup_of(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Replaces the file in one step, so that a reader sees the old one or the new one.
@@ -225,8 +238,8 @@ fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()
     serde_json::to_writer_pretty(&mut file, checkpoint)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
-    if back_up && path.exists() {
-        fs::rename(path, backup_of(path))?;
+    if back_up {
+        set_aside(path)?;
     }
     fs::rename(&new, path)
 }
@@ -377,6 +390,10 @@ mod tests {
         let backup = fs::read_to_string(folder.path().join("migration-errors.log.bak")).unwrap();
         assert_eq!(backup.matches("ERROR in table").count(), 2);
         assert!(folder.path().join("migration-checkpoint.json.bak").is_file());
+        let clean = Files::new(folder.path()).unwrap();
+        clean.event(&planned("Users", 1, 1));
+        clean.finish(None);
+        assert!(!clean.errors().exists(), "the rejects of another run");
         assert_eq!(mode(&folder.path().join("migration-errors.log.bak")), 0o600);
     }
 

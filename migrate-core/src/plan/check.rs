@@ -22,7 +22,7 @@ pub const fn reference(model: &'static Model, column: usize) {
 /// Checks the `key` of a foreign key: that the target has such a column, and that it is unique.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn key(model: &'static Model, column: usize) {
     tell(&key_fault(model, column));
@@ -31,7 +31,7 @@ pub const fn key(model: &'static Model, column: usize) {
 /// Checks that a column takes NULL, as the `word` of its foreign key needs it.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn takes_null(model: &'static Model, column: usize, word: &str) {
     tell(&takes_null_fault(model, column, word));
@@ -40,7 +40,7 @@ pub const fn takes_null(model: &'static Model, column: usize, word: &str) {
 /// Checks that a column of the primary key takes no NULL.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn primary_key(model: &'static Model, column: usize) {
     tell(&primary_key_fault(model, column));
@@ -49,7 +49,7 @@ pub const fn primary_key(model: &'static Model, column: usize) {
 /// Checks that a column with `id_time` is a time.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn id_time(model: &'static Model, column: usize) {
     tell(&id_time_fault(model, column));
@@ -58,7 +58,7 @@ pub const fn id_time(model: &'static Model, column: usize) {
 /// Checks that a column with `json` is jsonb.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn json(model: &'static Model, column: usize) {
     tell(&json_fault(model, column));
@@ -68,7 +68,7 @@ pub const fn json(model: &'static Model, column: usize) {
 /// and another for the ids.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn junction(model: &'static Model, junction: usize) {
     tell(&junction_fault(model, junction));
@@ -78,7 +78,7 @@ pub const fn junction(model: &'static Model, junction: usize) {
 /// to the model of the field.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn owner(model: &'static Model, junction: usize) {
     tell(&named_owner_fault(model, junction));
@@ -88,7 +88,7 @@ pub const fn owner(model: &'static Model, junction: usize) {
 /// there.
 ///
 /// # Panics
-/// As [`reference`].
+/// As [`reference()`].
 #[track_caller]
 pub const fn registered(models: &[ModelRef], index: usize) {
     tell(&registered_fault(models, index));
