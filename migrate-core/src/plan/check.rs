@@ -388,14 +388,14 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
     let mut earlier = 0;
     while earlier < index {
         let other = models[earlier].get();
-        if other.same(model) {
-            return Some(
-                Text::new("`")
-                    .and(model.name)
-                    .and("` is in the registry twice\nhelp: remove one of them"),
-            );
-        }
         if str_eq(other.table, model.table) && option_eq(other.schema, model.schema) {
+            if other.same(model) {
+                return Some(
+                    Text::new("`")
+                        .and(model.name)
+                        .and("` is in the registry twice\nhelp: remove one of them"),
+                );
+            }
             return Some(
                 Text::new("`")
                     .and(other.name)
