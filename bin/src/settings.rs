@@ -115,6 +115,7 @@ impl RunSettings {
                 sort_bytes: (run.sort_memory)
                     .or(file.sort_memory)
                     .map_or(defaults.sort_bytes, |size| size.0),
+                ..defaults
             },
             summary: run.summary,
             files: run.files.or(file.files).unwrap_or_else(|| ".".into()),

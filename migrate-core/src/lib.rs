@@ -16,6 +16,7 @@ pub mod dry_run;
 pub mod error;
 pub mod event;
 pub mod existing;
+pub mod failpoint;
 pub mod id;
 mod kept;
 pub mod ledger;

@@ -67,6 +67,7 @@ pub(crate) async fn work(
         match context.state.take_chunk(connection, context.run.run).await? {
             Some(chunk) => {
                 pause = PAUSE;
+                context.options.fail_points.hit("a chunk is taken")?;
                 load_chunk(context, connection, &chunk).await?;
             }
             None => {
@@ -92,6 +93,7 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         Err(error) if is_refusal(&error) => {
             told.take_back(context, model);
             connection.execute("rolling back a chunk", "ROLLBACK").await?;
+            context.options.fail_points.hit("a refused chunk is rolled back")?;
             connection.execute("beginning a transaction", BEGIN).await?;
             if !retake(context, connection, chunk).await? {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -114,12 +116,14 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
             .state
             .finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note)
             .await?;
+        context.options.fail_points.hit("a chunk is written")?;
         connection.execute("committing a chunk", "COMMIT").await
     };
     if let Err(error) = commit.await {
         told.take_back(context, model);
         return Err(error);
     }
+    context.options.fail_points.hit("a chunk is committed")?;
     tell_rejects(context, connection, chunk, &chunk_done).await?;
     context.reporter.event(&Event::ChunkDone {
         table: model.table,

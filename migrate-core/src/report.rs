@@ -110,7 +110,7 @@ pub(crate) async fn summary(
     Ok(summary)
 }
 
-/// Marks the run as finished, unless its sums do not hold.
+/// Marks the run as finished, unless its sums do not hold: then the same command adds up again.
 pub(crate) async fn finish(
     context: &Context,
     connection: &mut Connection,
@@ -121,9 +121,11 @@ pub(crate) async fn finish(
         .execute_with(
             "finishing the run",
             format!(
-                "UPDATE {} SET finished_at = coalesce(finished_at, now()), summary = $1::jsonb
+                "UPDATE {} SET finished_at = CASE WHEN {} THEN coalesce(finished_at, now()) END,
+                    summary = $1::jsonb
                  WHERE run = {}",
                 context.state.table("run"),
+                summary.balanced,
                 context.run.run
             ),
             &[Some(&json)],

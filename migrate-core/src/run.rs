@@ -15,6 +15,7 @@ use crate::deferred;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::existing;
+use crate::failpoint::FailPoints;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::preflight;
@@ -78,6 +79,8 @@ pub struct Options {
     pub sort_bytes: u64,
     /// How long a server that cannot be reached is tried again.
     pub patience: Duration,
+    /// Where tests stop the run.
+    pub fail_points: FailPoints,
 }
 
 impl Default for Options {
@@ -94,6 +97,7 @@ impl Default for Options {
             keep_constraints: false,
             sort_bytes: 512 << 20,
             patience: Duration::from_secs(60),
+            fail_points: FailPoints::default(),
         }
     }
 }
@@ -161,6 +165,7 @@ pub async fn run(
         reporter.event(&Event::Notice { message: &notice });
     }
     timer.finish(&reporter, &mut seconds);
+    options.fail_points.hit("preflight is done")?;
 
     let timer = Timer::start(&reporter, Step::Schema);
     let state = State::new(&options.state_schema);
@@ -187,6 +192,8 @@ pub async fn run(
     let oids =
         preflight::enum_oids(&mut connection, registry, Names { schema: &options.schema }).await?;
     timer.finish(&reporter, &mut seconds);
+    // It would stand idle through the load, and might be gone after it.
+    connection.close().await;
 
     let origins = origins(registry);
     let transformers = transformers(registry, server_version, run.ids, oids, &origins)?;
@@ -206,19 +213,44 @@ pub async fn run(
     let timer = Timer::start(&reporter, Step::Load);
     workers(&context, Work::Load).await?;
     timer.finish(&reporter, &mut seconds);
+    options.fail_points.hit("the load is done")?;
 
     let timer = Timer::start(&reporter, Step::Constrain);
     workers(&context, Work::Tasks).await?;
     timer.finish(&reporter, &mut seconds);
+    options.fail_points.hit("the tasks are done")?;
 
-    let timer = Timer::start(&reporter, Step::Report);
-    let mut summary = report::summary(&context, &mut connection, &collections).await?;
-    timer.finish(&reporter, &mut seconds);
-    report::task_seconds(&context, &mut connection, &mut seconds).await?;
+    let mut stumbles = Stumbles::default();
+    loop {
+        let mut connection = connect(&context.target, options, &reporter, stop).await?;
+        let begun = Instant::now();
+        match finish(&context, &mut connection, &collections, started, &seconds).await {
+            Ok(summary) => {
+                connection.close().await;
+                return Ok(summary);
+            }
+            Err(error) => stumbles.wait(&context, begun, error).await?,
+        }
+    }
+}
+
+/// Makes the summary, and writes it down as the end of the run.
+async fn finish(
+    context: &Context,
+    connection: &mut Connection,
+    collections: &[CollectionInfo],
+    started: Instant,
+    seconds: &BTreeMap<String, f64>,
+) -> Result<Summary> {
+    let mut seconds = seconds.clone();
+    let timer = Timer::start(&context.reporter, Step::Report);
+    let mut summary = report::summary(context, connection, collections).await?;
+    timer.finish(&context.reporter, &mut seconds);
+    report::task_seconds(context, connection, &mut seconds).await?;
     summary.step_seconds = seconds;
     summary.seconds = started.elapsed().as_secs_f64();
-    report::finish(&context, &mut connection, &summary).await?;
-    connection.close().await;
+    context.options.fail_points.hit("the summary is made")?;
+    report::finish(context, connection, &summary).await?;
     Ok(summary)
 }
 
@@ -496,7 +528,9 @@ impl Beginning<'_> {
             if options.keep_constraints { existing } else { Vec::new() };
         let tasks = task::plan(registry, &deferred, &kept, &bytes);
         task::insert(connection, self.state, run.run, &tasks).await?;
+        options.fail_points.hit("the plan is written")?;
         connection.execute("committing the plan", "COMMIT").await?;
+        options.fail_points.hit("the plan is committed")?;
         Ok(run)
     }
 
@@ -807,7 +841,9 @@ async fn clean(
             format!("DROP SCHEMA {} CASCADE", quote_ident(&options.state_schema)),
         )
         .await?;
+    options.fail_points.hit("earlier runs are taken away")?;
     connection.execute("committing", "COMMIT").await?;
+    options.fail_points.hit("earlier runs are gone")?;
     reporter.event(&Event::Notice {
         message: &format!("{} tables that earlier runs had made are dropped", tables.len()),
     });
@@ -919,8 +955,7 @@ async fn workers(context: &Arc<Context>, work: Work) -> Result<()> {
 /// One worker: connects, works, and starts again when a server stumbles. What was not committed
 /// was not done, so starting again is always safe.
 async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()> {
-    let mut stumbled: Option<Instant> = None;
-    let mut delay = Duration::from_millis(100);
+    let mut stumbles = Stumbles::default();
     loop {
         let mut connection =
             connect(&context.target, &context.options, &context.reporter, &context.stop).await?;
@@ -936,20 +971,40 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
             }
             Err(error) => error,
         };
-        if !error.kind().is_transient() || context.stop.is_stopped() || failed.is_stopped() {
+        if failed.is_stopped() {
+            return Err(error);
+        }
+        stumbles.wait(context, begun, error).await?;
+    }
+}
+
+/// The failures in a row of somebody who tries again.
+#[derive(Default)]
+struct Stumbles {
+    since: Option<Instant>,
+    delay: Duration,
+}
+
+impl Stumbles {
+    const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+    /// Waits before the act that began at `begun` and failed is tried again; gives the error back
+    /// when that would not help, or patience is at its end.
+    async fn wait(&mut self, context: &Context, begun: Instant, error: Error) -> Result<()> {
+        if !error.kind().is_transient() || context.stop.is_stopped() {
             return Err(error);
         }
         // Patience counts from the first failure in a row; work in between starts it anew.
-        if begun.elapsed() > Duration::from_secs(10) {
-            stumbled = None;
-            delay = Duration::from_millis(100);
+        if self.since.is_none() || begun.elapsed() > Duration::from_secs(10) {
+            *self = Self { since: Some(Instant::now()), delay: Self::FIRST_DELAY };
         }
-        let since = *stumbled.get_or_insert_with(Instant::now);
-        if since.elapsed() > context.options.patience {
+        if self.since.is_some_and(|since| since.elapsed() > context.options.patience) {
             return Err(error);
         }
+        let delay = self.delay;
         context.reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
         tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(Duration::from_secs(5));
+        self.delay = (delay * 2).min(Duration::from_secs(5));
+        Ok(())
     }
 }

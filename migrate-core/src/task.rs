@@ -257,6 +257,7 @@ pub(crate) async fn work(
                 pause = PAUSE;
                 let describe = task.describe();
                 let started = Instant::now();
+                context.options.fail_points.hit("a task is taken")?;
                 context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
                 let result = run(context, connection, &task).await?;
                 let elapsed = started.elapsed();
@@ -274,7 +275,9 @@ pub(crate) async fn work(
                         &[Some(&result)],
                     )
                     .await?;
+                context.options.fail_points.hit("a task is written")?;
                 connection.execute("committing a task", "COMMIT").await?;
+                context.options.fail_points.hit("a task is committed")?;
                 context.reporter.event(&Event::TaskFinished {
                     step: task.step(),
                     task: &describe,

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use migrate_core::dry_run::dry_run;
-use migrate_core::event::Reporter;
+use migrate_core::event::{Event, Reporter};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::source::{self, SourceOptions};
 use migrate_core::summary::Summary;
-use migrate_core::{Error, ErrorKind, source};
+use migrate_core::{Error, ErrorKind};
 
 use super::{signals, summary};
 use crate::address::redact;
@@ -70,9 +71,15 @@ pub(super) async fn execute(
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
-    let source = source::open(&settings.source).await?;
     let shown = reporter::new(settings.progress, printer);
     let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
+    let waits = Arc::clone(&reporter);
+    let source_options = SourceOptions {
+        retry_for: settings.options.patience,
+        waiting: Some(Arc::new(move |what, delay| waits.event(&Event::Waiting { what, delay }))),
+        ..SourceOptions::default()
+    };
+    let source = source::open_with(&settings.source, source_options).await?;
     let (target, options) = (&settings.target, &settings.options);
     let result = if settings.dry_run {
         dry_run(registry, source, target, options, reporter, &stop).await
