@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Load every document of the source into the target, or go on with a run that was interrupted
     Run(Box<Run>),
+    /// Look at the documents that were rejected, or try them again
+    #[command(subcommand)]
+    Rejects(Rejects),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
     /// Show the schema that the models describe, or make it in the target
@@ -168,6 +171,104 @@ pub(crate) struct Run {
     /// How to show progress [default: auto]
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<ProgressKind>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rejects {
+    /// Count them by table, field and reason, the most frequent first
+    #[command(after_help = "\
+Examples:
+  migrate rejects list
+  migrate rejects list --table crm_Contacts --reason type
+  migrate rejects list --json | jq '.[0]'")]
+    List(RejectsList),
+    /// Show one in full, with its document
+    #[command(after_help = "\
+Examples:
+  migrate rejects show 507f1f77bcf86cd799439011")]
+    Show(RejectsShow),
+    /// Write them to stdout, each with its document as a line of JSON
+    #[command(after_help = "\
+Examples:
+  migrate rejects export > rejects.jsonl
+  migrate rejects export --reason label | jq -r .message")]
+    Export(RejectsExport),
+    /// Transform them again and load those that pass, after the models or the documents were mended
+    #[command(after_help = format!("\
+Examples:
+  migrate rejects retry                          reads the documents again from the source
+  migrate rejects retry --stored --field status  takes them as the ledger has stored them
+
+{EXIT_CODES}"))]
+    Retry(Box<RejectsRetry>),
+}
+
+/// Which rejects are meant.
+#[derive(Args, Debug)]
+pub(crate) struct RejectFilter {
+    /// Only those of this table or collection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+
+    /// Only those with this reason, as in `type` or `orphan`
+    #[arg(long, value_name = "CODE")]
+    pub(crate) reason: Option<String>,
+
+    /// Only those of this field
+    #[arg(long, value_name = "PATH")]
+    pub(crate) field: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsList {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: RejectFilter,
+
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsShow {
+    /// The document's `_id`, as `list` shows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    /// Only in this table or collection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsExport {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: RejectFilter,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsRetry {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: RejectFilter,
+
+    /// Take the documents as the ledger has stored them, and leave the source alone
+    #[arg(long)]
+    pub(crate) stored: bool,
 }
 
 #[derive(Args, Debug)]

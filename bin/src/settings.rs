@@ -9,7 +9,7 @@ use migrate_core::run::{Options, UuidVersion};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
-use crate::cli::{ByteSize, Global, ProgressKind, Run, UuidKind};
+use crate::cli::{ByteSize, Global, ProgressKind, Run, TargetArgs, UuidKind};
 
 const FILE: &str = "migrate.toml";
 
@@ -58,6 +58,23 @@ impl File {
         named(flag, &self.target, "target", "MIGRATE_TARGET", "postgres://USER@HOST/DATABASE")
     }
 
+    /// The source, or an error that says how to name one.
+    pub(crate) fn source(&self, flag: Option<String>) -> Result<String, Error> {
+        named(flag, &self.source, "source", "MIGRATE_SOURCE", "mongodb://HOST/DATABASE")
+    }
+
+    /// The target with the options that say where things are in it.
+    pub(crate) fn place(&self, target: TargetArgs) -> Result<(String, Options), Error> {
+        let options = Options {
+            schema: self.schema(target.schema),
+            state_schema: (target.state_schema)
+                .or_else(|| self.state_schema.clone())
+                .unwrap_or_else(|| Options::default().state_schema),
+            ..Options::default()
+        };
+        Ok((self.target(target.target)?, options))
+    }
+
     /// The schema of models that name none.
     pub(crate) fn schema(&self, flag: Option<String>) -> String {
         flag.or_else(|| self.schema.clone()).unwrap_or_else(|| Options::default().schema)
@@ -79,6 +96,7 @@ pub(crate) struct RunSettings {
 impl RunSettings {
     pub(crate) fn new(run: Run, file: File) -> Result<Self, Error> {
         let target = file.target(run.target.target)?;
+        let source = file.source(run.source.source)?;
         let schema = file.schema(run.target.schema);
         let defaults = Options::default();
         let uuid = match run.uuid.or(file.uuid) {
@@ -88,13 +106,7 @@ impl RunSettings {
             None => defaults.uuid,
         };
         Ok(Self {
-            source: named(
-                run.source.source,
-                &file.source,
-                "source",
-                "MIGRATE_SOURCE",
-                "mongodb://HOST/DATABASE",
-            )?,
+            source,
             target,
             options: Options {
                 jobs: run.jobs.or(file.jobs).map_or(defaults.jobs, usize::from),

@@ -73,6 +73,11 @@ fn help_teaches() {
         ("help", &["--help"][..]),
         ("help_demo", &["demo", "--help"]),
         ("help_run", &["run", "--help"]),
+        ("help_rejects", &["rejects", "--help"]),
+        ("help_rejects_list", &["rejects", "list", "--help"]),
+        ("help_rejects_show", &["rejects", "show", "--help"]),
+        ("help_rejects_export", &["rejects", "export", "--help"]),
+        ("help_rejects_retry", &["rejects", "retry", "--help"]),
         ("help_plan", &["plan", "--help"]),
         ("help_schema", &["schema", "--help"]),
         ("help_schema_print", &["schema", "print", "--help"]),
@@ -190,12 +195,49 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
             let ledger = fs::read_to_string(place.join("ledger.jsonl")).unwrap();
             let planted = ledger.lines().filter(|line| line.contains("{\"rejected\":")).count();
             assert!((1..=summary.totals.rejected).contains(&(planted as u64)));
+            check_rejects(&place, &target, summary.totals.rejected);
         }
 
         let again = run(migrate(&place, &arguments));
         assert_eq!(again.code, Some(2), "{again}");
         assert!(again.stderr.contains("error: the target holds run 1, which is complete"));
     }
+}
+
+/// Looks at the rejects of a finished run in every way there is, and tries them again.
+fn check_rejects(folder: &Path, target: &str, rejected: u64) {
+    let rejects = |words: &[&str], code| {
+        let done = run(migrate(folder, &[&["rejects"], words, &["--target", target]].concat()));
+        assert_eq!(done.code, Some(code), "{done}");
+        done
+    };
+    let list = rejects(&["list"], 0);
+    assert!(list.stdout.ends_with(&format!("\n{rejected} rejected\n")), "{list}");
+    let groups: serde_json::Value =
+        serde_json::from_str(&rejects(&["list", "--json"], 0).stdout).unwrap();
+    let groups = groups.as_array().unwrap();
+    let counts = groups.iter().map(|group| group["count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), rejected);
+
+    let id = groups[0]["examples"][0].as_str().unwrap();
+    let reason = groups[0]["reason"].as_str().unwrap();
+    let show = rejects(&["show", id], 0);
+    assert!(show.stdout.contains(&format!("_id         {id}\n")), "{show}");
+    assert!(rejects(&["show", "nobody"], 2).stderr.contains("no rejected document"));
+
+    let export = rejects(&["export"], 0);
+    assert_eq!(export.stdout.lines().count() as u64, rejected);
+    for line in rejects(&["export", "--reason", reason], 0).stdout.lines() {
+        let reject: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(reject["reason"], reason);
+        assert!(reject["document"].is_object(), "{line}");
+    }
+
+    // Nothing was mended, so nothing is loaded.
+    let retry = rejects(&["retry", "--stored"], 1);
+    let expected = format!("{rejected} tried again: 0 loaded, {rejected} rejected again, 0 not");
+    assert!(retry.stdout.starts_with(&expected), "{retry}");
+    assert!(rejects(&["list"], 0).stdout.ends_with(&format!("\n{rejected} rejected\n")));
 }
 
 fn summary_of(stdout: &str) -> Summary {

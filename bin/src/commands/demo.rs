@@ -187,6 +187,7 @@ fn next_kept(program: &str, folder: &Path, psql: Option<&Path>) -> String {
         "\
 The database goes on. What to type next:
 {look}
+  {program} rejects list --target {url}
   {program} run --source {folder}/dump --target {url} --files {folder} --clean --yes
   less {folder}/migration-errors.log
   {folder}/postgres/stop                       and `start` there for the next time

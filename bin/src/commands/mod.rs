@@ -4,6 +4,7 @@ pub(crate) mod demo;
 pub(crate) mod generate;
 mod look;
 pub(crate) mod plan;
+pub(crate) mod rejects;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod signals;

@@ -31,10 +31,15 @@ pub(crate) async fn run(
     }
     let progress = settings.progress;
     let summary_file = settings.summary.clone();
-    let (summary, files) = execute(registry, &settings, printer).await?;
-    if let Some(path) = summary_file {
-        write_summary(&path, &summary)?;
+    if let Some(path) = &summary_file {
+        // Better told now than after hours.
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|error| cannot_write(path, error))?;
     }
+    let (summary, files) = execute(registry, &settings, printer).await?;
     if progress == ProgressKind::Json {
         let value = serde_json::to_value(&summary)
             .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
@@ -48,10 +53,13 @@ pub(crate) async fn run(
         );
     } else if summary.totals.rejected > 0 {
         printer.note(format_args!(
-            "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`",
+            "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`;\n`migrate rejects list` counts them by field and reason",
             settings.options.state_schema,
             files.errors().display()
         ));
+    }
+    if let Some(path) = &summary_file {
+        write_summary(path, &summary)?;
     }
     Ok(if summary.is_clean() { Outcome::Clean } else { Outcome::Differs })
 }
@@ -113,12 +121,14 @@ fn confirm_clean(settings: &RunSettings, printer: Printer) -> Result<(), Error> 
 }
 
 fn write_summary(path: &Path, summary: &Summary) -> Result<(), Error> {
-    let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::File, format!("cannot write the summary to `{}`", path.display()))
-            .caused_by(error)
-            .with_hint("the run itself is complete; the same command gives the summary again")
-    };
-    let mut text = serde_json::to_string_pretty(summary).map_err(|error| failed(error.into()))?;
+    let mut text =
+        serde_json::to_string_pretty(summary).map_err(|error| cannot_write(path, error.into()))?;
     text.push('\n');
-    std::fs::write(path, text).map_err(failed)
+    std::fs::write(path, text).map_err(|error| cannot_write(path, error))
+}
+
+fn cannot_write(path: &Path, error: std::io::Error) -> Error {
+    Error::new(ErrorKind::File, format!("cannot write the summary to `{}`", path.display()))
+        .caused_by(error)
+        .with_hint("name a file in a folder that is there and that you may write to")
 }

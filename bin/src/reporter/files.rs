@@ -251,7 +251,7 @@ fn backup_of(path: &Path) -> PathBuf {
 }
 
 /// One rejected document in the log, with an empty line behind it.
-fn entry(reject: &Reject, time: &str) -> String {
+pub(crate) fn entry(reject: &Reject, time: &str) -> String {
     let separator = if reject.field.is_empty() { "" } else { ": " };
     format!(
         "[{time}] ERROR in table \"{}\"\nMongoDB ObjectId: {}\nError: {}{separator}{}\nOriginal Document: {}\n\n",
