@@ -51,6 +51,10 @@ pub(crate) async fn run(
         printer.note(
             "\nnothing was written to the target; references and unique values are judged only there",
         );
+        if summary.totals.rejected > 0 {
+            printer
+                .note(format_args!("what would be rejected is in `{}`", files.errors().display()));
+        }
     } else if summary.totals.rejected > 0 {
         printer.note(format_args!(
             "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`;\n`migrate rejects list` counts them by field and reason",
@@ -70,7 +74,7 @@ pub(super) async fn execute(
     settings: &RunSettings,
     printer: Printer,
 ) -> Result<(Summary, Arc<Files>), Error> {
-    let files = Files::new(&settings.files).map_err(|error| {
+    let files = Files::new(&settings.files, settings.dry_run).map_err(|error| {
         Error::new(ErrorKind::File, format!("cannot make `{}`", settings.files.display()))
             .caused_by(error)
     })?;

@@ -24,6 +24,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// run, whose truth is in the target: the first failure is kept for [`Files::failure`].
 pub(crate) struct Files {
     folder: PathBuf,
+    /// A dry run loads nothing, so there is nothing to mirror.
+    dry: bool,
     state: Mutex<State>,
 }
 
@@ -61,11 +63,11 @@ struct Checkpoint {
 }
 
 impl Files {
-    /// Will write into `folder`, which is made if need be.
+    /// Will write into `folder`, which is made if need be; of a `dry` run only the rejects.
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn new(folder: &Path, dry: bool) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let checkpoint = Checkpoint { version: 1, ..Checkpoint::default() };
         let state = State {
@@ -77,7 +79,7 @@ impl Files {
             written: None,
             failure: None,
         };
-        Ok(Self { folder: folder.to_owned(), state: Mutex::new(state) })
+        Ok(Self { folder: folder.to_owned(), dry, state: Mutex::new(state) })
     }
 
     /// The log of rejected documents.
@@ -123,6 +125,9 @@ impl Files {
     }
 
     fn write_checkpoint(&self, state: &mut State) {
+        if self.dry {
+            return;
+        }
         state.written = Some(Instant::now());
         let checkpoint = &mut state.checkpoint;
         checkpoint.timestamp = now();
@@ -151,7 +156,25 @@ impl Files {
     }
 }
 
+impl Table {
+    /// Whether all of it was read, as far as is known: a table that goes on tells only of the
+    /// chunks that were left, and then the documents are counted.
+    fn is_complete(&self) -> bool {
+        match self.estimated {
+            true => self.documents > 0 && self.read >= self.documents,
+            false => self.chunks > 0 && self.chunks_done == self.chunks,
+        }
+    }
+}
+
 impl State {
+    fn complete(&mut self, table: &str) {
+        let tables = &mut self.checkpoint.completed_tables;
+        if !tables.iter().any(|complete| complete == table) {
+            tables.push(table.to_owned());
+        }
+    }
+
     fn fail(&mut self, file: &str, error: &io::Error) {
         self.failure.get_or_insert_with(|| format!("`{file}` could not be written: {error}"));
     }
@@ -177,6 +200,9 @@ impl Reporter for Files {
                 if *documents_done > 0 {
                     state.checkpoint.migrated_records.insert((*table).to_owned(), *documents_done);
                 }
+                if entry.is_complete() {
+                    state.complete(table);
+                }
                 state.tables.insert((*table).to_owned(), entry);
             }
             Event::ChunkDone { table, read, loaded, rejected, .. } => {
@@ -187,15 +213,8 @@ impl Reporter for Files {
                 if let Some(entry) = state.tables.get_mut(*table) {
                     entry.chunks_done += 1;
                     entry.read += read;
-                    // A resumed table tells only of the chunks that were left.
-                    let complete = if entry.estimated {
-                        entry.read >= entry.documents
-                    } else {
-                        entry.chunks_done == entry.chunks
-                    };
-                    let name = (*table).to_owned();
-                    if complete && !state.checkpoint.completed_tables.contains(&name) {
-                        state.checkpoint.completed_tables.push(name);
+                    if entry.is_complete() {
+                        state.complete(table);
                     }
                 }
                 // The log is complete up to the last committed chunk.
@@ -340,7 +359,7 @@ mod tests {
     #[test]
     fn both_files_are_written_and_closed_to_others() {
         let folder = tempfile::tempdir().unwrap();
-        let files = Files::new(folder.path()).unwrap();
+        let files = Files::new(folder.path(), false).unwrap();
         files.event(&planned("Users", 3, 1));
         files.event(&planned("Tasks", 9, 2));
         files.event(&Event::Rejected(&reject()));
@@ -374,7 +393,7 @@ mod tests {
     fn a_new_run_sets_the_older_files_aside_and_a_resumed_one_adds() {
         let folder = tempfile::tempdir().unwrap();
         let one_reject = |resumed: bool| {
-            let files = Files::new(folder.path()).unwrap();
+            let files = Files::new(folder.path(), false).unwrap();
             if resumed {
                 files.event(&Event::Resumed { run: 1, chunks_done: 1, chunks: 2 });
             }
@@ -390,7 +409,7 @@ mod tests {
         let backup = fs::read_to_string(folder.path().join("migration-errors.log.bak")).unwrap();
         assert_eq!(backup.matches("ERROR in table").count(), 2);
         assert!(folder.path().join("migration-checkpoint.json.bak").is_file());
-        let clean = Files::new(folder.path()).unwrap();
+        let clean = Files::new(folder.path(), false).unwrap();
         clean.event(&planned("Users", 1, 1));
         clean.finish(None);
         assert!(!clean.errors().exists(), "the rejects of another run");
@@ -398,9 +417,41 @@ mod tests {
     }
 
     #[test]
+    fn a_resumed_run_knows_what_was_read_and_a_dry_one_mirrors_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new(folder.path(), false).unwrap();
+        files.event(&Event::Resumed { run: 1, chunks_done: 3, chunks: 4 });
+        for (table, documents_done) in [("Users", 9), ("Tasks", 4)] {
+            let (collection, documents) = (table, 9);
+            let chunks = 2;
+            files.event(&Event::TablePlanned {
+                table,
+                collection,
+                documents,
+                documents_done,
+                chunks,
+            });
+        }
+        files.finish(None);
+        let read = || fs::read_to_string(folder.path().join(CHECKPOINT)).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&read()).unwrap();
+        assert_eq!(value["completedTables"], serde_json::json!(["Users"]));
+        assert_eq!(value["totalRecordsMigrated"], 13);
+
+        let before = read();
+        let dry = Files::new(folder.path(), true).unwrap();
+        dry.event(&planned("Users", 1, 1));
+        dry.event(&Event::Rejected(&reject()));
+        dry.event(&chunk_done("Users", 0, 1));
+        dry.finish(None);
+        assert_eq!(read(), before);
+        assert!(dry.errors().is_file());
+    }
+
+    #[test]
     fn a_run_that_never_began_touches_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        Files::new(folder.path()).unwrap().finish(None);
+        Files::new(folder.path(), false).unwrap().finish(None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
