@@ -93,7 +93,7 @@ pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<
                 "SELECT table_name, shape, reason,
                     CASE WHEN reason IN ('orphan', 'duplicate')
                         THEN split_part(split_part(message, ', found', 1), '; ', 1)
-                        ELSE coalesce(substring(message FROM '^(expected .*, found [A-Za-z]+)'),
+                        ELSE coalesce(substring(message FROM '^(expected .*, found (?:no such field|[A-Za-z]+))'),
                             split_part(message, '; ', 1)) END AS kind,
                     count(*), (array_agg(source_id ORDER BY source_id))[1:3]
                  FROM (SELECT *, regexp_replace(field, '\\.\\d+', '.*', 'g') AS shape FROM {}) AS r

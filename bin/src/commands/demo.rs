@@ -75,7 +75,7 @@ pub(crate) async fn demo(
         progress: ProgressKind::Auto,
     };
     let (result, _) = run::execute(registry, &settings, printer).await?;
-    printer.data(format_args!("\n{}", summary::text(&result, false)));
+    printer.data(format_args!("\n{}", summary::text(&result, summary::Kind::Whole)));
 
     let mut shown = 0;
     for look in looks(registry, &settings.options.schema) {

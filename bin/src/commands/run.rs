@@ -45,7 +45,12 @@ pub(crate) async fn run(
             .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
         printer.data(serde_json::json!({ "event": "summary", "summary": value }));
     } else {
-        printer.data(summary::text(&summary, files.is_resumed()));
+        let kind = match (settings.dry_run, files.is_resumed()) {
+            (true, _) => summary::Kind::Dry,
+            (false, true) => summary::Kind::Resumed,
+            (false, false) => summary::Kind::Whole,
+        };
+        printer.data(summary::text(&summary, kind));
     }
     if settings.dry_run {
         printer.note(

@@ -14,26 +14,41 @@ const SLOWEST: usize = 5;
 /// How many lines the lists of rejects and unknown fields have at most.
 const LONGEST_LIST: usize = 20;
 
+/// What the summary is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A run that one process made.
+    Whole,
+    /// A run that went on where an earlier process had stopped.
+    Resumed,
+    /// A run that only looked: junctions are settled in the target, so it knows nothing of them.
+    Dry,
+}
+
 /// The summary for a person, without a line break at its end.
-pub(super) fn text(summary: &Summary, resumed: bool) -> String {
+pub(super) fn text(summary: &Summary, kind: Kind) -> String {
     let mut text = String::new();
     tables(&mut text, summary);
-    junctions(&mut text, summary);
+    if kind != Kind::Dry {
+        junctions(&mut text, summary);
+    }
     slowest(&mut text, summary);
     rejects(&mut text, summary);
     strangers(&mut text, summary);
-    balance(&mut text, summary);
+    balance(&mut text, summary, kind);
     let took = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
-    // The counts are of the whole run, the time is of this process alone.
-    let _ = match resumed {
-        true => writeln!(text, "\nrun {} is complete; its last part took {took}", summary.run),
-        false => writeln!(
-            text,
-            "\nrun {} took {took}: {} documents per second, {}",
-            summary.run,
-            thousands((summary.totals.read as f64 / summary.seconds.max(0.001)) as u64),
-            bytes(summary.totals.bytes),
-        ),
+    let rate = || thousands((summary.totals.read as f64 / summary.seconds.max(0.001)) as u64);
+    let size = bytes(summary.totals.bytes);
+    let run = summary.run;
+    let _ = match kind {
+        Kind::Whole => {
+            writeln!(text, "\nrun {run} took {took}: {} documents per second, {size}", rate())
+        }
+        // The counts are of the whole run, the time is of this process alone.
+        Kind::Resumed => writeln!(text, "\nrun {run} is complete; its last part took {took}"),
+        Kind::Dry => {
+            writeln!(text, "\nthe dry run took {took}: {} documents per second, {size}", rate())
+        }
     };
     text.trim_end().to_owned()
 }
@@ -196,7 +211,7 @@ fn in_documents(count: u64) -> String {
     format!("{} {}", thousands(count), if count == 1 { "document" } else { "documents" })
 }
 
-fn balance(text: &mut String, summary: &Summary) {
+fn balance(text: &mut String, summary: &Summary, kind: Kind) {
     let totals = &summary.totals;
     let skipped = match totals.skipped {
         0 => String::new(),
@@ -209,7 +224,7 @@ fn balance(text: &mut String, summary: &Summary) {
         thousands(totals.loaded),
         thousands(totals.rejected),
     );
-    if !summary.junctions.is_empty() {
+    if !summary.junctions.is_empty() && kind != Kind::Dry {
         let _ = writeln!(
             text,
             "         {} junction elements = {} rows + {} duplicates + {} orphans",
@@ -326,7 +341,7 @@ mod tests {
         };
         summary.finish();
         assert_eq!(
-            text(&summary, false),
+            text(&summary, Kind::Whole),
             "\
 table   read  loaded  rejected  orphans  seconds
 Users  1,200   1,199         1        0      0.2
@@ -356,5 +371,8 @@ balance: 1,230 documents read = 1,224 loaded + 5 rejected
 
 run 1 took 0.5s: 2,460 documents per second, 1.2 MiB"
         );
+        let dry = text(&summary, Kind::Dry);
+        assert!(!dry.contains("junction"), "{dry}");
+        assert!(dry.ends_with("\nthe dry run took 0.5s: 2,460 documents per second, 1.2 MiB"));
     }
 }
