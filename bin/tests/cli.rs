@@ -168,6 +168,11 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
         let target = server.create_database(database).unwrap();
         let mut arguments = vec!["run", "--source", dump.to_str().unwrap(), "--target", &target];
         arguments.extend(["--files", "files", "--summary", "summary.json"]);
+        let look = run(migrate(&place, &[&arguments[..], &["--dry-run"]].concat()));
+        assert_eq!(look.code, Some(code), "{look}");
+        assert!(!place.join("files/migration-checkpoint.json").exists());
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'migrate')";
+        assert_eq!(server.query(database, tables).unwrap()[0][0].as_deref(), Some("0"));
         let done = run(migrate(&place, &arguments));
         assert_eq!(done.code, Some(code), "{done}");
         let text = fs::read_to_string(place.join("summary.json")).unwrap();
