@@ -173,7 +173,7 @@ async fn chunk_notes(
             format!(
                 "SELECT model, read, loaded, rejected, skipped, bytes, seconds,
                     elements::text, unknown::text
-                 FROM {} WHERE run = {}",
+                 FROM {} WHERE run = {} ORDER BY chunk",
                 context.state.table("chunk"),
                 context.run.run
             ),

@@ -3,6 +3,9 @@
 //! There is one kind of sink and no trait over it: a run's state lives in the same database as
 //! its rows and commits with them, so a sink that is not PostgreSQL would be another runtime.
 
+#[cfg(target_os = "linux")]
+mod nodelay;
+
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
@@ -92,6 +95,8 @@ impl Target {
                 ));
             }
         };
+        #[cfg(target_os = "linux")]
+        nodelay::set(self.options.get_port());
         Ok(Connection { inner: connection })
     }
 }
