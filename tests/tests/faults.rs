@@ -2,6 +2,8 @@
 //! step. Whatever happens, the end state is that of a run that nothing disturbed: no row lost,
 //! none twice, every reject, key and index as it was to be.
 
+#![expect(clippy::print_stderr, reason = "kills and figures are for whoever runs the test")]
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
