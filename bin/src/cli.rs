@@ -60,6 +60,8 @@ pub(crate) enum Command {
     /// Look at the documents that were rejected, or try them again
     #[command(subcommand)]
     Rejects(Rejects),
+    /// Compare every row of the target with its source
+    Validate(Validate),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
     /// Show the schema that the models describe, or make it in the target
@@ -163,6 +165,10 @@ pub(crate) struct Run {
     /// Transform every document and say what would be rejected; write nothing to the target
     #[arg(long, conflicts_with_all = ["clean", "append", "keep_constraints"])]
     pub(crate) dry_run: bool,
+
+    /// Leave the comparison of every row with its source out, which follows the load
+    #[arg(long)]
+    pub(crate) no_validate: bool,
 
     /// Do not ask before anything is removed
     #[arg(long, short)]
@@ -269,6 +275,41 @@ pub(crate) struct RejectsRetry {
     /// Take the documents as the ledger has stored them, and leave the source alone
     #[arg(long)]
     pub(crate) stored: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = format!("\
+Examples:
+  migrate validate --source ./dump/crm --target postgres://me@localhost/crm
+  migrate validate --table Users --json
+
+The source is read and transformed again, and every row, every junction pair, every key, index and
+foreign key of the target is compared. Documents in the ledger are rightly missing. All differences
+are in `migration-validation-report.json`.
+
+{EXIT_CODES}"))]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+
+    /// Connections to each server [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub(crate) jobs: Option<u16>,
+
+    /// Only this model, named by its struct, table or collection
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) table: Option<String>,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The folder for `migration-validation-report.json` [default: .]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) files: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -35,7 +35,7 @@ use migrate_core::{Error, ErrorKind, Registry};
 use crate::cli::{Cli, Command, Rejects, Schema};
 use crate::exit::Outcome;
 use crate::printer::Printer;
-use crate::settings::{File, RunSettings};
+use crate::settings::{File, RunSettings, ValidateSettings};
 
 /// Runs the command line of this process for the models of `R`, and gives its exit code back.
 ///
@@ -74,6 +74,11 @@ fn run(
             let settings = RunSettings::new(*run, file)?;
             addresses.extend([settings.source.clone(), settings.target.clone()]);
             runtime.block_on(commands::run::run(registry, settings, printer))
+        }
+        Command::Validate(validate) => {
+            let settings = ValidateSettings::new(validate, file)?;
+            addresses.extend([settings.source.clone(), settings.target.clone()]);
+            runtime.block_on(commands::validate::validate(registry, settings, printer))
         }
         Command::Plan(plan) => {
             printer.data(commands::plan::plan(registry, plan.format));

@@ -9,7 +9,7 @@ use migrate_core::run::{Options, UuidVersion};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
-use crate::cli::{ByteSize, Global, ProgressKind, Run, TargetArgs, UuidKind};
+use crate::cli::{ByteSize, Global, ProgressKind, Run, TargetArgs, UuidKind, Validate};
 
 const FILE: &str = "migrate.toml";
 
@@ -90,6 +90,7 @@ pub(crate) struct RunSettings {
     pub(crate) files: PathBuf,
     pub(crate) yes: bool,
     pub(crate) dry_run: bool,
+    pub(crate) validate: bool,
     pub(crate) progress: ProgressKind,
 }
 
@@ -133,6 +134,7 @@ impl RunSettings {
             files: run.files.or(file.files).unwrap_or_else(|| ".".into()),
             yes: run.yes,
             dry_run: run.dry_run,
+            validate: !run.no_validate,
             progress: run.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
         })
     }
@@ -145,6 +147,47 @@ impl fmt::Debug for RunSettings {
             .field("target", &address::redact(&self.target))
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+/// Everything that a validation needs.
+pub(crate) struct ValidateSettings {
+    pub(crate) source: String,
+    pub(crate) target: String,
+    pub(crate) options: Options,
+    pub(crate) table: Option<String>,
+    pub(crate) json: bool,
+    pub(crate) files: PathBuf,
+}
+
+impl ValidateSettings {
+    pub(crate) fn new(validate: Validate, file: File) -> Result<Self, Error> {
+        let target = file.target(validate.target.target)?;
+        let schema = file.schema(validate.target.schema);
+        let defaults = Options::default();
+        Ok(Self {
+            source: named(
+                validate.source.source,
+                &file.source,
+                "source",
+                "MIGRATE_SOURCE",
+                "mongodb://HOST/DATABASE",
+            )?,
+            target,
+            options: Options {
+                jobs: validate.jobs.or(file.jobs).map_or(defaults.jobs, usize::from),
+                schema,
+                state_schema: validate
+                    .target
+                    .state_schema
+                    .or(file.state_schema)
+                    .unwrap_or(defaults.state_schema),
+                ..defaults
+            },
+            table: validate.table,
+            json: validate.json,
+            files: validate.files.or(file.files).unwrap_or_else(|| ".".into()),
+        })
     }
 }
 

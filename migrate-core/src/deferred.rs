@@ -303,7 +303,8 @@ pub(crate) async fn take_off(
                 || definition
                     .attach
                     .as_deref()
-                    .is_some_and(|attach| attach.contains(" ADD CONSTRAINT "));
+                    .and_then(|attach| attach.split("; ").next())
+                    .is_some_and(|first| first.contains(" ADD CONSTRAINT "));
             let sql = if is_constraint {
                 format!("ALTER TABLE {} DROP CONSTRAINT {name}", definition.table)
             } else {

@@ -13,7 +13,6 @@ use crate::cell::PLACEHOLDER_OID;
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
-use crate::existing;
 use crate::id::IdScheme;
 use crate::load::Side;
 use crate::preflight;
@@ -44,9 +43,7 @@ pub async fn dry_run(
     let mut connection = Target::parse(target)?.connect().await?;
     let server_version = preflight::server(&mut connection).await?;
     let names = Names { schema: &options.schema };
-    for difference in existing::compare(&mut connection, registry, names).await? {
-        reporter.event(&Event::Notice { message: &difference.to_string() });
-    }
+    crate::run::check_existing(registry, names, &mut connection, &reporter).await?;
     connection.close().await;
     reporter.event(&Event::StepFinished { step: Step::Preflight, elapsed: started.elapsed() });
     reporter.event(&Event::StepStarted { step: Step::Load });

@@ -207,12 +207,13 @@ async fn attributes(
 /// Whether values of the model's type can be sent for a column of the other and arrive unchanged,
 /// or be refused: the types are one, and the column's modifier does not round.
 fn fits(model: &Attribute, there: &Attribute) -> bool {
-    // text and varchar have one binary form, and a varchar refuses what is too long.
+    // text and varchar have one binary form. A varchar cuts spaces at the end that are too many,
+    // so it must not be shorter than the model says.
     const TEXT: i64 = 25;
     const VARCHAR: i64 = 1043;
     let texts = [TEXT, VARCHAR];
     if texts.contains(&model.type_oid) && texts.contains(&there.type_oid) {
-        return true;
+        return there.type_mod == -1 || there.type_mod == model.type_mod;
     }
     model.type_oid == there.type_oid && (there.type_mod == -1 || model.type_mod == there.type_mod)
 }

@@ -131,8 +131,8 @@ pub fn object_id_from_hex(text: &[u8]) -> Option<[u8; 12]> {
 }
 
 /// SQL that installs `uuid_from_object_id(text)` and `object_id_from_uuid(uuid)` in the state
-/// schema `schema` (quoted here).
-pub fn sql_functions(schema: &str) -> String {
+/// schema `schema` (quoted here), for UUIDs of that version, 8 or 7.
+pub fn sql_functions(schema: &str, version: u8) -> String {
     let schema = crate::schema::quote_ident(schema);
     format!(
         r#"
@@ -140,14 +140,14 @@ CREATE OR REPLACE FUNCTION {schema}.uuid_from_object_id(id text) RETURNS uuid
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     SELECT CASE WHEN id ~ '^[0-9a-fA-F]{{24}}$' THEN (
         lpad(to_hex(('x' || lpad(left(id, 8), 16, '0'))::bit(64)::bigint * 1000), 12, '0')
-        || '8' || substr(id, 9, 3)
+        || '{version}' || substr(id, 9, 3)
         || to_hex((
             B'10' || ('x' || substr(id, 12, 13))::bit(52) || B'0000000000'
         )::bit(64)::bigint)
     )::uuid END
 $$;
 COMMENT ON FUNCTION {schema}.uuid_from_object_id(text) IS
-    'The UUID (version 8) of a MongoDB ObjectId given as 24 hex digits; NULL for anything else';
+    'The UUID (version {version}) of a MongoDB ObjectId given as 24 hex digits; NULL for anything else';
 
 CREATE OR REPLACE FUNCTION {schema}.object_id_from_uuid(id uuid) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$

@@ -20,10 +20,13 @@ use crate::sink::{Connection, sql_state, target_error};
 /// Where a chunk's rows wait, in SQL.
 pub(crate) const TABLE: &str = "pg_temp.kept_rows";
 
-/// Whether the constraints of a model's table are kept on.
+/// Whether a model's rows go through the temporary table: its constraints are kept on, or it held
+/// rows before, which settling must not touch.
 pub(crate) fn is_kept(context: &Context, model: &Model) -> bool {
-    context.options.keep_constraints
-        && !context.run.created.tables.contains(&context.names().table(model))
+    let table = context.names().table(model);
+    let created = &context.run.created;
+    created.rows_before.contains_key(&table)
+        || (context.options.keep_constraints && !created.tables.contains(&table))
 }
 
 /// The references of a model that may point to rows that come later.
@@ -38,15 +41,18 @@ fn is_late(model: &Model, foreign: &Foreign) -> bool {
 
 /// Fails for a model whose rows could never be inserted one chunk after the other.
 pub(crate) fn check(model: &'static Model) -> Result<()> {
-    match late_columns(model).find(|foreign| !foreign.column.nullable) {
+    let refuses = |foreign: &Foreign| !foreign.column.nullable || foreign.orphan == Orphan::Reject;
+    match late_columns(model).find(refuses) {
         Some(foreign) => Err(Error::new(
             ErrorKind::Usage,
             format!(
-                "`{}.{}` must point to a row that may come later, which its foreign key forbids",
+                "`{}.{}` must not lose its reference, and the row it points to may come later",
                 model.name, foreign.column.field
             ),
         )
-        .with_hint("leave `--keep-constraints` out, or make the field an `Option`")),
+        .with_hint(
+            "leave `--keep-constraints` and `--append` out, or make the field an `Option` without `orphan = reject`",
+        )),
         None => Ok(()),
     }
 }
@@ -285,48 +291,24 @@ pub(crate) async fn late_references(
                 &parameters,
             )
             .await?;
-        // A row that must not lose its reference goes.
         let lost = format!(
             "FROM (SELECT row_key, value FROM {late}) l
              JOIN {} t ON t.{id} = l.row_key::{id_type} WHERE t.{column} IS NULL",
             names.table(model)
         );
-        if foreign.orphan == Orphan::Reject {
-            let rows = connection
-                .query(&act, format!("SELECT l.row_key, l.value {lost}"), &parameters)
-                .await?;
-            let mut losers = Vec::new();
-            for row in &rows {
-                let get = |error| target_error(&act, error);
-                let value: String = row.try_get(1).map_err(get)?;
-                losers.push(Loser {
-                    key: row.try_get(0).map_err(get)?,
-                    reason: Reason::Orphan,
-                    field: settle::field_of(foreign.column),
-                    message: format!(
-                        "expected the {} of a row in {}, found {value}, which is not there",
-                        foreign.key.name, foreign.target.table
-                    ),
-                });
-            }
-            let table = names.table(model);
-            settled.rejected +=
-                settle::reject_rows(context, connection, model, &table, losers).await?;
-        } else {
-            let noted = connection
-                .execute_with(
-                    &act,
-                    format!(
-                        "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                         SELECT {run}, $3, $2, l.row_key, l.value, false {lost}",
-                        state.table("orphan")
-                    ),
-                    &[Some(model.name), Some(foreign.column.name), Some(model.table)],
-                )
-                .await?;
-            if noted > 0 {
-                *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted;
-            }
+        let noted = connection
+            .execute_with(
+                &act,
+                format!(
+                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
+                     SELECT {run}, $3, $2, l.row_key, l.value, false {lost}",
+                    state.table("orphan")
+                ),
+                &[Some(model.name), Some(foreign.column.name), Some(model.table)],
+            )
+            .await?;
+        if noted > 0 {
+            *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted;
         }
         connection.execute_with(&act, format!("DELETE FROM {late}"), &parameters).await?;
     }

@@ -114,10 +114,10 @@ pub async fn insert_orphans(
     Ok(())
 }
 
-/// A document in canonical Extended JSON; `None` when its bytes are no BSON.
+/// A document in canonical Extended JSON, every one of two equal keys included; `None` when it is
+/// not there any more.
 pub fn canonical_json(document: &[u8]) -> Option<String> {
-    let document = bson::Document::try_from(bson::RawDocument::from_bytes(document).ok()?).ok()?;
-    Some(bson::Bson::Document(document).into_canonical_extjson().to_string())
+    (!document.is_empty()).then(|| crate::cell::extended_json(document))
 }
 
 /// Text without U+0000, which PostgreSQL's text cannot hold; the document itself is kept as bytes.

@@ -38,6 +38,7 @@ pub mod state;
 pub mod summary;
 mod task;
 pub mod transform;
+pub mod validate;
 pub mod value;
 
 pub use bson;

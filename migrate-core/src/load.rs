@@ -680,19 +680,23 @@ async fn write_relations(
 }
 
 /// Loads documents again that settling has taken out, without a chunk: rows, junction rows and
-/// orphaned elements, in the caller's transaction. Their ids are in the id map already.
+/// orphaned elements, in the caller's transaction. `has_ids` says that their ids are in the id map
+/// already.
 pub(crate) async fn write_output(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     output: &mut Output,
+    has_ids: bool,
 ) -> Result<ChunkNote> {
     let act = format!("loading {} again", model.table);
     connection.copy(&act, &row_statement(context, model), &output.rows).await?;
     let mut side = Side::default();
     let mut note = ChunkNote::default();
     side.take(model, output, &[], &mut note);
-    side.ids.clear();
+    if has_ids {
+        side.ids.clear();
+    }
     write_relations(context, connection, model, &mut side).await?;
     Ok(note)
 }

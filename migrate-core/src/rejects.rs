@@ -26,7 +26,7 @@ use crate::schema::{Model, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
-use crate::state::{ChunkNote, Created, State};
+use crate::state::{ChunkNote, State};
 use crate::transform::Output;
 use crate::{kept, load, preflight, run};
 
@@ -213,7 +213,7 @@ pub async fn retry(
     }
     let registry = run::subset(registry, |model| row.fingerprint.models.contains_key(model.name));
     // Every key is on by now, so all tables are loaded as those whose constraints are kept.
-    row.created = Created::default();
+    row.created.tables.clear();
     let options = Options { keep_constraints: true, ..options.clone() };
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
@@ -237,6 +237,7 @@ pub async fn retry(
         transformers,
         origins,
     };
+    let left_out = context.state.left_out(&mut connection, context.run.run).await?;
     let mut retried = Retried::default();
     let mut seen = BTreeSet::new();
     loop {
@@ -265,7 +266,10 @@ pub async fn retry(
     retried.rejected = retried.tried.saturating_sub(retried.loaded + retried.gone);
     let collections = context.source.collections().await?;
     // The summary of the run moves with the ledger.
-    let summary = crate::report::summary(&context, &mut connection, &collections).await?;
+    let mut summary = crate::report::summary(&context, &mut connection, &collections).await?;
+    if stored.is_some() {
+        summary.collections_without_model = left_out;
+    }
     crate::report::finish(&context, &mut connection, &summary).await?;
     if !summary.balanced {
         return Err(Error::new(ErrorKind::Balance, "the sums do not hold after the retry"));
@@ -443,7 +447,8 @@ async fn retry_slice(
                 junction.marks.resize(marks, Default::default());
             }
         }
-        let written = load::write_output(context, connection, model, &mut output).await?;
+        let written =
+            load::write_output(context, connection, model, &mut output, was_settled).await?;
         for (junction, elements) in written.elements {
             *note.elements.entry(junction).or_default() += elements;
         }
@@ -522,7 +527,9 @@ async fn junction_rows(
     let mut done: Vec<&str> = Vec::new();
     for field in model.junctions {
         let junction = field.table.get();
-        if done.contains(&junction.name) {
+        // One that a later run will fill keeps what is staged for it.
+        let is_filled = context.junction_models().any(|known| known.same(junction));
+        if !is_filled || done.contains(&junction.name) {
             continue;
         }
         done.push(junction.name);
@@ -558,7 +565,7 @@ async fn restore_references(
                             RETURNING o.row_key, o.value
                          )
                          UPDATE {} t SET {column} = back.value::{} FROM back
-                         WHERE t.{id} = back.row_key::{}",
+                         WHERE t.{column} IS NULL AND t.{id} = back.row_key::{}",
                         names.table(model),
                         quote_ident(foreign.key.name),
                         names.table(other),

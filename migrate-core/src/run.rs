@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
 use crate::context::Context;
 use crate::ddl::{self, Names};
 use crate::deferred;
@@ -19,7 +20,7 @@ use crate::failpoint::FailPoints;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::preflight;
-use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
+use crate::schema::{BaseType, Column, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target};
 use crate::source::{CollectionInfo, Source};
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -465,7 +466,7 @@ impl Beginning<'_> {
         if let Some(run) = self.unfinished(&fingerprint).await? {
             return self.resume(run).await;
         }
-        if options.keep_constraints {
+        if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
         check_existing(registry, names, self.connection, self.reporter).await?;
@@ -487,7 +488,10 @@ impl Beginning<'_> {
         }
         let connection = &mut *self.connection;
         connection
-            .execute("making the state's tables", state::create_sql(&options.state_schema))
+            .execute(
+                "making the state's tables",
+                state::create_sql(&options.state_schema, options.uuid),
+            )
             .await?;
         let created = create_schema(registry, names, options, connection).await?;
         let left_out = preflight::left_out(registry, self.collections);
@@ -524,8 +528,13 @@ impl Beginning<'_> {
         }
         deferred::insert(connection, self.state, run.run, &mut deferred).await?;
         deferred::take_off(connection, names, registry, &deferred[..taken]).await?;
-        let kept: Vec<&'static Model> =
-            if options.keep_constraints { existing } else { Vec::new() };
+        let kept: Vec<&'static Model> = existing
+            .into_iter()
+            .filter(|model| {
+                options.keep_constraints
+                    || run.created.rows_before.contains_key(&names.table(model))
+            })
+            .collect();
         let tasks = task::plan(registry, &deferred, &kept, &bytes);
         task::insert(connection, self.state, run.run, &tasks).await?;
         options.fail_points.hit("the plan is written")?;
@@ -577,7 +586,7 @@ impl Beginning<'_> {
                     ErrorKind::Preflight,
                     format!("another process has just finished run {}", run.run),
                 )
-                .with_hint("there is nothing left to do: `migrate status` shows the run"));
+                .with_hint("there is nothing left to do"));
             }
             return Ok(None);
         }
@@ -619,16 +628,21 @@ impl Beginning<'_> {
 
 /// The statement that makes a junction's staging table, unless it is there.
 pub(crate) fn stage_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} {}",
+        state.stage(junction.name),
+        stage_columns(names, junction)
+    )
+}
+
+/// The columns of a junction's staging table, in parentheses.
+pub(crate) fn stage_columns(names: Names<'_>, junction: &Model) -> String {
     let columns: Vec<String> = junction
         .columns
         .iter()
         .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
         .collect();
-    format!(
-        "CREATE TABLE IF NOT EXISTS {} ({}, origin smallint NOT NULL)",
-        state.stage(junction.name),
-        columns.join(", ")
-    )
+    format!("({}, origin smallint NOT NULL)", columns.join(", "))
 }
 
 /// One transformer per model of a collection.
@@ -691,7 +705,7 @@ pub(crate) async fn plan_chunks(
                     model: model.name.to_owned(),
                     collection: model.collection.to_owned(),
                     // With derived ids nothing needs the order while constraints are off.
-                    phase: if options.keep_constraints { phase } else { 0 },
+                    phase: if options.keep_constraints || options.append { phase } else { 0 },
                     range,
                     estimate: collection.documents.unwrap_or_default() / parts,
                 },
@@ -762,7 +776,7 @@ async fn create_schema(
 }
 
 /// Fails when tables are there that do not match the models, with every difference.
-async fn check_existing(
+pub(crate) async fn check_existing(
     registry: &'static RegistryFacts,
     names: Names<'_>,
     connection: &mut Connection,
@@ -815,14 +829,33 @@ async fn clean(
         ));
     }
     connection.execute("beginning a transaction", "BEGIN").await?;
+    connection
+        .execute_with(
+            "locking the state",
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+            &[Some(&format!("migrate:{}", options.state_schema))],
+        )
+        .await?;
     // Tables that were there before are emptied, and get back what was taken off them.
+    let mut emptied = Vec::new();
     for (model, _) in registry.iter() {
         let table = names.table(model);
         let loaded = runs.iter().any(|run| run.fingerprint.models.contains_key(model.name));
         if loaded && !tables.contains(&table) && preflight::table_exists(connection, &table).await?
         {
-            connection.execute("emptying a table", format!("TRUNCATE {table} CASCADE")).await?;
+            emptied.push(table);
         }
+    }
+    if !emptied.is_empty() {
+        // Together, because they refer to each other; and never what only refers to them.
+        connection
+            .execute("emptying the tables", format!("TRUNCATE {}", emptied.join(", ")))
+            .await
+            .map_err(|error| {
+                error.with_hint(
+                    "a table that no model has refers to them: empty it first, or take its foreign key off",
+                )
+            })?;
     }
     for table in &tables {
         connection
@@ -850,7 +883,32 @@ async fn clean(
     Ok(())
 }
 
-/// What decides what the rows are.
+/// The cell of a column's default, as far as it does not depend on the target.
+fn default_payload(column: &Column) -> Option<Vec<u8>> {
+    let context = CellContext {
+        ids: IdScheme::V8,
+        role: Role::Plain,
+        element_oid: PLACEHOLDER_OID,
+        limit: Limit::None,
+        server_version: 0,
+    };
+    let mut payload = Vec::new();
+    column.default.map(|write| match write(&context, &mut payload) {
+        Ok(_) => payload,
+        Err(_) => Vec::new(),
+    })
+}
+
+/// The labels of a column's enum.
+fn labels(column: &Column) -> &'static [&'static str] {
+    match column.ty.base {
+        BaseType::Enum(ty) => ty.labels,
+        _ => &[],
+    }
+}
+
+/// What decides what the rows are. The functions of `with` and `compute` cannot be compared from
+/// process to process; a change in one is not seen.
 fn fingerprint(
     registry: &'static RegistryFacts,
     source: &Arc<dyn Source>,
@@ -867,7 +925,7 @@ fn fingerprint(
                     (
                         (column.name, column.keys, column.sql_type(), column.nullable),
                         (column.primary_key, column.unique, column.index),
-                        (column.default.is_some(), column.db_default),
+                        (default_payload(column), column.db_default, labels(column)),
                         (column.id_time, column.empty_as_null),
                         column.reference,
                     )

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::deferred::{self, Deferred};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{self, OrphanNote};
 use crate::load;
 use crate::reject::{Reason, Reject, Stage};
@@ -162,7 +162,7 @@ pub(crate) async fn references(
             &act,
             format!(
                 "CREATE TEMPORARY TABLE orphan_found ON COMMIT DROP AS
-                 SELECT t.{id} AS id{columns} FROM {} t{joins} WHERE {}",
+                 SELECT DISTINCT ON (t.{id}) t.{id} AS id{columns} FROM {} t{joins} WHERE {}",
                 table,
                 conditions.join(" OR ")
             ),
@@ -394,6 +394,15 @@ async fn same_value(
             });
         }
     }
+    if losers.is_empty() {
+        return Err(Error::new(
+            ErrorKind::Target,
+            format!("{} cannot be built: its rows do not differ as it asks", unique.name),
+        )
+        .with_hint(
+            "the key compares otherwise than `=` does (NULLS NOT DISTINCT, a collation of its own): take it off, and build it by hand after the run",
+        ));
+    }
     let mut rejected = 0;
     let mut losers = losers.into_iter().peekable();
     while losers.peek().is_some() {
@@ -490,7 +499,7 @@ pub(crate) async fn same_id(
         // The rows of both were deleted; what the winner has in junctions comes again below, and
         // what the losers had there goes with them.
         let mut gone = load::unstage(context, connection, model, keys).await?;
-        let note = load::write_output(context, connection, model, &mut output).await?;
+        let note = load::write_output(context, connection, model, &mut output, true).await?;
         for (junction, elements) in note.elements {
             if let Some(gone) = gone.get_mut(junction.as_str()) {
                 *gone = gone.saturating_sub(elements);
@@ -511,6 +520,9 @@ pub(crate) async fn same_id(
             .collect();
         ledger::insert_orphans(connection, &context.state, context.run.run, &orphans).await?;
         ledger::insert_rejects(connection, &context.state, context.run.run, None, &losers).await?;
+        for reject in &losers {
+            context.reporter.event(&crate::event::Event::Rejected(reject));
+        }
         rejected += losers.len() as u64;
     }
     Ok(rejected)
@@ -518,7 +530,7 @@ pub(crate) async fn same_id(
 
 /// The `_id`s that rows' keys were made from, smallest first. More than one came to the same key
 /// when the id map has it beside the ObjectId.
-async fn source_ids(
+pub(crate) async fn source_ids(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,

@@ -22,8 +22,9 @@ use crate::source::Range;
 /// The version of the state schema; a run of another version is not touched.
 pub const VERSION: i32 = 1;
 
-/// Makes the state schema and its tables where they are missing. Every statement can be repeated.
-pub fn create_sql(schema: &str) -> String {
+/// Makes the state schema and its tables where they are missing, and the functions that translate
+/// derived ids; random ones have none. Every statement can be repeated.
+pub fn create_sql(schema: &str, uuid: UuidVersion) -> String {
     let s = quote_ident(schema);
     format!(
         r#"
@@ -138,7 +139,11 @@ CREATE TABLE IF NOT EXISTS {s}.deferred_ddl (
 );
 COMMENT ON TABLE {s}.deferred_ddl IS 'Keys, indexes and foreign keys that are built after the load, or put back as they were';
 "#
-    ) + &crate::id::sql_functions(schema)
+    ) + &match uuid {
+        UuidVersion::V8 => crate::id::sql_functions(schema, 8),
+        UuidVersion::V7 => crate::id::sql_functions(schema, 7),
+        UuidVersion::Random => String::new(),
+    }
 }
 
 /// What makes two runs the same: a run goes on only where all of it is unchanged.
@@ -146,7 +151,7 @@ COMMENT ON TABLE {s}.deferred_ddl IS 'Keys, indexes and foreign keys that are bu
 pub struct Fingerprint {
     /// The registry's name.
     pub registry: String,
-    /// For each model a hash over all its facts.
+    /// For each model a hash over its facts, the functions of own conversions excepted.
     pub models: BTreeMap<String, String>,
     /// The source, without secrets.
     pub source: String,
@@ -529,6 +534,32 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// The collections that no model names, as the run's last summary counted them.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn left_out(
+        &self,
+        connection: &mut Connection,
+        run: i64,
+    ) -> Result<BTreeMap<String, u64>> {
+        const ACT: &str = "reading the summary of the run";
+        let rows = connection
+            .query(
+                ACT,
+                format!(
+                    "SELECT coalesce(summary->'collections_without_model', left_out)::text
+                     FROM {} WHERE run = {run}",
+                    self.table("run")
+                ),
+                &[],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(BTreeMap::new()) };
+        let text: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// For each model the number of its chunks and the documents read in those that are done.

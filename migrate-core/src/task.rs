@@ -300,12 +300,15 @@ pub(crate) async fn work(
 /// Does one task within the caller's transaction; gives its result as JSON.
 async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<String> {
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+    // Joins and sorts of settling may each take their `work_mem`, so it stays small.
+    const MOST_WORK_KB: u64 = 64 << 10;
     let memory = context.options.index_bytes() >> 10;
+    let work = memory.min(MOST_WORK_KB);
     connection
         .execute(
             "giving a task its memory",
             format!(
-                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{memory}kB'"
+                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB'"
             ),
         )
         .await?;

@@ -416,7 +416,7 @@ async fn rejects_are_tried_again() {
 
 /// The schema of [`World`] as somebody else would have made it.
 const FOREIGN_SCHEMA: &str = r#"
-CREATE TABLE "City" (id uuid CONSTRAINT city_key PRIMARY KEY, name varchar(20) NOT NULL, mayor uuid, extra int);
+CREATE TABLE "City" (id uuid CONSTRAINT city_key PRIMARY KEY, name text NOT NULL CHECK (length(name) <= 20), mayor uuid, extra int);
 CREATE TABLE "Person" (
     id uuid PRIMARY KEY, email text, boss uuid REFERENCES "Person" DEFERRABLE INITIALLY DEFERRED,
     city uuid NOT NULL REFERENCES "City" ON UPDATE CASCADE, CONSTRAINT mail UNIQUE (email) DEFERRABLE);
@@ -660,6 +660,6 @@ async fn rows_that_were_there_stay_with_append() {
             "append",
             "SELECT source_id, stage, reason, field, octet_length(document) > 0 FROM migrate.reject WHERE table_name = 'Product' ORDER BY 1"
         ),
-        format!("{}|write|duplicate|code|t {}|write|duplicate|code|t", id(2), id(4))
+        format!("{}|settle|duplicate|code|t {}|settle|duplicate|code|t", id(2), id(4))
     );
 }

@@ -72,6 +72,7 @@ pub(crate) async fn demo(
         files: place.path().to_owned(),
         yes: true,
         dry_run: false,
+        validate: true,
         progress: ProgressKind::Auto,
     };
     let (result, _) = run::execute(registry, &settings, printer).await?;

@@ -9,3 +9,4 @@ pub(crate) mod run;
 pub(crate) mod schema;
 mod signals;
 mod summary;
+pub(crate) mod validate;

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use migrate_core::dry_run::dry_run;
-use migrate_core::event::{Event, Reporter};
+use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::{self, SourceOptions};
 use migrate_core::summary::Summary;
+use migrate_core::validate::validate as compare_rows;
 use migrate_core::{Error, ErrorKind};
 
-use super::{signals, summary};
+use super::{signals, summary, validate};
 use crate::address::redact;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
@@ -70,7 +71,28 @@ pub(crate) async fn run(
     if let Some(path) = &summary_file {
         write_summary(path, &summary)?;
     }
-    Ok(if summary.is_clean() { Outcome::Clean } else { Outcome::Differs })
+    let compared = match settings.validate && !settings.dry_run {
+        true => compare(registry, &settings, printer).await?,
+        false => Outcome::Clean,
+    };
+    Ok(if summary.is_clean() { compared } else { Outcome::Differs })
+}
+
+/// Compares every row with its source after a run, and shows the report.
+async fn compare(
+    registry: &'static RegistryFacts,
+    settings: &RunSettings,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer).map_err(|error| {
+        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
+    })?;
+    let source = source::open(&settings.source).await?;
+    let (target, options) = (&settings.target, &settings.options);
+    let reporter = Arc::new(Silent);
+    let report = compare_rows(registry, source, target, options, None, reporter, &stop).await?;
+    validate::finish_run(&report, &settings.files, settings.progress, printer)
 }
 
 /// Runs with progress, files and signals, and gives back what became of the documents.

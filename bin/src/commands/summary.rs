@@ -249,17 +249,17 @@ fn balance(text: &mut String, summary: &Summary, kind: Kind) {
 }
 
 /// Text in columns: the first to the left, the others to the right.
-struct Grid {
+pub(super) struct Grid {
     head: Vec<String>,
-    rows: Vec<Vec<String>>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Grid {
-    fn new(head: &[&str]) -> Self {
+    pub(super) fn new(head: &[&str]) -> Self {
         Self { head: head.iter().map(|text| (*text).to_owned()).collect(), rows: Vec::new() }
     }
 
-    fn write(&self, text: &mut String) {
+    pub(super) fn write(&self, text: &mut String) {
         self.write_columns(text, usize::MAX);
     }
 

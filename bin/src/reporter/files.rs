@@ -251,16 +251,28 @@ fn set_aside(path: &Path) -> io::Result<()> {
 
 /// Replaces the file in one step, so that a reader sees the old one or the new one.
 fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    let mut file =
-        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    serde_json::to_writer_pretty(&mut file, checkpoint)?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
+    let mut text = serde_json::to_vec_pretty(checkpoint)?;
+    text.push(b'\n');
+    let new = write_beside(path, &text)?;
     if back_up {
         set_aside(path)?;
     }
     fs::rename(&new, path)
+}
+
+/// Replaces a file that nobody else may read, in one step.
+pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    fs::rename(write_beside(path, text)?, path)
+}
+
+/// Writes the file's next version beside it.
+fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
+    let new = path.with_extension("json.new");
+    let mut file =
+        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    Ok(new)
 }
 
 fn backup_of(path: &Path) -> PathBuf {

@@ -48,11 +48,12 @@ impl Target {
             .application_name("migrate")
             .extra_float_digits(None)
             .statement_cache_capacity(32)
-            // A server that vanishes without a word must free its chunk in bounded time, on
-            // both ends: these are the server's side of it.
+            // When this process vanishes without a word, the server must free its chunk in
+            // bounded time. Rows are taken with SKIP LOCKED, which needs to see the newest ones.
             .options([
                 ("client_min_messages", "warning"),
                 ("timezone", "UTC"),
+                ("default_transaction_isolation", "read committed"),
                 ("statement_timeout", "0"),
                 ("idle_in_transaction_session_timeout", "0"),
                 ("tcp_keepalives_idle", "10"),

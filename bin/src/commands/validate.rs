@@ -1,0 +1,207 @@
+//! `migrate validate`: every row of the target compared with its source.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use migrate_core::event::{Reporter, Silent};
+use migrate_core::run::Stop;
+use migrate_core::schema::RegistryFacts;
+use migrate_core::validate::{self, Report};
+use migrate_core::{Error, ErrorKind, source};
+
+use super::{signals, summary};
+use crate::cli::ProgressKind;
+use crate::exit::Outcome;
+use crate::printer::Printer;
+use crate::reporter::rate::{duration, thousands};
+use crate::reporter::write_private;
+use crate::settings::ValidateSettings;
+
+/// How many differences of one table are shown; the report has more.
+const MOST_SHOWN: usize = 20;
+/// The report, in the folder of the run's files.
+const REPORT: &str = "migration-validation-report.json";
+
+/// Compares, writes the report, and shows what differs.
+pub(crate) async fn validate(
+    registry: &'static RegistryFacts,
+    settings: ValidateSettings,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer).map_err(|error| {
+        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
+    })?;
+    let source = source::open(&settings.source).await?;
+    let reporter: Arc<dyn Reporter> = Arc::new(Silent);
+    let table = settings.table.as_deref();
+    let (target, options) = (&settings.target, &settings.options);
+    let report =
+        validate::validate(registry, source, target, options, table, reporter, &stop).await?;
+    finish(&report, &settings.files, settings.json, printer)
+}
+
+/// Writes the report and shows it.
+fn finish(report: &Report, files: &Path, json: bool, printer: Printer) -> Result<Outcome, Error> {
+    let path = write(report, files)?;
+    if json {
+        printer.data(serde_json::json!(report));
+    } else if !printer.is_quiet() {
+        printer.data(text(report, &path));
+    }
+    Ok(if report.clean { Outcome::Clean } else { Outcome::Differs })
+}
+
+/// Writes the report of a comparison that followed a run, and shows what differs, or that nothing
+/// does.
+pub(super) fn finish_run(
+    report: &Report,
+    files: &Path,
+    progress: ProgressKind,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    let path = write(report, files)?;
+    if progress == ProgressKind::Json {
+        printer.data(serde_json::json!({ "event": "validation", "report": report }));
+    } else if report.clean {
+        printer.data(verdict(report));
+    } else {
+        printer.data(text(report, &path));
+    }
+    Ok(if report.clean { Outcome::Clean } else { Outcome::Differs })
+}
+
+fn write(report: &Report, files: &Path) -> Result<PathBuf, Error> {
+    let path = files.join(REPORT);
+    let failed = |error: std::io::Error| {
+        Error::new(ErrorKind::File, format!("cannot write `{}`", path.display())).caused_by(error)
+    };
+    let pretty = serde_json::to_vec_pretty(report).map_err(|error| failed(error.into()))?;
+    std::fs::create_dir_all(files).map_err(failed)?;
+    write_private(&path, &pretty).map_err(failed)?;
+    Ok(path)
+}
+
+/// The report for a person: what differs first, then the sums.
+fn text(report: &Report, path: &Path) -> String {
+    let mut text = String::new();
+    let mut tables: Vec<_> = report.tables.iter().collect();
+    tables.sort_by_key(|table| {
+        std::cmp::Reverse(table.missing.count + table.extra.count + table.cells.count)
+    });
+    for table in &tables {
+        let mut lines = Vec::new();
+        if !table.counts_hold {
+            lines.push(format!(
+                "{} documents, but {} rows and {} rejected",
+                thousands(table.source),
+                thousands(table.target),
+                thousands(table.rejected)
+            ));
+        }
+        for row in &table.missing.first {
+            lines.push(format!("{} is missing (document {})", row.key, row.source_id));
+        }
+        for row in &table.extra.first {
+            lines.push(format!("{} is in the target only", row.key));
+        }
+        for cell in &table.cells.first {
+            let show = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), shorten);
+            lines.push(format!(
+                "{} (document {}) {}: source {}, target {}",
+                cell.key,
+                cell.source_id,
+                cell.column,
+                show(&cell.source),
+                show(&cell.target)
+            ));
+        }
+        let count = table.missing.count
+            + table.extra.count
+            + table.cells.count
+            + u64::from(!table.counts_hold);
+        list(&mut text, &table.table, lines, count, path);
+    }
+    for junction in &report.junctions {
+        let missing = junction.missing.first.iter().map(|pair| format!("({pair}) is missing"));
+        let extra = junction.extra.first.iter().map(|pair| format!("({pair}) is in no array"));
+        let count = junction.missing.count + junction.extra.count;
+        list(&mut text, &junction.table, missing.chain(extra).collect(), count, path);
+    }
+    let structure = report.structure.iter().map(|difference| {
+        let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        format!(
+            "{}: expected {}, found {}",
+            difference.object,
+            show(&difference.expected),
+            show(&difference.found)
+        )
+    });
+    list(&mut text, "schema", structure.collect(), report.structure.len() as u64, path);
+
+    let mut grid = summary::Grid::new(&["table", "source", "target", "rejected", "differences"]);
+    for table in &report.tables {
+        grid.rows.push(vec![
+            table.table.clone(),
+            thousands(table.source),
+            thousands(table.target),
+            thousands(table.rejected),
+            thousands(table.missing.count + table.extra.count + table.cells.count),
+        ]);
+    }
+    for junction in &report.junctions {
+        grid.rows.push(vec![
+            junction.table.clone(),
+            thousands(junction.source),
+            thousands(junction.target),
+            String::new(),
+            thousands(junction.missing.count + junction.extra.count),
+        ]);
+    }
+    grid.write(&mut text);
+    text.push('\n');
+    text.push_str(&verdict(report));
+    text
+}
+
+/// How much was compared and how much differs, in a sentence.
+fn verdict(report: &Report) -> String {
+    let rows: u64 = report.tables.iter().map(|table| table.target).sum();
+    let pairs: u64 = report.junctions.iter().map(|junction| junction.target).sum();
+    let took = duration(std::time::Duration::from_secs_f64(report.seconds.max(0.0)));
+    let verdict = match report.differences() {
+        0 => "nothing differs".to_owned(),
+        1 => "1 difference".to_owned(),
+        count => format!("{} differences", thousands(count)),
+    };
+    format!(
+        "validated: {} rows and {} pairs compared with the source in {took}: {verdict}",
+        thousands(rows),
+        thousands(pairs),
+    )
+}
+
+fn list(text: &mut String, name: &str, lines: Vec<String>, count: u64, path: &Path) {
+    if count == 0 {
+        return;
+    }
+    let _ = writeln!(text, "{name}: {} differences", thousands(count));
+    for line in lines.iter().take(MOST_SHOWN) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if count > MOST_SHOWN as u64 {
+        let left = count - MOST_SHOWN as u64;
+        let _ = writeln!(text, "  … {} more, see {}", thousands(left), path.display());
+    }
+    text.push('\n');
+}
+
+fn shorten(text: &str) -> String {
+    const MOST_CHARS: usize = 60;
+    let mut short: String = text.chars().take(MOST_CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}

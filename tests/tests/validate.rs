@@ -1,0 +1,251 @@
+//! Validation: a good run has no difference, and what somebody changes in the target afterwards is
+//! found and named, in every table and every column, and nothing else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use migrate_cli::generate::{Generator, Plan, to_dump};
+use migrate_core::event::Silent;
+use migrate_core::run::{Options, Stop};
+use migrate_core::schema::{BaseType, Column, Model, ModelKind, Registry, quote_ident};
+use migrate_core::validate::{Report, validate};
+use migrate_core::{run, source};
+use migrate_tests::servers;
+use models::NextCrm;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+const DIRTY: Plan = Plan { seed: 21, scale: 0.2, dirty: 0.1 };
+
+struct Loaded {
+    folder: tempfile::TempDir,
+    target: String,
+    connection: PgConnection,
+}
+
+/// NextCRM's dirty documents in a fresh database, on a connection that foreign keys do not hinder.
+async fn loaded() -> Option<Loaded> {
+    let target = servers::database(servers::NEWEST)?;
+    let folder = tempfile::tempdir().unwrap();
+    to_dump(&Generator::new(NextCrm::FACTS, DIRTY), folder.path(), false).unwrap();
+    let source = source::open(folder.path().to_str().unwrap()).await.unwrap();
+    let stop = Stop::default();
+    let options = Options::default();
+    let summary =
+        run::run(NextCrm::FACTS, source, &target, &options, Arc::new(Silent), &stop).await.unwrap();
+    assert!(summary.balanced && summary.totals.rejected > 0 && summary.totals.orphans > 0);
+    let mut connection = PgConnection::connect(&target).await.unwrap();
+    sqlx::raw_sql("SET session_replication_role = replica").execute(&mut connection).await.unwrap();
+    Some(Loaded { folder, target, connection })
+}
+
+impl Loaded {
+    async fn validate(&self) -> Report {
+        let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
+        let stop = Stop::default();
+        let options = Options { chunk_bytes: 64 << 10, ..Options::default() };
+        let reporter = Arc::new(Silent);
+        validate(NextCrm::FACTS, source, &self.target, &options, None, reporter, &stop)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    }
+
+    async fn execute(&mut self, sql: String) -> u64 {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut self.connection).await;
+        done.unwrap_or_else(|error| panic!("{error}: {sql}")).rows_affected()
+    }
+
+    async fn texts(&mut self, sql: String) -> Vec<String> {
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+/// Another value for a cell, whatever it holds.
+fn changed(column: &Column) -> String {
+    let name = quote_ident(column.name);
+    match (column.ty.base, column.ty.dimensions) {
+        (BaseType::Text, 0) => format!("coalesce({name}, '') || 'x'"),
+        (BaseType::Text, _) => format!("array_append({name}, 'x')"),
+        (BaseType::Uuid, 0) => "gen_random_uuid()".to_owned(),
+        (BaseType::Uuid, _) => format!("array_append({name}, gen_random_uuid())"),
+        (BaseType::Bool, _) => format!("NOT coalesce({name}, false)"),
+        (BaseType::Int2 | BaseType::Int4 | BaseType::Int8, _) => {
+            format!("CASE WHEN {name} > 0 THEN {name} - 1 ELSE coalesce({name}, 7) + 1 END")
+        }
+        // What a shifted time zone does.
+        (BaseType::Timestamp, _) => format!("coalesce({name}, now()) + interval '1 hour'"),
+        (BaseType::Jsonb, _) => format!(r#"coalesce({name}, '[]') || '{{"planted": 1}}'"#),
+        (BaseType::Enum(ty), _) => {
+            let (first, second) = (ty.labels[0], ty.labels[1]);
+            let ty = quote_ident(ty.name);
+            format!("CASE WHEN {name} = '{first}' THEN '{second}' ELSE '{first}' END::{ty}")
+        }
+        (other, _) => panic!("no other value for {other:?}"),
+    }
+}
+
+fn models(kind: ModelKind) -> impl Iterator<Item = &'static Model> {
+    NextCrm::FACTS.iter().map(|(model, _)| model).filter(move |model| model.kind == kind)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_changed_cell_is_named_and_nothing_else() {
+    let Some(mut loaded) = loaded().await else { return };
+    let report = loaded.validate().await;
+    assert_eq!(report.structure, []);
+    assert!(report.clean, "{report:#?}");
+
+    // Each cell of one row in turn, for every table: cell `n` in the table's row `n`.
+    let mut planted = BTreeSet::new();
+    for model in models(ModelKind::Collection) {
+        let table = quote_ident(model.table);
+        let keys = loaded.texts(format!("SELECT id::text FROM {table} ORDER BY id")).await;
+        assert!(!keys.is_empty(), "{table} has no rows to change");
+        for (index, column) in model.columns.iter().filter(|column| !column.primary_key).enumerate()
+        {
+            let key = &keys[index % keys.len()];
+            let name = quote_ident(column.name);
+            let value = changed(column);
+            let sql = format!("UPDATE {table} SET {name} = {value} WHERE id = '{key}'");
+            assert_eq!(loaded.execute(sql).await, 1, "{table}.{name}");
+            planted.insert((model.table.to_owned(), key.clone(), column.name.to_owned()));
+        }
+    }
+    // No change of value: another form of the same JSON object.
+    loaded.execute(r#"UPDATE "Tasks" SET tags = tags::text::jsonb"#.to_owned()).await;
+    let report = loaded.validate().await;
+    let found: BTreeSet<_> = report
+        .tables
+        .iter()
+        .flat_map(|table| {
+            table.cells.first.iter().map(|cell| {
+                assert_ne!(cell.source, cell.target, "{cell:?}");
+                assert!(!cell.source_id.is_empty(), "{cell:?}");
+                (table.table.clone(), cell.key.clone(), cell.column.clone())
+            })
+        })
+        .collect();
+    let missed: Vec<_> = planted.difference(&found).collect();
+    let invented: Vec<_> = found.difference(&planted).collect();
+    assert!(missed.is_empty() && invented.is_empty(), "missed {missed:#?}\ninvented {invented:#?}");
+    assert_eq!(report.differences(), planted.len() as u64);
+    assert_eq!(planted.len(), 390, "every column but the keys of all 29 tables");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_and_extra_rows_and_pairs_are_named() {
+    let Some(mut loaded) = loaded().await else { return };
+    let mut expected = 0;
+    for model in models(ModelKind::Collection) {
+        let table = quote_ident(model.table);
+        // A row that nobody sent, made of another.
+        let columns: Vec<String> = model
+            .columns
+            .iter()
+            .filter(|column| !column.primary_key && !column.unique)
+            .map(|column| quote_ident(column.name))
+            .collect();
+        let unique: Vec<String> = model
+            .columns
+            .iter()
+            .filter(|column| column.unique)
+            .map(|column| quote_ident(column.name))
+            .collect();
+        let into: Vec<String> =
+            columns.iter().chain(&unique).map(|name| format!(", {name}")).collect();
+        let values: Vec<String> = columns
+            .iter()
+            .map(|name| format!(", {name}"))
+            .chain(unique.iter().map(|name| format!(", 'extra ' || {name}")))
+            .collect();
+        let key = loaded.texts(format!("SELECT max(id::text) FROM {table}")).await.remove(0);
+        loaded
+            .execute(format!(
+                "INSERT INTO {table} (id{}) SELECT gen_random_uuid(){} FROM {table} WHERE id = '{key}'",
+                into.concat(),
+                values.concat()
+            ))
+            .await;
+        // A row that is lost, with its pairs.
+        loaded.execute(format!("DELETE FROM {table} WHERE id = '{key}'")).await;
+        for junction in models(ModelKind::Junction) {
+            for column in junction.columns {
+                if column.reference.is_some_and(|reference| reference.target.get().same(model)) {
+                    loaded
+                        .execute(format!(
+                            "DELETE FROM {} WHERE {} = '{key}'",
+                            quote_ident(junction.table),
+                            quote_ident(column.name)
+                        ))
+                        .await;
+                }
+            }
+        }
+        expected += 2;
+    }
+    let report = loaded.validate().await;
+    for table in &report.tables {
+        assert_eq!((table.missing.count, table.extra.count), (1, 1), "{table:#?}");
+        // One came and one went, so the counts alone see nothing.
+        assert!(table.counts_hold && table.cells.count == 0, "{table:#?}");
+    }
+    assert_eq!(report.differences(), expected, "{:#?}", report.junctions);
+
+    // A pair that points elsewhere, in every junction.
+    for junction in models(ModelKind::Junction) {
+        let table = quote_ident(junction.table);
+        let column = quote_ident(junction.columns[0].name);
+        let first = format!("SELECT min(ctid::text)::tid FROM {table}");
+        let sql = format!("UPDATE {table} SET {column} = gen_random_uuid() WHERE ctid = ({first})");
+        assert_eq!(loaded.execute(sql).await, 1, "{table}");
+    }
+    let report = loaded.validate().await;
+    for junction in &report.junctions {
+        assert_eq!((junction.missing.count, junction.extra.count), (1, 1), "{junction:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_schema_is_named() {
+    let Some(mut loaded) = loaded().await else { return };
+    for (planted, object) in [
+        (r#"DROP INDEX "Tasks_priority_idx""#, "Tasks"),
+        (r#"ALTER TABLE "Tasks" DROP CONSTRAINT "Tasks_user_fkey""#, "Tasks"),
+        (r#"ALTER TABLE "Users" DROP CONSTRAINT "Users_pkey" CASCADE"#, "Users"),
+        (r#"ALTER TYPE "Language" RENAME VALUE 'en' TO 'eng'"#, "Language"),
+        (r#"ALTER TABLE "Boards" ALTER COLUMN title TYPE varchar(500)"#, "Boards"),
+        (r#"ALTER TABLE "Boards" ALTER COLUMN title DROP NOT NULL"#, "Boards"),
+        (r#"ALTER TABLE "crm_Leads" ALTER COLUMN status DROP DEFAULT"#, "crm_Leads"),
+        (r#"ALTER TABLE "Boards" ALTER COLUMN "createdAt" TYPE timestamp(0)"#, "Boards"),
+    ] {
+        let before = loaded.validate().await.structure.len();
+        loaded.execute(planted.to_owned()).await;
+        let report = loaded.validate().await;
+        assert!(report.structure.len() > before, "{planted}: {:#?}", report.structure);
+        assert!(
+            report.structure.iter().any(|difference| difference.object == object),
+            "{planted}: {:#?}",
+            report.structure
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_array_is_not_null() {
+    let Some(mut loaded) = loaded().await else { return };
+    loaded
+        .execute(r#"ALTER TABLE "crm_Contacts" ALTER COLUMN tags DROP NOT NULL"#.to_owned())
+        .await;
+    let changed = loaded
+        .execute(
+            r#"UPDATE "crm_Contacts" SET tags = NULL WHERE id = (
+                SELECT id FROM "crm_Contacts" WHERE tags = '{}' LIMIT 1)"#
+                .to_owned(),
+        )
+        .await;
+    assert_eq!(changed, 1);
+    let report = loaded.validate().await;
+    let cells: Vec<_> = report.tables.iter().flat_map(|table| &table.cells.first).collect();
+    assert_eq!(cells.len(), 1, "{cells:#?}");
+    assert_eq!((cells[0].source.as_deref(), cells[0].target.as_deref()), (Some("{}"), None));
+}
