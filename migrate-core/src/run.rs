@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
+use sqlx::{AssertSqlSafe, Row as _};
+
 use crate::context::Context;
 use crate::ddl::{self, Names};
 use crate::deferred;
@@ -21,7 +23,7 @@ use crate::id::IdScheme;
 use crate::kept;
 use crate::preflight;
 use crate::schema::{BaseType, Column, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, Target};
+use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
 use crate::summary::Summary;
@@ -802,6 +804,40 @@ pub(crate) async fn check_existing(
     Ok(())
 }
 
+/// Empties tables together, because they refer to each other. A table of somebody else's that
+/// refers to them would be emptied with them, so it must be empty already.
+async fn empty_tables(connection: &mut Connection, tables: &[String]) -> Result<()> {
+    const ACT: &str = "emptying the tables";
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let rows = sqlx::query(AssertSqlSafe(
+        "WITH RECURSIVE own AS (SELECT unnest($1::text[])::regclass::oid AS oid),
+         referring AS (
+            SELECT oid FROM own
+            UNION SELECT c.conrelid FROM pg_constraint c JOIN referring r ON c.confrelid = r.oid
+            WHERE c.contype = 'f'
+         )
+         SELECT oid::regclass::text FROM referring WHERE oid NOT IN (SELECT oid FROM own)",
+    ))
+    .bind(tables)
+    .fetch_all(connection.raw())
+    .await
+    .map_err(|error| target_error(ACT, error))?;
+    for row in &rows {
+        let other: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {other} LIMIT 1) AS first");
+        if connection.count(ACT, sql, &[]).await? > 0 {
+            return Err(Error::new(
+                ErrorKind::Preflight,
+                format!("{other} refers to the tables that would be emptied, and has rows"),
+            )
+            .with_hint("empty it first, or take its foreign key off"));
+        }
+    }
+    connection.execute(ACT, format!("TRUNCATE {} CASCADE", tables.join(", "))).await.map(drop)
+}
+
 /// Drops what earlier runs have made, empties what they have filled, and drops their state.
 async fn clean(
     registry: &'static RegistryFacts,
@@ -846,17 +882,7 @@ async fn clean(
             emptied.push(table);
         }
     }
-    if !emptied.is_empty() {
-        // Together, because they refer to each other; and never what only refers to them.
-        connection
-            .execute("emptying the tables", format!("TRUNCATE {}", emptied.join(", ")))
-            .await
-            .map_err(|error| {
-                error.with_hint(
-                    "a table that no model has refers to them: empty it first, or take its foreign key off",
-                )
-            })?;
-    }
+    empty_tables(connection, &emptied).await?;
     for table in &tables {
         connection
             .execute("dropping what was made", format!("DROP TABLE IF EXISTS {table} CASCADE"))

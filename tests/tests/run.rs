@@ -473,7 +473,7 @@ async fn tables_that_were_there_come_back_as_they_were() {
     assert_eq!(query("foreign_schema", DEFINITIONS), before);
     assert_eq!(
         query("foreign_schema", "SELECT source_id, reason, field FROM migrate.reject ORDER BY 1"),
-        format!("{}|duplicate|lower(email) {}|constraint|", id(2), id(1002))
+        format!("{}|duplicate|lower(email) {}|constraint|City_name_check", id(2), id(1002))
     );
     // With the constraints kept on the rows are the same, though it is the first that stays and
     // not the smallest: the key decides while rows come in.

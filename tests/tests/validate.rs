@@ -129,7 +129,7 @@ async fn every_changed_cell_is_named_and_nothing_else() {
     let invented: Vec<_> = found.difference(&planted).collect();
     assert!(missed.is_empty() && invented.is_empty(), "missed {missed:#?}\ninvented {invented:#?}");
     assert_eq!(report.differences(), planted.len() as u64);
-    assert_eq!(planted.len(), 390, "every column but the keys of all 29 tables");
+    assert_eq!(planted.len(), 361, "every column but the keys of all 29 tables");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +214,7 @@ async fn a_changed_schema_is_named() {
         (r#"ALTER TABLE "Users" DROP CONSTRAINT "Users_pkey" CASCADE"#, "Users"),
         (r#"ALTER TYPE "Language" RENAME VALUE 'en' TO 'eng'"#, "Language"),
         (r#"ALTER TABLE "Boards" ALTER COLUMN title TYPE varchar(500)"#, "Boards"),
-        (r#"ALTER TABLE "Boards" ALTER COLUMN title DROP NOT NULL"#, "Boards"),
+        (r#"ALTER TABLE "Boards" ALTER COLUMN description DROP NOT NULL"#, "Boards"),
         (r#"ALTER TABLE "crm_Leads" ALTER COLUMN status DROP DEFAULT"#, "crm_Leads"),
         (r#"ALTER TABLE "Boards" ALTER COLUMN "createdAt" TYPE timestamp(0)"#, "Boards"),
     ] {

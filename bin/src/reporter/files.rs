@@ -299,15 +299,9 @@ fn one_line(text: &str) -> String {
     text.replace('\n', "\\n").replace('\r', "\\r")
 }
 
-/// Canonical Extended JSON, or the bytes in hex where they are no document.
+/// Canonical Extended JSON, every one of two equal keys included; of what is no BSON the bytes.
 fn document(bytes: &[u8]) -> String {
-    match bson::Document::from_reader(bytes) {
-        Ok(document) => bson::Bson::Document(document).into_canonical_extjson().to_string(),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("(no BSON) {hex}")
-        }
-    }
+    migrate_core::cell::extended_json(bytes)
 }
 
 #[cfg(test)]
@@ -365,7 +359,11 @@ mod tests {
             ..reject()
         };
         let text = entry(&broken, "T");
-        assert!(text.contains("\nError: first\\nsecond\nOriginal Document: (no BSON) 01ff\n"));
+        assert!(
+            text.contains(
+                "\nError: first\\nsecond\nOriginal Document: {\"$malformed\":\"Af8=\"}\n"
+            )
+        );
     }
 
     #[test]
