@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use migrate_core::Reason;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -57,16 +58,19 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Load every document of the source into the target, or go on with a run that was interrupted
     Run(Box<Run>),
-    /// Look at the documents that were rejected, or try them again
-    #[command(subcommand)]
-    Rejects(Rejects),
     /// Compare every row of the target with its source
     Validate(Validate),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
-    /// Show the schema that the models describe, or make it in the target
+    /// Show the schema that the models describe, make it in the target, or compare the two
     #[command(subcommand)]
     Schema(Schema),
+    /// Look at the documents that were rejected, and try them again
+    #[command(subcommand)]
+    Rejects(Rejects),
+    /// Write down which `_id` became which id
+    #[command(subcommand)]
+    Ids(Ids),
     /// Make sample documents of every collection
     Generate(Generate),
 }
@@ -179,104 +183,6 @@ pub(crate) struct Run {
     pub(crate) progress: Option<ProgressKind>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Rejects {
-    /// Count them by table, field and reason, the most frequent first
-    #[command(after_help = "\
-Examples:
-  migrate rejects list
-  migrate rejects list --table crm_Contacts --reason type
-  migrate rejects list --json | jq '.[0]'")]
-    List(RejectsList),
-    /// Show one in full, with its document
-    #[command(after_help = "\
-Examples:
-  migrate rejects show 507f1f77bcf86cd799439011")]
-    Show(RejectsShow),
-    /// Write them to stdout, each with its document as a line of JSON
-    #[command(after_help = "\
-Examples:
-  migrate rejects export > rejects.jsonl
-  migrate rejects export --reason label | jq -r .message")]
-    Export(RejectsExport),
-    /// Transform them again and load those that pass, after the models or the documents were mended
-    #[command(after_help = format!("\
-Examples:
-  migrate rejects retry                          reads the documents again from the source
-  migrate rejects retry --stored --field status  takes them as the ledger has stored them
-
-{EXIT_CODES}"))]
-    Retry(Box<RejectsRetry>),
-}
-
-/// Which rejects are meant.
-#[derive(Args, Debug)]
-pub(crate) struct RejectFilter {
-    /// Only those of this table or collection
-    #[arg(long, value_name = "NAME")]
-    pub(crate) table: Option<String>,
-
-    /// Only those with this reason, as in `type` or `orphan`
-    #[arg(long, value_name = "CODE")]
-    pub(crate) reason: Option<String>,
-
-    /// Only those of this field
-    #[arg(long, value_name = "PATH")]
-    pub(crate) field: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RejectsList {
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    #[command(flatten)]
-    pub(crate) filter: RejectFilter,
-
-    /// Write JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RejectsShow {
-    /// The document's `_id`, as `list` shows it
-    #[arg(value_name = "ID")]
-    pub(crate) id: String,
-
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    /// Only in this table or collection
-    #[arg(long, value_name = "NAME")]
-    pub(crate) table: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RejectsExport {
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    #[command(flatten)]
-    pub(crate) filter: RejectFilter,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RejectsRetry {
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-
-    #[command(flatten)]
-    pub(crate) target: TargetArgs,
-
-    #[command(flatten)]
-    pub(crate) filter: RejectFilter,
-
-    /// Take the documents as the ledger has stored them, and leave the source alone
-    #[arg(long)]
-    pub(crate) stored: bool,
-}
-
 #[derive(Args, Debug)]
 #[command(after_help = format!("\
 Examples:
@@ -359,6 +265,187 @@ Examples:
 Examples:
   migrate schema apply --target postgres://me@localhost/crm")]
     Apply(SchemaApply),
+    /// Compare the tables in the target with the models
+    #[command(after_help = format!("\
+Examples:
+  migrate schema diff --target postgres://me@localhost/crm
+  migrate schema diff --json | jq '.[] | select(.harmless | not).mend'
+
+A table that is not there is no difference: a run makes it. What a run can go on with is called
+harmless. The exit code is 1 where something is not.\n\n{EXIT_CODES}"))]
+    Diff(SchemaDiff),
+    /// Put back the keys and indexes that an unfinished run took off
+    #[command(after_help = "\
+Examples:
+  migrate schema restore --target postgres://me@localhost/crm
+
+A run that is finished has put them back already. This is for a run that is given up: whoever
+wants it finished gives its command again instead.")]
+    Restore(StateArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SchemaDiff {
+    /// The database: `postgres://USER@HOST/DATABASE`
+    #[arg(long, env = "MIGRATE_TARGET", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) target: Option<String>,
+
+    /// The schema of tables whose model names none [default: public]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
+
+    /// Print an array of differences as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where a run is found.
+#[derive(Args, Debug)]
+pub(crate) struct StateArgs {
+    /// Where the rows went: `postgres://USER@HOST/DATABASE`
+    #[arg(long, env = "MIGRATE_TARGET", hide_env_values = true, value_name = "ADDRESS")]
+    pub(crate) target: Option<String>,
+
+    /// The schema of the run's own tables [default: migrate]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) state_schema: Option<String>,
+}
+
+/// Which rejects are meant.
+#[derive(Args, Debug)]
+pub(crate) struct FilterArgs {
+    /// Only those of this table or collection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+
+    /// Only those with this reason
+    #[arg(
+        long,
+        value_name = "REASON",
+        value_parser = clap::builder::PossibleValuesParser::new(Reason::ALL.map(Reason::code))
+    )]
+    pub(crate) reason: Option<String>,
+
+    /// Only those of this field; `tags.*` is every place in the array `tags`
+    #[arg(long, value_name = "PATH")]
+    pub(crate) field: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Rejects {
+    /// Show the rejects in groups, the largest first, each with a few ids
+    #[command(after_help = "\
+Examples:
+  migrate rejects list --target postgres://me@localhost/crm
+  migrate rejects list --table crm_Contacts --reason type
+  migrate rejects list --json | jq '.[0]'")]
+    List(RejectsList),
+    /// Show one rejected document and why it was rejected
+    #[command(after_help = "\
+Examples:
+  migrate rejects show 507f1f77bcf86cd799439011
+  migrate rejects show '\"a text\"'                    an _id that is a text, as `list` shows it")]
+    Show(RejectsShow),
+    /// Write the rejects with their documents, one a line as JSON
+    #[command(after_help = "\
+Examples:
+  migrate rejects export --out rejects.jsonl
+  migrate rejects export --reason label | jq -r '.document._id[\"$oid\"]'
+
+The documents are in canonical Extended JSON, which `mongoimport` takes back.")]
+    Export(RejectsExport),
+    /// Try rejected documents again, after the source or the models were mended
+    #[command(after_help = format!("\
+Examples:
+  migrate rejects retry --source mongodb://localhost/crm --target postgres://me@localhost/crm
+  migrate rejects retry --stored --reason label         as the ledger has them, with new models
+
+Documents that pass now are loaded, with their junction rows and with the references of others to
+them. The exit code is 1 where rejects remain.\n\n{EXIT_CODES}"))]
+    Retry(RejectsRetry),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsList {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// Print an array of groups as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsShow {
+    /// The document's `_id`, as `rejects list` and the log show it
+    #[arg(value_name = "ID")]
+    pub(crate) source_id: String,
+
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// Only in this table or collection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsExport {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// Write to this file, which nobody else may read, in place of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RejectsRetry {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+
+    /// Take the documents as the ledger has them, and not from the source
+    #[arg(long)]
+    pub(crate) stored: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ids {
+    /// Write `collection,source_id,id` of every loaded row as CSV
+    #[command(after_help = "\
+Examples:
+  migrate ids export --out ids.csv
+  migrate ids export --collection Users | head
+
+Ids are computed back where they were derived, and looked up in the target where they were not, so
+it works with every `--uuid`.")]
+    Export(IdsExport),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IdsExport {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// Only the rows of this collection
+    #[arg(long, value_name = "NAME")]
+    pub(crate) collection: Option<String>,
+
+    /// Write to this file, which nobody else may read, in place of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

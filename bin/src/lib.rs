@@ -28,11 +28,10 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use migrate_core::rejects::Filter;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::{Error, ErrorKind, Registry};
 
-use crate::cli::{Cli, Command, Rejects, Schema};
+use crate::cli::{Cli, Command, Ids, Schema};
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::settings::{File, RunSettings, ValidateSettings};
@@ -84,43 +83,6 @@ fn run(
             printer.data(commands::plan::plan(registry, plan.format));
             Ok(Outcome::Clean)
         }
-        Command::Rejects(rejects) => {
-            use commands::rejects;
-            match rejects {
-                Rejects::List(list) => {
-                    let (target, options) = file.place(list.target)?;
-                    addresses.push(target.clone());
-                    let filter = rejects::filter(list.filter);
-                    runtime.block_on(rejects::list(&target, &options, &filter, list.json, printer))
-                }
-                Rejects::Show(show) => {
-                    let (target, options) = file.place(show.target)?;
-                    addresses.push(target.clone());
-                    let filter =
-                        Filter { table: show.table, source_id: Some(show.id), ..Filter::default() };
-                    runtime.block_on(rejects::show(&target, &options, &filter, printer))
-                }
-                Rejects::Export(export) => {
-                    let (target, options) = file.place(export.target)?;
-                    addresses.push(target.clone());
-                    let filter = rejects::filter(export.filter);
-                    runtime.block_on(rejects::export(&target, &options, &filter, printer))
-                }
-                Rejects::Retry(retry) => {
-                    let source = match retry.stored {
-                        true => None,
-                        false => Some(file.source(retry.source.source)?),
-                    };
-                    let (target, options) = file.place(retry.target)?;
-                    addresses.extend(source.iter().chain([&target]).cloned());
-                    let filter = rejects::filter(retry.filter);
-                    let source = source.as_deref();
-                    runtime.block_on(rejects::retry(
-                        registry, source, &target, &options, &filter, printer,
-                    ))
-                }
-            }
-        }
         Command::Schema(Schema::Print(arguments)) => {
             printer.data(commands::schema::print(registry, &file.schema(arguments.schema)));
             Ok(Outcome::Clean)
@@ -130,6 +92,37 @@ fn run(
             addresses.push(target.clone());
             let schema = file.schema(arguments.schema);
             runtime.block_on(commands::schema::apply(registry, &target, &schema, printer))
+        }
+        Command::Schema(Schema::Diff(arguments)) => {
+            let target = file.target(arguments.target)?;
+            addresses.push(target.clone());
+            let schema = file.schema(arguments.schema);
+            runtime.block_on(commands::schema::diff(
+                registry,
+                &target,
+                &schema,
+                arguments.json,
+                printer,
+            ))
+        }
+        Command::Schema(Schema::Restore(arguments)) => {
+            let (target, options) = file.state(arguments)?;
+            addresses.push(target.clone());
+            runtime.block_on(commands::schema::restore(&target, &options, printer))
+        }
+        Command::Rejects(command) => runtime
+            .block_on(commands::rejects::rejects(registry, command, &file, printer, addresses)),
+        Command::Ids(Ids::Export(arguments)) => {
+            let (target, options) = file.state(arguments.state)?;
+            addresses.push(target.clone());
+            runtime.block_on(commands::ids::export(
+                registry,
+                &target,
+                &options,
+                arguments.collection.as_deref(),
+                arguments.out.as_deref(),
+                printer,
+            ))
         }
         Command::Generate(arguments) => {
             addresses.extend(arguments.to.target_mongo.clone());

@@ -9,7 +9,7 @@ use migrate_core::run::{Options, UuidVersion};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
-use crate::cli::{ByteSize, Global, ProgressKind, Run, TargetArgs, UuidKind, Validate};
+use crate::cli::{ByteSize, Global, ProgressKind, Run, StateArgs, UuidKind, Validate};
 
 const FILE: &str = "migrate.toml";
 
@@ -63,16 +63,17 @@ impl File {
         named(flag, &self.source, "source", "MIGRATE_SOURCE", "mongodb://HOST/DATABASE")
     }
 
-    /// The target with the options that say where things are in it.
-    pub(crate) fn place(&self, target: TargetArgs) -> Result<(String, Options), Error> {
+    /// The target that holds a run, and the options with which it is found.
+    pub(crate) fn state(&self, flags: StateArgs) -> Result<(String, Options), Error> {
+        let defaults = Options::default();
         let options = Options {
-            schema: self.schema(target.schema),
-            state_schema: (target.state_schema)
+            schema: self.schema(None),
+            state_schema: (flags.state_schema)
                 .or_else(|| self.state_schema.clone())
-                .unwrap_or_else(|| Options::default().state_schema),
-            ..Options::default()
+                .unwrap_or_else(|| defaults.state_schema.clone()),
+            ..defaults
         };
-        Ok((self.target(target.target)?, options))
+        Ok((self.target(flags.target)?, options))
     }
 
     /// The schema of models that name none.
@@ -96,8 +97,8 @@ pub(crate) struct RunSettings {
 
 impl RunSettings {
     pub(crate) fn new(run: Run, file: File) -> Result<Self, Error> {
-        let target = file.target(run.target.target)?;
         let source = file.source(run.source.source)?;
+        let target = file.target(run.target.target)?;
         let schema = file.schema(run.target.schema);
         let defaults = Options::default();
         let uuid = match run.uuid.or(file.uuid) {

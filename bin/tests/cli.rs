@@ -73,15 +73,19 @@ fn help_teaches() {
         ("help", &["--help"][..]),
         ("help_demo", &["demo", "--help"]),
         ("help_run", &["run", "--help"]),
+        ("help_plan", &["plan", "--help"]),
+        ("help_schema", &["schema", "--help"]),
+        ("help_schema_print", &["schema", "print", "--help"]),
+        ("help_schema_apply", &["schema", "apply", "--help"]),
+        ("help_schema_diff", &["schema", "diff", "--help"]),
+        ("help_schema_restore", &["schema", "restore", "--help"]),
         ("help_rejects", &["rejects", "--help"]),
         ("help_rejects_list", &["rejects", "list", "--help"]),
         ("help_rejects_show", &["rejects", "show", "--help"]),
         ("help_rejects_export", &["rejects", "export", "--help"]),
         ("help_rejects_retry", &["rejects", "retry", "--help"]),
-        ("help_plan", &["plan", "--help"]),
-        ("help_schema", &["schema", "--help"]),
-        ("help_schema_print", &["schema", "print", "--help"]),
-        ("help_schema_apply", &["schema", "apply", "--help"]),
+        ("help_ids", &["ids", "--help"]),
+        ("help_ids_export", &["ids", "export", "--help"]),
         ("help_generate", &["generate", "--help"]),
     ] {
         insta::assert_snapshot!(name, in_nowhere(arguments));
@@ -240,8 +244,8 @@ fn check_rejects(folder: &Path, target: &str, rejected: u64) {
 
     // Nothing was mended, so nothing is loaded.
     let retry = rejects(&["retry", "--stored"], 1);
-    let expected = format!("{rejected} tried again: 0 loaded, {rejected} rejected again, 0 not");
-    assert!(retry.stdout.starts_with(&expected), "{retry}");
+    assert!(retry.stdout.contains(&format!("{rejected}  tried again\n")), "{retry}");
+    assert!(retry.stdout.contains("        0  loaded\n"), "{retry}");
     assert!(rejects(&["list"], 0).stdout.ends_with(&format!("\n{rejected} rejected\n")));
 }
 
@@ -292,6 +296,165 @@ fn an_interrupted_run_ends_with_130_and_goes_on() {
     assert_eq!(done.code, Some(0), "{done}");
     assert!(done.stdout.lines().any(|line| line.contains("\"resumed\"")), "{done}");
     assert_eq!(summary_of(&done.stdout).totals, expected.totals);
+}
+
+#[test]
+fn rejects_are_shown_exported_and_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = dump(folder.path(), &["--scale", "0.2", "--dirty"]);
+    let server = server();
+    let target = server.create_database("rejects").unwrap();
+    let with_target = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--target", &target]);
+        run(migrate(folder.path(), &arguments))
+    };
+    let none = with_target(&["rejects", "list"]);
+    assert_eq!(none.code, Some(2), "{none}");
+    assert!(none.stderr.contains("has no run in the schema `migrate`"), "{none}");
+
+    let loaded = with_target(&["run", "--source", dump.to_str().unwrap()]);
+    assert_eq!(loaded.code, Some(1), "{loaded}");
+    assert!(loaded.stdout.contains("\nmost rejects ("), "{loaded}");
+    assert!(loaded.stdout.contains("    to accept them: "), "{loaded}");
+    assert!(loaded.stderr.contains("`migrate rejects list` counts them"), "{loaded}");
+
+    // The groups hold every reject, in text and in JSON.
+    let count = |sql: &str| -> u64 {
+        server.query("rejects", sql).unwrap()[0][0].as_ref().unwrap().parse().unwrap()
+    };
+    let all = count("SELECT count(*) FROM migrate.reject");
+    let list = with_target(&["rejects", "list", "--json"]);
+    assert_eq!(list.code, Some(0), "{list}");
+    let groups: Vec<serde_json::Value> = serde_json::from_str(&list.stdout).unwrap();
+    assert_eq!(groups.iter().map(|group| group["count"].as_u64().unwrap()).sum::<u64>(), all);
+    let text = with_target(&["rejects", "list"]);
+    assert_eq!(text.stdout.matches(" × ").count(), groups.len(), "{text}");
+    let reason = groups[0]["reason"].as_str().unwrap();
+    let some = with_target(&["rejects", "list", "--reason", reason, "--json"]);
+    let some: Vec<serde_json::Value> = serde_json::from_str(&some.stdout).unwrap();
+    assert!(!some.is_empty() && some.len() < groups.len());
+    assert!(some.iter().all(|group| group["reason"] == reason));
+    // What a group says of itself finds it again.
+    for group in &groups {
+        let word = |name: &str| group[name].as_str().unwrap();
+        let filter = ["--table", word("table"), "--field", word("field"), "--json"];
+        let found = with_target(&[&["rejects", "list"], &filter[..]].concat());
+        assert!(found.stdout.contains(word("message")), "{group}: {found}");
+    }
+    let wrong = with_target(&["rejects", "list", "--reason", "bad"]);
+    assert_eq!(wrong.code, Some(2), "{wrong}");
+    assert!(wrong.stderr.contains("duplicate_key"), "{wrong}");
+
+    let id = groups[0]["examples"][0].as_str().unwrap();
+    let show = with_target(&["rejects", "show", id]);
+    assert_eq!(show.code, Some(0), "{show}");
+    assert!(show.stdout.contains(&format!("reason      {reason}\n")), "{show}");
+    assert!(show.stdout.contains(&format!("\"$oid\": \"{id}\"")), "{show}");
+    let missing = with_target(&["rejects", "show", "nothing"]);
+    assert_eq!(missing.code, Some(2), "{missing}");
+    assert!(missing.stderr.contains("no rejected document has the `_id` `nothing`"), "{missing}");
+
+    // Every line of the file is a reject with the document that was read.
+    let file = folder.path().join("rejects.jsonl");
+    let export = with_target(&["rejects", "export", "--out", file.to_str().unwrap()]);
+    assert_eq!(export.code, Some(0), "{export}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count() as u64, all);
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["document"]["_id"].is_object() || line["bytes"].is_string(), "{line}");
+    }
+    assert_eq!(with_target(&["rejects", "export"]).stdout.lines().count() as u64, all);
+
+    // The cause of some is gone, of the others not.
+    let stored = with_target(&["rejects", "retry", "--stored"]);
+    assert_eq!(stored.code, Some(1), "{stored}");
+    assert!(stored.stdout.contains("        0  loaded\n"), "{stored}");
+    assert_eq!(count("SELECT count(*) FROM migrate.reject"), all);
+    let no_source = with_target(&["rejects", "retry"]);
+    assert_eq!(no_source.code, Some(2), "{no_source}");
+    assert!(no_source.stderr.contains("or take `--stored`"), "{no_source}");
+    // A clean dump of the same seed has each document as it was before a fault was planted.
+    let clean = folder.path().join("clean");
+    let generate = ["generate", "--quiet", "--scale", "0.2", "--out", clean.to_str().unwrap()];
+    assert_eq!(run(migrate(folder.path(), &generate)).code, Some(0));
+    let retry = with_target(&["rejects", "retry", "--source", clean.to_str().unwrap()]);
+    assert!(matches!(retry.code, Some(0 | 1)), "{retry}");
+    let left = count("SELECT count(*) FROM migrate.reject");
+    assert!(left < all, "{retry}");
+    assert_eq!(retry.code, Some(i32::from(left > 0)), "{retry}");
+    let password = target.split([':', '@']).nth(2).unwrap();
+    for done in [none, loaded, list, show, export, stored, retry] {
+        assert!(!done.to_string().contains(password), "{done}");
+    }
+}
+
+#[test]
+fn ids_are_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = dump(folder.path(), &["--scale", "0.1"]);
+    let server = server();
+    let target = server.create_database("ids").unwrap();
+    let source = dump.to_str().unwrap();
+    let loaded =
+        run(migrate(folder.path(), &["run", "--quiet", "--source", source, "--target", &target]));
+    assert_eq!(loaded.code, Some(0), "{loaded}");
+    let file = folder.path().join("ids.csv");
+    let export = ["ids", "export", "--target", &target, "--collection", "Users", "--out"];
+    let done = run(migrate(folder.path(), &[&export[..], &[file.to_str().unwrap()]].concat()));
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let csv = fs::read_to_string(&file).unwrap();
+    let mut lines = csv.lines();
+    assert_eq!(lines.next(), Some("collection,source_id,id"));
+    let mut found: Vec<String> = lines.map(str::to_owned).collect();
+    found.sort();
+    let sql = "SELECT 'Users,' || migrate.object_id_from_uuid(id) || ',' || id
+        FROM \"Users\" ORDER BY 1";
+    let rows = server.query("ids", sql).unwrap();
+    let mut expected: Vec<String> = rows.into_iter().map(|row| row[0].clone().unwrap()).collect();
+    expected.sort();
+    assert!(!expected.is_empty());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_schema_is_compared_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server();
+    let target = server.create_database("compared").unwrap();
+    let migrate = |arguments: &[&str]| {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--target", &target]);
+        run(migrate(folder.path(), &arguments))
+    };
+    let nothing = migrate(&["schema", "diff"]);
+    assert_eq!((nothing.code, nothing.stdout.as_str()), (Some(0), ""), "{nothing}");
+    assert!(nothing.stderr.contains("0 of 39 tables are there"), "{nothing}");
+    assert_eq!(migrate(&["schema", "apply"]).code, Some(0));
+    let same = migrate(&["schema", "diff"]);
+    assert_eq!((same.code, same.stdout.as_str()), (Some(0), ""), "{same}");
+
+    server.query("compared", "ALTER TABLE \"Users\" ADD COLUMN extra int").unwrap();
+    let harmless = migrate(&["schema", "diff"]);
+    assert_eq!(harmless.code, Some(0), "{harmless}");
+    assert!(
+        harmless.stdout.starts_with("harmless    \"public\".\"Users\".\"extra\": "),
+        "{harmless}"
+    );
+    server.query("compared", "ALTER TABLE \"Users\" DROP COLUMN email").unwrap();
+    let differs = migrate(&["schema", "diff", "--json"]);
+    assert_eq!(differs.code, Some(1), "{differs}");
+    let found: Vec<serde_json::Value> = serde_json::from_str(&differs.stdout).unwrap();
+    let missing = found.iter().find(|found| found["harmless"] == false).unwrap();
+    assert_eq!(missing["column"], "email", "{differs}");
+    assert!(missing["mend"].as_str().unwrap().starts_with("ALTER TABLE"), "{differs}");
+
+    let no_run = migrate(&["schema", "restore"]);
+    assert_eq!(no_run.code, Some(2), "{no_run}");
+    assert!(no_run.stderr.contains("has no run in the schema `migrate`"), "{no_run}");
 }
 
 #[test]

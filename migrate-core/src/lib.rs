@@ -18,6 +18,7 @@ pub mod event;
 pub mod existing;
 pub mod failpoint;
 pub mod id;
+pub mod ids;
 mod kept;
 pub mod ledger;
 mod load;

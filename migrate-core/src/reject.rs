@@ -88,6 +88,44 @@ impl Reason {
         Self::Constraint,
     ];
 
+    /// What to write in the model to accept such documents, if that is wanted.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "make the field an `Option`, or give it `#[migrate(default = ..)]`; `id_time` fills a time from the ObjectId"
+            }
+            Self::Type => {
+                "give the field the type that the data has, or convert it with `#[migrate(with = ..)]`, as text into a number"
+            }
+            Self::Range => "take a wider type, as `i64` for `i32`",
+            Self::Fraction => "take `f64` or `Decimal`, or round with `#[migrate(with = ..)]`",
+            Self::TooLong => {
+                "take a wider type (`String` has no limit), or cut with `#[migrate(with = ..)]`; a value too long for an index needs the index dropped"
+            }
+            Self::Label => "add the label to the enum, or map it with `#[migrate(with = ..)]`",
+            Self::Nul => "PostgreSQL has no U+0000: take it out with `#[migrate(with = ..)]`",
+            Self::NotFinite => {
+                "take `f64`, which has NaN and the infinities, or convert with `#[migrate(with = ..)]`"
+            }
+            Self::Utf8 => "mend the text in the source: PostgreSQL takes UTF-8 alone",
+            Self::DuplicateKey => {
+                "mend the document in the source: which of the two values is meant, no model can say"
+            }
+            Self::Malformed => "mend the document in the source: its bytes are no BSON",
+            Self::Shape => {
+                "take `Json` with `#[migrate(json)]`, which has rows of any length, or mend the document"
+            }
+            Self::Invalid => "change the function that `with` or `compute` names",
+            Self::Orphan => {
+                "make the reference an `Option`, which becomes NULL, or write `#[fk(.., orphan = keep)]`, which makes no foreign key"
+            }
+            Self::Duplicate => {
+                "write `#[migrate(index)]` in place of `unique`, or make the values differ in the source"
+            }
+            Self::Constraint => "change the constraint or the trigger in the target",
+        }
+    }
+
     /// The reason with that code; `Constraint` for one that this version does not know.
     pub fn from_code(code: &str) -> Self {
         Self::ALL.into_iter().find(|reason| reason.code() == code).unwrap_or(Self::Constraint)

@@ -37,7 +37,7 @@ pub struct Filter {
     pub table: Option<String>,
     /// Those with this reason's code.
     pub reason: Option<String>,
-    /// Those of this field.
+    /// Those of this field; `tags.*` is every place in the array `tags`.
     pub field: Option<String>,
     /// The document with this `_id`, as the ledger shows it.
     pub source_id: Option<String>,
@@ -48,7 +48,7 @@ impl Filter {
     fn sql(&self) -> (String, [Option<&str>; 4]) {
         let condition = "($1::text IS NULL OR $1 IN (table_name, collection))
             AND ($2::text IS NULL OR reason = $2)
-            AND ($3::text IS NULL OR field = $3)
+            AND ($3::text IS NULL OR $3 IN (field, regexp_replace(field, '\\.\\d+', '.*', 'g')))
             AND ($4::text IS NULL OR source_id = $4)";
         let parameters = [
             self.table.as_deref(),
@@ -214,7 +214,12 @@ pub async fn retry(
     let registry = run::subset(registry, |model| row.fingerprint.models.contains_key(model.name));
     // Every key is on by now, so all tables are loaded as those whose constraints are kept.
     row.created.tables.clear();
-    let options = Options { keep_constraints: true, ..options.clone() };
+    let schema = row.fingerprint.options.get("schema").cloned();
+    let options = Options {
+        keep_constraints: true,
+        schema: schema.unwrap_or_else(|| options.schema.clone()),
+        ..options.clone()
+    };
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
     let oids = preflight::enum_oids(&mut connection, registry, names).await?;
@@ -278,7 +283,8 @@ pub async fn retry(
     Ok(retried)
 }
 
-async fn open(target: &str, options: &Options) -> Result<(Connection, State)> {
+/// A connection to a target that holds a run, and the run's state.
+pub(crate) async fn open(target: &str, options: &Options) -> Result<(Connection, State)> {
     let mut connection = Target::parse(target)?.connect().await?;
     let state = State::new(&options.state_schema);
     if !state.exists(&mut connection).await? {

@@ -2,7 +2,9 @@
 
 pub(crate) mod demo;
 pub(crate) mod generate;
+pub(crate) mod ids;
 mod look;
+mod out;
 pub(crate) mod plan;
 pub(crate) mod rejects;
 pub(crate) mod run;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use migrate_core::dry_run::dry_run;
 use migrate_core::event::{Event, Reporter, Silent};
+use migrate_core::rejects::{self, Filter};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::{self, SourceOptions};
@@ -62,6 +63,11 @@ pub(crate) async fn run(
                 .note(format_args!("what would be rejected is in `{}`", files.errors().display()));
         }
     } else if summary.totals.rejected > 0 {
+        if progress != ProgressKind::Json && !printer.is_quiet() {
+            let (target, options) = (&settings.target, &settings.options);
+            let groups = rejects::groups(target, options, &Filter::default()).await?;
+            printer.data(format_args!("\n{}", summary::patterns(&groups)));
+        }
         printer.note(format_args!(
             "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`;\n`migrate rejects list` counts them by field and reason",
             settings.options.state_schema,

@@ -1,9 +1,12 @@
-//! `migrate schema`: the statements that make what the models describe, printed or run.
+//! `migrate schema`: the statements that make what the models describe, printed or run; the target
+//! compared with the models, and given back what a run took off it.
 
-use migrate_core::Error;
 use migrate_core::ddl::{self, Names};
+use migrate_core::run::Options;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
+use migrate_core::state::State;
+use migrate_core::{Error, ErrorKind, deferred, existing};
 
 use crate::address::redact;
 use crate::exit::Outcome;
@@ -40,5 +43,66 @@ pub(crate) async fn apply(
         registry.name,
         redact(target)
     ));
+    Ok(Outcome::Clean)
+}
+
+/// Compares the tables in the target with the models.
+pub(crate) async fn diff(
+    registry: &'static RegistryFacts,
+    target: &str,
+    schema: &str,
+    json: bool,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    let names = Names { schema };
+    let mut connection = Target::parse(target)?.connect().await?;
+    let there = existing::tables(&mut connection, registry, names).await?.len();
+    let differences = existing::compare(&mut connection, registry, names).await?;
+    connection.close().await;
+    if json {
+        let text = serde_json::to_string_pretty(&differences)
+            .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
+        printer.data(text);
+    } else {
+        for difference in &differences {
+            let mark = if difference.harmless { "harmless  " } else { "in the way" };
+            printer.data(format_args!("{mark}  {difference}"));
+        }
+    }
+    let harmless = differences.iter().filter(|difference| difference.harmless).count();
+    printer.note(format_args!(
+        "{there} of {} tables are there: {} differences in the way of a run, {harmless} harmless",
+        registry.iter().count(),
+        differences.len() - harmless,
+    ));
+    Ok(if harmless == differences.len() { Outcome::Clean } else { Outcome::Differs })
+}
+
+/// Puts back what the last run has taken off and not put back.
+pub(crate) async fn restore(
+    target: &str,
+    options: &Options,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    let mut connection = Target::parse(target)?.connect().await?;
+    let state = State::new(&options.state_schema);
+    let run = match state.exists(&mut connection).await? {
+        true => state.last_run(&mut connection).await?,
+        false => None,
+    };
+    let Some(run) = run else {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("the target has no run in the schema `{}`", options.state_schema),
+        )
+        .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
+    };
+    let restored = deferred::restore(&mut connection, &state, run.run).await?;
+    connection.close().await;
+    printer.note(match restored {
+        0 => format!("run {} has nothing off: every key and index is on", run.run),
+        1 => "1 definition was put back".to_owned(),
+        more => format!("{more} definitions were put back"),
+    });
     Ok(Outcome::Clean)
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use migrate_core::Reason;
+use migrate_core::rejects::Group;
 use migrate_core::summary::{Summary, TableSummary};
 
 use crate::reporter::rate::{bytes, duration, thousands};
@@ -171,6 +173,35 @@ fn rejects(text: &mut String, summary: &Summary) {
     grid.write_with_text_last(text);
 }
 
+/// The groups that account for most rejects, and what to write in the model to accept them;
+/// nothing where there are no rejects.
+pub(super) fn patterns(groups: &[Group]) -> String {
+    /// As many groups as it takes for this share of the rejects, and at most so many.
+    const SHARE: f64 = 0.8;
+    const MOST: usize = 5;
+    let all: u64 = groups.iter().map(|group| group.count).sum();
+    let mut text = String::new();
+    let mut sum = 0;
+    for group in groups.iter().take(MOST) {
+        if sum as f64 >= all as f64 * SHARE {
+            break;
+        }
+        sum += group.count;
+        let count = thousands(group.count);
+        let _ = writeln!(text, "  {count} × {}", super::rejects::describe(group));
+        let _ = writeln!(text, "    to accept them: {}", Reason::from_code(&group.reason).advice());
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!(
+        "most rejects ({} of {}) are of these kinds\n{}",
+        thousands(sum),
+        thousands(all),
+        text.trim_end()
+    )
+}
+
 fn strangers(text: &mut String, summary: &Summary) {
     if !summary.collections_without_model.is_empty() {
         text.push_str("\ncollections without a model, not loaded\n");
@@ -302,6 +333,28 @@ mod tests {
     use migrate_core::summary::{JunctionSummary, UnknownField};
 
     use super::*;
+
+    #[test]
+    fn patterns_are_the_groups_that_most_rejects_belong_to() {
+        let group = |count, reason: &str| Group {
+            table: "Tasks".to_owned(),
+            field: "state".to_owned(),
+            reason: reason.to_owned(),
+            message: "expected a label".to_owned(),
+            count,
+            examples: Vec::new(),
+        };
+        assert_eq!(patterns(&[]), "");
+        let groups = [group(1_700, "label"), group(200, "nul"), group(100, "type")];
+        assert_eq!(
+            patterns(&groups),
+            "most rejects (1,700 of 2,000) are of these kinds
+  1,700 × Tasks.state: expected a label
+    to accept them: add the label to the enum, or map it with `#[migrate(with = ..)]`"
+        );
+        let even: Vec<Group> = (0..9).map(|_| group(1, "type")).collect();
+        assert_eq!(patterns(&even).matches('×').count(), 5);
+    }
 
     #[test]
     fn a_summary_reads_well() {

@@ -103,7 +103,7 @@ mod tests {
         };
         assert_eq!(
             to_json(&event).unwrap().to_string(),
-            r#"{"bytes":99,"event":"chunk_done","loaded":2,"read":3,"rejected":1,"seconds":0.5,"table":"Users"}"#
+            r#"{"event":"chunk_done","table":"Users","read":3,"loaded":2,"rejected":1,"bytes":99,"seconds":0.5}"#
         );
     }
 }
