@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use migrate_core::summary::Summary;
-use migrate_servers::{Postgres, Row};
+use migrate_servers::Postgres;
 
 /// The lines of each part by the part's name.
 pub type EndState = BTreeMap<String, Vec<String>>;
@@ -12,43 +12,42 @@ pub type EndState = BTreeMap<String, Vec<String>>;
 /// Everything that a run leaves in `database`.
 ///
 /// # Panics
-/// When the server refuses a query.
+/// When the server refuses the query.
 pub fn end_state(server: &Postgres, database: &str) -> EndState {
-    let mut state = rows(server, database);
-    for (part, sql) in PARTS {
-        state.insert((*part).to_owned(), lines(query(server, database, sql)));
-    }
-    let sql = "SELECT summary::text FROM migrate.run ORDER BY run";
-    let summaries = query(server, database, sql).into_iter().flat_map(|row| {
-        let text = row.into_iter().next().flatten().unwrap_or_default();
-        serde_json::from_str(&text).map_or(vec![text], comparable)
-    });
-    state.insert("summary".to_owned(), summaries.collect());
-    state
-}
-
-/// The number of rows of each table in `public`, with a checksum over them.
-///
-/// # Panics
-/// When the server refuses a query.
-pub fn rows(server: &Postgres, database: &str) -> EndState {
-    let tables = query(
-        server,
-        database,
-        "SELECT quote_ident(relname) FROM pg_class
-         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
-    );
-    let sums: Vec<String> = lines(tables)
-        .into_iter()
-        .map(|table| {
-            format!(
-                "SELECT '{table}', count(*), md5(string_agg(md5(t::text), '' ORDER BY md5(t::text)))
-                 FROM {table} t"
-            )
+    let query = |sql: &str| {
+        server.query(database, sql).unwrap_or_else(|error| {
+            panic!("{sql}: {error}: {:?}", std::error::Error::source(&error))
         })
+    };
+    // For each table a query for the number of its rows and a checksum over them.
+    let tables = query(
+        "SELECT format('SELECT %L, concat(count(*), '' '',
+                md5(string_agg(md5(t::text), NULL ORDER BY md5(t::text)))) FROM %s t',
+            'rows of ' || relname, oid::regclass)
+         FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'",
+    );
+    // One statement is one connection, whose log-in costs more than the rest.
+    let sql: Vec<String> = PARTS
+        .iter()
+        .map(|(part, sql)| format!("SELECT '{part}', part::text FROM ({sql}) part"))
+        .chain(["SELECT 'summary', summary::text FROM migrate.run".to_owned()])
+        .chain(tables.into_iter().flatten().flatten())
         .collect();
-    let found = query(server, database, &sums.join(" UNION ALL "));
-    found.into_iter().map(|row| (text(&row[..1]), vec![text(&row[1..])])).collect()
+    let rows = query(&sql.join(" UNION ALL "));
+    let mut state = EndState::new();
+    for row in rows {
+        let mut cells = row.into_iter().map(Option::unwrap_or_default);
+        let (part, line) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+        let lines = state.entry(part.clone()).or_default();
+        match part.as_str() {
+            "summary" => lines.extend(comparable(&line)),
+            _ => lines.push(line),
+        }
+    }
+    for lines in state.values_mut() {
+        lines.sort();
+    }
+    state
 }
 
 /// What differs, a line each.
@@ -91,28 +90,22 @@ const PARTS: &[(&str, &str)] = &[
         "columns",
         "SELECT attrelid::regclass, attnum, attname, format_type(atttypid, atttypmod), attnotnull
          FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
-         ORDER BY attrelid::regclass::text, attnum",
+         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0",
     ),
-    ("indexes", "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1"),
+    ("indexes", "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"),
     (
         "constraints",
         "SELECT conrelid::regclass, conname, contype, convalidated, condeferrable,
             pg_get_constraintdef(oid)
-         FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
-         ORDER BY 1, 2",
+         FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'",
     ),
     (
         "rejects",
         "SELECT table_name, source_id, stage, reason, field, message, md5(document)
-         FROM migrate.reject ORDER BY 1, 2, 3, 4, 5, 6",
+         FROM migrate.reject",
     ),
-    (
-        "orphans",
-        "SELECT table_name, column_name, row_key, value, element
-         FROM migrate.orphan ORDER BY 1, 2, 3, 4, 5",
-    ),
-    ("ids", "SELECT collection, source_id, id FROM migrate.id_map ORDER BY 1, 2, 3"),
+    ("orphans", "SELECT table_name, column_name, row_key, value, element FROM migrate.orphan"),
+    ("ids", "SELECT collection, source_id, id FROM migrate.id_map"),
     (
         "what is open",
         "SELECT (SELECT count(*) FROM migrate.run WHERE finished_at IS NULL),
@@ -124,11 +117,12 @@ const PARTS: &[(&str, &str)] = &[
     (
         "chunks",
         "SELECT model, chunk, read, loaded, rejected, skipped, bytes, elements, unknown
-         FROM migrate.chunk ORDER BY run, chunk",
+         FROM migrate.chunk",
     ),
 ];
 
-fn comparable(summary: Summary) -> Vec<String> {
+fn comparable(json: &str) -> Vec<String> {
+    let Ok(summary) = serde_json::from_str::<Summary>(json) else { return vec![json.to_owned()] };
     let mut lines: Vec<String> =
         summary.junctions.iter().map(|junction| format!("{junction:?}")).collect();
     for mut table in summary.tables {
@@ -140,19 +134,4 @@ fn comparable(summary: Summary) -> Vec<String> {
     lines.push(format!("{:?}", summary.models_without_collection));
     lines.push(format!("balanced: {}", summary.balanced));
     lines
-}
-
-fn query(server: &Postgres, database: &str, sql: &str) -> Vec<Row> {
-    server
-        .query(database, sql)
-        .unwrap_or_else(|error| panic!("{sql}: {error}: {:?}", std::error::Error::source(&error)))
-}
-
-fn lines(rows: Vec<Row>) -> Vec<String> {
-    rows.iter().map(|row| text(row)).collect()
-}
-
-fn text(row: &[Option<String>]) -> String {
-    let cells: Vec<&str> = row.iter().map(|cell| cell.as_deref().unwrap_or("NULL")).collect();
-    cells.join("|")
 }

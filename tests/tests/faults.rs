@@ -5,17 +5,28 @@
 #![expect(clippy::print_stderr, reason = "kills and figures are for whoever runs the test")]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use migrate_cli::generate::{Generator, Plan, to_dump};
+use bson::oid::ObjectId;
+use bson::{Document, doc};
+use migrate_cli::generate::{Generator, Plan, to_dump, to_mongodb};
+use migrate_core::event::Silent;
+use migrate_core::failpoint::FailPoints;
+use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
-use migrate_servers::Postgres;
+use migrate_core::source::memory::MemorySource;
+use migrate_core::summary::Summary;
+use migrate_core::{Error, ErrorKind, Migrate, registry};
+use migrate_servers::{Mongo, MongoOptions, Postgres, PostgresOptions};
 use migrate_tests::end_state::{assert_same, end_state};
 use migrate_tests::program::Program;
+use migrate_tests::proxy::Proxy;
 use migrate_tests::random::Random;
 use migrate_tests::servers;
 use models::NextCrm;
+use uuid::Uuid;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_nextcrm");
 
@@ -140,4 +151,440 @@ fn a_killed_run_goes_on_into_tables_that_it_makes() {
 #[test]
 fn a_killed_run_goes_on_into_tables_with_all_constraints() {
     killed("killed_existing", &existing_schema());
+}
+
+/// Two processes on one run, started at the same moment; one is killed. The rows are shared, none
+/// is written twice, and what the dead one held is done by the other.
+#[test]
+fn two_processes_share_a_run_and_one_is_killed() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let dump = dirty_dump(1.5);
+    let source = dump.path().to_str().expect("a path in UTF-8");
+    let mut random = Random::for_test("two processes");
+    let _turn = turn();
+    undisturbed(source, &make(server, "shared_reference", &[]));
+    let expected = end_state(server, "shared_reference");
+    let target = make(server, "shared", &[]);
+    let mut first = Program::start(EXECUTABLE, &arguments(source, &target));
+    let mut second = Program::start(EXECUTABLE, &arguments(source, &target));
+    // Both have begun: one of them made the run, the other found it.
+    assert!(second.hear(1), "it found nothing to do");
+    assert!(first.hear(8 + random.below(20)), "it found nothing to do");
+    let chunks_of_first = first.heard["chunk_done"];
+    assert_eq!(first.kill(), None, "it was at work");
+    assert_eq!(second.finish(), REJECTS);
+    let chunks_of_second = second.heard["chunk_done"];
+    assert_same(&expected, &end_state(server, "shared"), "shared");
+    eprintln!(
+        "shared: {chunks_of_first} chunks by the killed one, {chunks_of_second} by the other"
+    );
+    assert!(chunks_of_first > 0 && chunks_of_second > 0);
+}
+
+/// Goes on until the program ends; every so many events `disturb` is called, `times` at most.
+fn disturbed(
+    mut program: Program,
+    random: &mut Random,
+    every: u64,
+    times: u64,
+    mut disturb: impl FnMut(u64),
+) -> (Program, u64) {
+    let mut done = 0;
+    while done < times && program.hear(1 + random.below(2 * every)) {
+        eprintln!("fault {done} in {}", program.step());
+        disturb(done);
+        done += 1;
+    }
+    let code = program.finish();
+    assert_eq!(code, REJECTS, "after {done} faults; it waited for {:#?}", program.waits);
+    (program, done)
+}
+
+fn kill_process(pid: i32) -> bool {
+    use rustix::process::{Pid, Signal, kill_process};
+    Pid::from_raw(pid).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// A server of PostgreSQL that loses a process to SIGKILL, which makes it throw every connection
+/// out, and that is killed as a whole and comes back. The run ends by itself.
+#[test]
+fn postgresql_is_killed_and_comes_back() {
+    let options = PostgresOptions { version: Some(servers::NEWEST), ..Default::default() };
+    let mut server = Postgres::start(options).expect("a server");
+    let dump = dirty_dump(1.5);
+    let source = dump.path().to_str().expect("a path in UTF-8");
+    let mut random = Random::for_test("postgresql is killed");
+    let _turn = turn();
+    let events = undisturbed(source, &make(&server, "reference", &[]));
+    let expected = end_state(&server, "reference");
+    let target = make(&server, "killed", &[]);
+    let program = Program::start(EXECUTABLE, &arguments(source, &target));
+    let (mut backends, mut servers) = (0, 0);
+    let (program, faults) = disturbed(program, &mut random, events / 10, 8, |fault| {
+        if fault % 4 == 3 {
+            server.kill();
+            server.restart().expect("it comes back");
+            servers += 1;
+            return;
+        }
+        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'
+                   ORDER BY random() LIMIT 1";
+        // It may still be recovering from the fault before.
+        let rows = server.query("postgres", sql).unwrap_or_default();
+        let pid = rows.first().and_then(|row| row[0].as_deref()?.parse().ok());
+        backends += u64::from(pid.is_some_and(kill_process));
+    });
+    assert_same(&expected, &end_state(&server, "killed"), "postgresql is killed");
+    eprintln!(
+        "postgresql: {backends} backends and {servers} servers killed in {faults} faults, waited {} times",
+        program.waits.len()
+    );
+    assert!(backends > 0 && servers > 0, "{backends} backends, {servers} servers");
+}
+
+/// A live source that is killed and comes back, and a network that breaks on both ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn mongodb_is_killed_and_the_network_is_cut() {
+    let target_server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let mut mongo = Mongo::start(MongoOptions::default()).expect("a server");
+    let generator = Generator::new(NextCrm::FACTS, Plan { seed: 22, scale: 1.0, dirty: 0.1 });
+    to_mongodb(&generator, &mongo.uri("crm")).await.expect("documents");
+    let near = Proxy::start(mongo.port()).await;
+    let far = Proxy::start(target_server.port()).await;
+    let mut random = Random::for_test("mongodb is killed");
+    let _turn = turn();
+    let source = mongo.uri("crm");
+    let events = undisturbed(&source, &make(target_server, "live_reference", &[]));
+    let expected = end_state(target_server, "live_reference");
+
+    let target = make(target_server, "live_killed", &[]);
+    let program = Program::start(EXECUTABLE, &arguments(&source, &target));
+    let (program, kills) = disturbed(program, &mut random, events / 50, 2, |_| {
+        mongo.kill();
+        mongo.restart().expect("it comes back");
+    });
+    assert_same(&expected, &end_state(target_server, "live_killed"), "mongodb is killed");
+    eprintln!("mongodb: killed {kills} times, waited {} times", program.waits.len());
+
+    let source = format!("mongodb://127.0.0.1:{}/crm?directConnection=true", near.port());
+    let target = make(target_server, "live_cut", &[])
+        .replace(&format!(":{}/", target_server.port()), &format!(":{}/", far.port()));
+    let program = Program::start(EXECUTABLE, &arguments(&source, &target));
+    let (program, cuts) = disturbed(program, &mut random, events / 12, 8, |cut| {
+        let proxies: &[&Proxy] = match cut % 3 {
+            0 => &[&near],
+            1 => &[&far],
+            _ => &[&near, &far],
+        };
+        // Sometimes nobody answers for a while.
+        for proxy in proxies {
+            proxy.close(cut % 2 == 0);
+            proxy.cut();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        for proxy in proxies {
+            proxy.close(false);
+        }
+    });
+    assert_same(&expected, &end_state(target_server, "live_cut"), "the network is cut");
+    eprintln!("network: cut {cuts} times, waited {} times", program.waits.len());
+    assert!(kills > 0 && cuts > 2, "{kills} kills, {cuts} cuts");
+}
+
+/// A person in a team, with a boss.
+#[derive(Migrate)]
+#[migrate(collection = "people")]
+#[allow(dead_code)]
+struct Person {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(unique)]
+    email: Option<String>,
+    #[fk(Self)]
+    boss: Option<Uuid>,
+    #[fk(Team)]
+    #[migrate(index)]
+    team: Uuid,
+    #[junction(Friends, owner = left)]
+    friends: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "teams")]
+#[allow(dead_code)]
+struct Team {
+    #[migrate(id)]
+    id: Uuid,
+    // Left out of the order: leaders are in teams.
+    #[fk(Person, deferred)]
+    lead: Option<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction)]
+#[allow(dead_code)]
+struct Friends {
+    #[fk(Person, on_delete = cascade)]
+    left: Uuid,
+    #[fk(Person, on_delete = cascade)]
+    right: Uuid,
+}
+
+registry! { Club = [Person, Team, Friends] }
+
+fn id(number: u32) -> ObjectId {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&(1_600_000_000 + number).to_be_bytes());
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
+/// Forty people, with faults of every kind that settling knows.
+fn club() -> MemorySource {
+    let person = |number: u32| {
+        let mut person = doc! { "_id": id(number), "team": id(1001 + number % 3) };
+        match number {
+            // A team that is not there; who refers to this person is settled after it.
+            7 => drop(person.insert("team", id(9999))),
+            8 => drop(person.insert("boss", id(7))),
+            // The same address twice, and who refers to the one that goes.
+            11 | 12 => drop(person.insert("email", "one@club")),
+            13 => drop(person.insert("boss", id(12))),
+            14 => drop(person.insert("boss", "nobody")),
+            15 => drop(person.insert("friends", vec![id(1), id(1), id(7), id(8888)])),
+            16 => drop(person.remove("team")),
+            // What a constraint of somebody else's refuses.
+            30 => drop(person.insert("email", "odd@club")),
+            // The same id in another type.
+            17 => drop(person.insert("_id", id(18).to_hex())),
+            _ => drop(person.insert("friends", vec![id(number - 1), id(number % 5 + 1)])),
+        }
+        person
+    };
+    let people: Vec<Document> = (1..=40).map(person).collect();
+    let leads = [7, 12, 20];
+    let teams = leads.map(|lead| doc! { "_id": id(1001 + lead % 3), "lead": id(lead) });
+    MemorySource::new().with("people", people).with("teams", teams).batches_of(10)
+}
+
+async fn run_club(
+    source: MemorySource,
+    url: &str,
+    fail_points: FailPoints,
+) -> migrate_core::error::Result<Summary> {
+    let options = Options { jobs: 1, chunk_bytes: 1024, fail_points, ..Options::default() };
+    run(Club::FACTS, Arc::new(source), url, &options, Arc::new(Silent), &Stop::default()).await
+}
+
+/// Fail points that count, and end the run at the hit of that number.
+fn stop_at(number: u64) -> (FailPoints, Arc<AtomicU64>) {
+    let hits = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&hits);
+    let hook = move |point: &str| match counted.fetch_add(1, Ordering::SeqCst) + 1 {
+        hit if hit == number => {
+            Err(Error::new(ErrorKind::Interrupted, format!("stopped where {point}")))
+        }
+        _ => Ok(()),
+    };
+    (FailPoints::new(Arc::new(hook)), hits)
+}
+
+/// The tables of the club as somebody else made them, with keys, indexes and a refusal of theirs.
+fn existing_club() -> Vec<String> {
+    use migrate_core::ddl::{Names, statements};
+    let ours = statements(Club::FACTS, Names { schema: "public" });
+    let theirs = r#"ALTER TABLE "Person" ADD CONSTRAINT odd CHECK (email <> 'odd@club')"#;
+    ours.into_iter().map(|statement| statement.sql).chain([theirs.to_owned()]).collect()
+}
+
+/// A run that is stopped at one step and goes on, for every step of the state machine in turn.
+async fn stopped_at_every_step(test: &str, statements: &[String]) {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let reference = format!("{test}_reference");
+    let (fail_points, hits) = stop_at(0);
+    let url = make(server, &reference, statements);
+    let summary = run_club(club(), &url, fail_points).await.expect("nothing disturbs it");
+    assert!(summary.balanced, "{summary:#?}");
+    let steps = hits.load(Ordering::SeqCst);
+    let expected = end_state(server, &reference);
+    let mut stopped = BTreeMap::new();
+    let url = make(server, test, &[]);
+    // Quicker than a database for each step.
+    let emptied = format!(
+        "DO $do$ BEGIN DROP SCHEMA IF EXISTS migrate CASCADE; DROP SCHEMA public CASCADE;
+         CREATE SCHEMA public; {} END $do$",
+        statements.iter().map(|statement| format!("{statement};")).collect::<String>()
+    );
+    for step in 1..=steps {
+        server.query(test, &emptied).expect("a database as it was");
+        let (fail_points, _) = stop_at(step);
+        let error = run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "step {step}: {error}");
+        let (fail_points, _) = stop_at(0);
+        run_club(club(), &url, fail_points)
+            .await
+            .unwrap_or_else(|failure| panic!("after {error} (step {step}): {failure}"));
+        let found = end_state(server, test);
+        assert_same(&expected, &found, &format!("step {step}, {error}"));
+        *stopped.entry(error.to_string()).or_insert(0_u32) += 1;
+    }
+    eprintln!("{test}: {steps} steps: {stopped:#?}");
+    assert!(stopped.len() > 8, "{stopped:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_every_step_changes_nothing() {
+    stopped_at_every_step("step", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_at_every_step_changes_nothing_in_tables_that_were_there() {
+    stopped_at_every_step("existing_step", &existing_club()).await;
+}
+
+/// Every process stops a few steps further on, until one comes to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_stops_in_a_row_change_nothing() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let (fail_points, _) = stop_at(0);
+    let url = make(server, "chain_reference", &[]);
+    run_club(club(), &url, fail_points).await.expect("nothing disturbs it");
+    let url = make(server, "chain", &[]);
+    let mut stops = 0;
+    loop {
+        // The first hits of a process are those before its first chunk or task.
+        let (fail_points, _) = stop_at(4 + stops % 3);
+        match run_club(club(), &url, fail_points).await {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),
+        }
+        stops += 1;
+        assert!(stops < 500, "it does not come to its end");
+    }
+    let found = end_state(server, "chain");
+    assert_same(&end_state(server, "chain_reference"), &found, "a chain of stops");
+    eprintln!("chain: {stops} stops");
+    assert!(stops > 10, "{stops}");
+}
+
+/// What somebody does to the target behind the run's back, between the last task and the summary,
+/// and the part of the summary that says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_that_do_not_hold_are_told() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    for (number, tampering) in [
+        r#"DELETE FROM "Person" WHERE id = (SELECT max(id::text)::uuid FROM "Person" WHERE id NOT IN (SELECT lead FROM "Team" WHERE lead IS NOT NULL))"#,
+        r#"DELETE FROM "Friends" WHERE ctid = (SELECT min(ctid) FROM "Friends")"#,
+        "DELETE FROM migrate.reject WHERE reason = 'duplicate'",
+        "UPDATE migrate.chunk SET read = read + 1 WHERE chunk = (SELECT min(chunk) FROM migrate.chunk)",
+        r#"INSERT INTO "Team" VALUES (gen_random_uuid())"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("tampered_{number}");
+        let url = make(server, &name, &[]);
+        let database = name.clone();
+        let hook = move |point: &str| {
+            if point == "the tasks are done" {
+                let sql = format!("WITH done AS ({tampering} RETURNING 1) SELECT count(*) FROM done");
+                let touched = server.query(&database, &sql).expect(tampering);
+                assert_ne!(touched[0][0].as_deref(), Some("0"), "{tampering}");
+            }
+            Ok(())
+        };
+        let summary =
+            run_club(club(), &url, FailPoints::new(Arc::new(hook))).await.expect("it completes");
+        assert!(!summary.balanced && !summary.is_clean(), "{tampering}: {summary:#?}");
+        let unbalanced = summary.tables.iter().filter(|table| !table.balanced).count()
+            + summary.junctions.iter().filter(|junction| !junction.balanced).count();
+        assert!(unbalanced > 0, "{tampering}");
+        // The run is not over: the same command adds up again.
+        let (fail_points, _) = stop_at(0);
+        let again = run_club(club(), &url, fail_points).await.expect("it adds up again");
+        assert!(!again.balanced, "{tampering}");
+    }
+}
+
+/// A row of next to nothing.
+#[derive(Migrate)]
+#[migrate(collection = "rows")]
+#[allow(dead_code)]
+struct Tiny {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(unique)]
+    code: i32,
+}
+
+registry! { Rows = [Tiny] }
+
+/// Many rows in one chunk, three of which a unique key refuses that stays on: how often the target
+/// must be asked more than for rows that are all taken. The number of rows is
+/// `MIGRATE_TEST_ROWS`, or 1,000,000, or 200,000 in a build without optimization.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_duplicates_among_many_rows_cost_a_few_round_trips() {
+    let rows: u32 = match std::env::var("MIGRATE_TEST_ROWS") {
+        Ok(rows) => rows.parse().expect("`MIGRATE_TEST_ROWS` is a number"),
+        Err(_) if cfg!(debug_assertions) => 200_000,
+        Err(_) => 1_000_000,
+    };
+    let duplicates = [17, rows / 2, rows - 1];
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let proxy = Proxy::start(server.port()).await;
+    let mut round_trips = Vec::new();
+    for clashes in [false, true] {
+        let name = format!("tiny_{clashes}");
+        let url = make(
+            server,
+            &name,
+            &[
+                r#"CREATE TABLE "Tiny" (id uuid PRIMARY KEY, code integer NOT NULL UNIQUE)"#
+                    .to_owned(),
+                r#"INSERT INTO "Tiny" VALUES (gen_random_uuid(), -1)"#.to_owned(),
+            ],
+        );
+        if clashes {
+            for code in duplicates {
+                let sql = format!(r#"INSERT INTO "Tiny" VALUES (gen_random_uuid(), {code})"#);
+                server.query(&name, &sql).expect("a row");
+            }
+        }
+        let documents = (0..rows).map(|number| {
+            bson::RawDocumentBuf::try_from(&doc! { "_id": id(number), "code": number as i32 })
+                .expect("a document")
+                .into_bytes()
+        });
+        let source = MemorySource::new().with_raw("rows", documents).batches_of(5000);
+        let proxied = url.replace(&format!(":{}/", server.port()), &format!(":{}/", proxy.port()))
+            + "?sslmode=disable";
+        let options = Options { jobs: 1, append: true, chunk_bytes: 1 << 30, ..Options::default() };
+        let before = proxy.round_trips();
+        let summary = run(
+            Rows::FACTS,
+            Arc::new(source),
+            &proxied,
+            &options,
+            Arc::new(Silent),
+            &Stop::default(),
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+        round_trips.push(proxy.round_trips() - before);
+        assert!(summary.balanced, "{summary:#?}");
+        assert_eq!(summary.totals.rejected, if clashes { 3 } else { 0 });
+        let chunks = server.query(&name, "SELECT count(*) FROM migrate.chunk").expect("a count");
+        assert_eq!(chunks[0][0].as_deref(), Some("1"));
+        let ids = server
+            .query(&name, "SELECT source_id FROM migrate.reject ORDER BY 1")
+            .expect("the ledger");
+        let ids: Vec<String> = ids.into_iter().flatten().flatten().collect();
+        let expected =
+            if clashes { duplicates.map(|number| id(number).to_hex()).to_vec() } else { vec![] };
+        assert_eq!(ids, expected);
+    }
+    let extra = round_trips[1].saturating_sub(round_trips[0]);
+    eprintln!("{rows} rows: {} round trips, with 3 duplicates {extra} more", round_trips[0]);
+    assert!(round_trips[0] > 20, "{round_trips:?}");
+    assert!(extra < 60, "{round_trips:?}");
 }
