@@ -10,6 +10,7 @@ use sqlx::Row as _;
 
 use crate::ddl::{self, Names, foreign_keys};
 use crate::error::Result;
+use crate::preflight;
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{Connection, target_error};
 
@@ -104,9 +105,10 @@ async fn enums(
     const ACT: &str = "comparing the enum types";
     let mut differences = Vec::new();
     for schema in ddl::schemas(registry, names) {
-        connection
-            .execute(ACT, format!("CREATE SCHEMA IF NOT EXISTS {}", quote_ident(schema)))
-            .await?;
+        // `IF NOT EXISTS` asks for the right to make one even where it is there.
+        if !preflight::schema_exists(connection, schema).await? {
+            connection.execute(ACT, format!("CREATE SCHEMA {}", quote_ident(schema))).await?;
+        }
     }
     for ty in ddl::enum_types(registry) {
         let name = names.enum_type(ty);

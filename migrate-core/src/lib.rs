@@ -17,6 +17,7 @@ pub mod error;
 pub mod event;
 pub mod existing;
 pub mod failpoint;
+mod fit;
 pub mod id;
 pub mod ids;
 mod kept;

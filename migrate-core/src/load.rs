@@ -155,11 +155,13 @@ async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -
     Ok(!rows.is_empty())
 }
 
-/// Whether the target refused a row: an integrity constraint (class 23), a value (22), or an
-/// error that a trigger raised (P0001). Anything else is not about a row.
+/// Whether the target refused a row: an integrity constraint (class 23), a value (22), an error
+/// that a trigger raised (P0001), or a value too long for an index (54000). Anything else is not about a row.
 pub(crate) fn is_refusal(error: &Error) -> bool {
     sql_state(error).is_some_and(|code| {
-        code.starts_with("23") || code.starts_with("22") || code == "P0001" || code == "44000"
+        code.starts_with("23")
+            || code.starts_with("22")
+            || ["P0001", "44000", "54000"].contains(&code)
     })
 }
 
@@ -563,6 +565,7 @@ pub(crate) fn refusal_parts(model: &Model, error: &Error) -> (Reason, String, St
     let reason = match refused.code() {
         "23505" => Reason::Duplicate,
         "23503" => Reason::Orphan,
+        "54000" => Reason::TooLong,
         _ => Reason::Constraint,
     };
     let mut message = refused.message().to_owned();

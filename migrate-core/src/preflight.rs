@@ -1,14 +1,19 @@
 //! Looking before leaping: is the target as the run needs it?
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use sqlx::Row as _;
 
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{Model, ModelKind, RegistryFacts};
+use crate::event::{Event, Reporter};
+use crate::existing;
+use crate::run::Options;
+use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, target_error};
-use crate::source::CollectionInfo;
+use crate::source::{CollectionInfo, Source};
+use crate::state::State;
 
 /// The oldest server that the run is tested on, as `server_version_num`.
 const OLDEST: u32 = 130_000;
@@ -79,6 +84,18 @@ pub(crate) async fn filled_tables(
     Ok(filled)
 }
 
+/// Whether there is a schema of that name, unquoted.
+pub(crate) async fn schema_exists(connection: &mut Connection, schema: &str) -> Result<bool> {
+    Ok(connection
+        .count(
+            "looking for the schema",
+            "SELECT count(*) FROM pg_namespace WHERE nspname = $1",
+            &[Some(schema)],
+        )
+        .await?
+        > 0)
+}
+
 /// Whether there is a table of that SQL name.
 pub(crate) async fn table_exists(connection: &mut Connection, table: &str) -> Result<bool> {
     Ok(connection
@@ -139,4 +156,176 @@ pub(crate) fn left_out(
         })
         .map(|collection| (collection.name.clone(), collection.documents.unwrap_or_default()))
         .collect()
+}
+
+/// Tells which collections no model names, with their documents as far as is known.
+pub(crate) fn name_left_out(
+    registry: &'static RegistryFacts,
+    collections: &[CollectionInfo],
+    reporter: &Arc<dyn Reporter>,
+) {
+    let left_out: Vec<String> = left_out(registry, collections)
+        .into_iter()
+        .map(|(name, documents)| format!("`{name}` (about {documents} documents)"))
+        .collect();
+    if !left_out.is_empty() {
+        reporter.event(&Event::Notice {
+            message: &format!(
+                "the source has collections without a model, which are not loaded: {}",
+                left_out.join(", ")
+            ),
+        });
+    }
+}
+
+/// Checks that every collection that has a model may be read.
+///
+/// # Errors
+/// When the source cannot be reached, or with all collections that it refuses.
+pub(crate) async fn source_rights(
+    source: &Arc<dyn Source>,
+    registry: &'static RegistryFacts,
+) -> Result<()> {
+    let mut refused = Vec::new();
+    let mut cause = None;
+    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
+        match source.check(model.collection).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Source => {
+                refused.push(format!("`{}`", model.collection));
+                cause.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(cause) = cause else { return Ok(()) };
+    Err(Error::new(
+        ErrorKind::Preflight,
+        format!("the source does not let these collections be read: {}", refused.join(", ")),
+    )
+    .caused_by(cause)
+    .with_hint("grant the user the role `read` on the source's database, or leave the models out with `--only`"))
+}
+
+/// Checks that the user may do in the target what the run will do there.
+///
+/// # Errors
+/// When the server does not answer, or with everything that is missing and how to grant it.
+pub(crate) async fn target_rights(
+    connection: &mut Connection,
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+    options: &Options,
+) -> Result<()> {
+    const ACT: &str = "asking the target for the user's rights";
+    let get = |error| target_error(ACT, error);
+    let rows = connection
+        .query(
+            ACT,
+            "SELECT quote_ident(current_user), quote_ident(current_database()),
+                has_database_privilege(current_database(), 'CREATE'),
+                has_database_privilege(current_database(), 'TEMPORARY')",
+            &[],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Err(Error::new(ErrorKind::Target, ACT)) };
+    let user: String = row.try_get(0).map_err(get)?;
+    let database: String = row.try_get(1).map_err(get)?;
+    let may_create: bool = row.try_get(2).map_err(get)?;
+    let may_make_temporary: bool = row.try_get(3).map_err(get)?;
+    let mut missing = Vec::new();
+    if !may_make_temporary {
+        missing.push((
+            "make temporary tables".to_owned(),
+            format!("GRANT TEMPORARY ON DATABASE {database} TO {user}"),
+        ));
+    }
+    let there = existing::tables(connection, registry, names).await?;
+    let mut schemas: Vec<(&str, bool)> = ddl::schemas(registry, names)
+        .into_iter()
+        .map(|schema| {
+            let makes = registry.iter().any(|(model, _)| {
+                model.schema.unwrap_or(names.schema) == schema
+                    && !there.iter().any(|existing| existing.same(model))
+            });
+            (schema, makes)
+        })
+        .collect();
+    let state_exists =
+        table_exists(connection, &State::new(&options.state_schema).table("run")).await?;
+    schemas.push((&options.state_schema, !state_exists));
+    for (schema, makes) in schemas {
+        let quoted = quote_ident(schema);
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE')
+                 FROM pg_namespace WHERE nspname = $1",
+                &[Some(schema)],
+            )
+            .await?;
+        let Some(row) = rows.first() else {
+            if !may_create {
+                missing.push((
+                    format!("make the schema {quoted}"),
+                    format!("CREATE SCHEMA {quoted} AUTHORIZATION {user}"),
+                ));
+            }
+            continue;
+        };
+        let usage: bool = row.try_get(0).map_err(get)?;
+        let create: bool = row.try_get(1).map_err(get)?;
+        if !usage || (makes && !create) {
+            missing.push((
+                format!("make tables in the schema {quoted}"),
+                format!("GRANT USAGE, CREATE ON SCHEMA {quoted} TO {user}"),
+            ));
+        }
+    }
+    for model in there {
+        let table = names.table(model);
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT pg_has_role(t.relowner, 'USAGE'),
+                    has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
+                        AND has_table_privilege(t.oid, 'UPDATE')
+                        AND has_table_privilege(t.oid, 'DELETE'),
+                    EXISTS (SELECT FROM pg_index WHERE indrelid = t.oid)
+                        OR EXISTS (SELECT FROM pg_constraint
+                            WHERE contype = 'f' AND t.oid IN (conrelid, confrelid)),
+                    quote_ident(pg_get_userbyid(t.relowner))
+                 FROM pg_class t WHERE t.oid = to_regclass($1)",
+                &[Some(&table)],
+            )
+            .await?;
+        let Some(row) = rows.first() else { continue };
+        let owns: bool = row.try_get(0).map_err(get)?;
+        let writes: bool = row.try_get(1).map_err(get)?;
+        let has_keys: bool = row.try_get(2).map_err(get)?;
+        let owner: String = row.try_get(3).map_err(get)?;
+        if !owns && has_keys && !options.keep_constraints {
+            missing.push((
+                format!(
+                    "take the keys and indexes off {table} (or keep them with `--keep-constraints`)"
+                ),
+                format!("GRANT {owner} TO {user}"),
+            ));
+        } else if !writes {
+            missing.push((
+                format!("read and write {table}"),
+                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {user}"),
+            ));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> =
+        missing.iter().map(|(what, grant)| format!("\n  {what}: `{grant};`")).collect();
+    Err(Error::new(
+        ErrorKind::Preflight,
+        format!("the user {user} lacks rights in the target:{}", list.concat()),
+    )
+    .with_hint("have the owner of the database run the statements above, or name schemas that the user may write to with `--schema` and `--state-schema`"))
 }

@@ -173,14 +173,18 @@ pub async fn run(
     let timer = Timer::start(&reporter, Step::Schema);
     let state = State::new(&options.state_schema);
     let names = Names { schema: &options.schema };
-    if options.clean {
-        clean(registry, names, &state, options, &mut connection, &reporter).await?;
-    }
-    let runs = match state.exists(&mut connection).await? {
+    let runs = match !options.clean && state.exists(&mut connection).await? {
         true => state.runs(&mut connection).await?,
         false => Vec::new(),
     };
-    let registry = select(registry, options, &runs)?;
+    let selected = select(registry, options, &runs)?;
+    preflight::source_rights(&source, selected).await?;
+    preflight::target_rights(&mut connection, selected, names, options).await?;
+    preflight::name_left_out(registry, &collections, &reporter);
+    if options.clean {
+        clean(registry, names, &state, options, &mut connection, &reporter).await?;
+    }
+    let registry = selected;
     let mut beginning = Beginning {
         registry,
         source: &source,
@@ -489,13 +493,21 @@ impl Beginning<'_> {
             return self.resume(run).await;
         }
         let connection = &mut *self.connection;
+        let own_schema = !preflight::schema_exists(connection, &options.state_schema).await?;
+        if own_schema {
+            let schema = quote_ident(&options.state_schema);
+            connection
+                .execute("making the state's schema", format!("CREATE SCHEMA {schema}"))
+                .await?;
+        }
         connection
             .execute(
                 "making the state's tables",
                 state::create_sql(&options.state_schema, options.uuid),
             )
             .await?;
-        let created = create_schema(registry, names, options, connection).await?;
+        let mut created = create_schema(registry, names, options, connection).await?;
+        created.state_schema = own_schema;
         let left_out = preflight::left_out(registry, self.collections);
         let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
         let run = self
@@ -894,12 +906,18 @@ async fn clean(
     for ty in made(|created| &created.types) {
         connection.execute("dropping what was made", format!("DROP TYPE IF EXISTS {ty}")).await?;
     }
-    connection
-        .execute(
-            "dropping the state of earlier runs",
-            format!("DROP SCHEMA {} CASCADE", quote_ident(&options.state_schema)),
-        )
-        .await?;
+    // A schema that was there before may hold what is not ours.
+    if runs.iter().any(|run| run.created.state_schema) {
+        connection
+            .execute(
+                "dropping the state of earlier runs",
+                format!("DROP SCHEMA {} CASCADE", quote_ident(&options.state_schema)),
+            )
+            .await?;
+    } else {
+        let junctions = registry.iter().map(|(model, _)| model.name);
+        state.drop_own(connection, junctions).await?;
+    }
     options.fail_points.hit("earlier runs are taken away")?;
     connection.execute("committing", "COMMIT").await?;
     options.fail_points.hit("earlier runs are gone")?;

@@ -360,19 +360,7 @@ async fn same_value(
     }
     let all: Vec<String> = groups.iter().flat_map(|(_, ids)| ids.iter().cloned()).collect();
     let sources = source_ids(context, connection, model, &all).await?;
-    // The document fields where the columns are the model's, else the SQL.
-    let field = unique
-        .columns
-        .iter()
-        .map(|column| {
-            let known = model
-                .columns
-                .iter()
-                .find(|known| known.name == column.as_str() || quote_ident(known.name) == *column);
-            known.map_or_else(|| column.clone(), field_of)
-        })
-        .collect::<Vec<_>>()
-        .join(", ");
+    let field = fields_of(model, &unique.columns);
     let mut losers = Vec::new();
     for (value, mut ids) in groups {
         ids.sort_by(|a, b| match (sources.get(a), sources.get(b)) {
@@ -411,6 +399,21 @@ async fn same_value(
         rejected += reject_rows(context, connection, model, &table, slice).await?;
     }
     Ok(rejected)
+}
+
+/// The document fields of an index's columns, where those are the model's, else the SQL.
+pub(crate) fn fields_of(model: &'static Model, columns: &[String]) -> String {
+    columns
+        .iter()
+        .map(|column| {
+            let known = model
+                .columns
+                .iter()
+                .find(|known| known.name == column.as_str() || quote_ident(known.name) == *column);
+            known.map_or_else(|| column.clone(), field_of)
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn smallest(a: &[Bson], b: &[Bson]) -> std::cmp::Ordering {

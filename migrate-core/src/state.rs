@@ -22,13 +22,12 @@ use crate::source::Range;
 /// The version of the state schema; a run of another version is not touched.
 pub const VERSION: i32 = 1;
 
-/// Makes the state schema and its tables where they are missing, and the functions that translate
+/// Makes the state's tables in its schema where they are missing, and the functions that translate
 /// derived ids; random ones have none. Every statement can be repeated.
 pub fn create_sql(schema: &str, uuid: UuidVersion) -> String {
     let s = quote_ident(schema);
     format!(
         r#"
-CREATE SCHEMA IF NOT EXISTS {s};
 CREATE TABLE IF NOT EXISTS {s}.run (
     run bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     version integer NOT NULL,
@@ -212,6 +211,9 @@ pub struct RunRow {
 /// What a run made in the target; `--clean` takes away no more than this.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Created {
+    /// Whether the schema of the state is the run's own.
+    #[serde(default)]
+    pub state_schema: bool,
     /// Schemas.
     pub schemas: Vec<String>,
     /// Enum types, as SQL names.
@@ -278,6 +280,44 @@ impl State {
     /// `--only`, one run may fill it and a later one settle it.
     pub fn stage(&self, junction: &str) -> String {
         self.table(&format!("stage_{junction}"))
+    }
+
+    /// Drops the state's tables and functions, and nothing else that may stand in its schema.
+    /// The caller commits.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn drop_own(
+        &self,
+        connection: &mut Connection,
+        junctions: impl Iterator<Item = &str>,
+    ) -> Result<()> {
+        const TABLES: [&str; 8] = [
+            "chunk",
+            "task",
+            "reject",
+            "orphan",
+            "late_reference",
+            "id_map",
+            "deferred_ddl",
+            "run",
+        ];
+        let tables = TABLES.map(|table| self.table(table));
+        let tables: Vec<String> =
+            tables.into_iter().chain(junctions.map(|junction| self.stage(junction))).collect();
+        connection
+            .execute(
+                "dropping the state of earlier runs",
+                format!(
+                    "DROP TABLE IF EXISTS {tables};
+                     DROP FUNCTION IF EXISTS {schema}.uuid_from_object_id(text);
+                     DROP FUNCTION IF EXISTS {schema}.object_id_from_uuid(uuid)",
+                    tables = tables.join(", "),
+                    schema = self.schema,
+                ),
+            )
+            .await
+            .map(drop)
     }
 
     /// Whether the state's tables are there.

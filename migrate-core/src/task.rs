@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::deferred::{self, Deferred, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Step};
+use crate::fit;
 use crate::kept;
 use crate::run::Stop;
 use crate::schema::{Model, ModelKind, RegistryFacts, quote_literal};
@@ -28,6 +29,9 @@ use crate::state::State;
 pub(crate) enum Task {
     /// Builds a collection table's primary key, by the position of its definition.
     PrimaryKey { model: String, position: i32 },
+    /// Rejects the rows of a table whose values are too long for its primary key, or for its other
+    /// indexes. A task of its own: an index takes up rows that its own transaction has deleted.
+    Fit { model: String, primary: bool },
     /// Settles a table's references and builds its unique keys.
     Settle { model: String },
     /// Settles all tables again, references left out of the order included, until nothing
@@ -54,8 +58,10 @@ pub(crate) struct Planned {
 }
 
 // The levels leave room for one per phase of the plan (`u16`).
-const PRIMARY_KEYS: i32 = 0;
-const SETTLE: i32 = 1;
+const FIT_PRIMARY: i32 = 0;
+const PRIMARY_KEYS: i32 = 1;
+const FIT: i32 = 2;
+const SETTLE: i32 = 3;
 const SETTLE_AGAIN: i32 = 100_000;
 const JUNCTIONS: i32 = 100_001;
 const JUNCTION_KEYS: i32 = 100_002;
@@ -67,7 +73,8 @@ impl Task {
     /// The step of the run that it belongs to.
     fn step(&self) -> Step {
         match self {
-            Self::Settle { .. }
+            Self::Fit { .. }
+            | Self::Settle { .. }
             | Self::SettleDeferred
             | Self::LateReferences { .. }
             | Self::Junction { .. } => Step::Settle,
@@ -83,6 +90,7 @@ impl Task {
     fn describe(&self) -> String {
         match self {
             Self::PrimaryKey { model, .. } => format!("primary key of {model}"),
+            Self::Fit { model, .. } => format!("values too long for the indexes of {model}"),
             Self::Settle { model } => format!("references of {model}"),
             Self::LateReferences { model } => format!("late references of {model}"),
             Self::SettleDeferred => "deferred references".to_owned(),
@@ -119,6 +127,12 @@ pub(crate) fn plan(
                 }
             }
             ModelKind::Collection => {
+                // The others come when the primary key tells rows apart.
+                for (level, primary) in [(FIT_PRIMARY, true), (FIT, false)] {
+                    if deferred.iter().any(|definition| fit::is_meant(model, definition, primary)) {
+                        push(level, Task::Fit { model: name.clone(), primary });
+                    }
+                }
                 let settles = model.columns.iter().any(|column| column.reference.is_some())
                     || deferred.iter().any(|definition| {
                         definition.model == model.name && definition.kind == Kind::Unique
@@ -321,6 +335,9 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                 &settle::primary_key(context, connection, model, &definition).await?,
             ))
         }
+        Task::Fit { model, primary } => json(serde_json::to_string(
+            &fit::table(context, connection, context.model(model)?, *primary).await?,
+        )),
         Task::Settle { model } => json(serde_json::to_string(
             &settle::table(context, connection, context.model(model)?, false).await?,
         )),

@@ -154,6 +154,16 @@ pub trait Source: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// Asks for a collection as a read would, to know whether that is allowed; a collection that is
+    /// not there is no error.
+    ///
+    /// # Errors
+    /// When the source cannot be reached or refuses.
+    fn check<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<()>> {
+        let _ = collection;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Counts a collection's documents exactly, reading as much of it as that takes; 0 for a
     /// collection that is not there.
     ///

@@ -772,6 +772,15 @@ impl Source for MongoSource {
         self.notices.lock().expect("no panic under the lock").clone()
     }
 
+    fn check<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let context = format!("the collection `{collection}` cannot be read");
+            // No document has an id of none, so the server does no more than look at the rights.
+            self.patiently(&context, || self.find_all(collection, &[]).boxed()).await.map(drop)
+        }
+        .boxed()
+    }
+
     fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {
         async move {
             let context = format!("the documents of `{collection}` cannot be counted");

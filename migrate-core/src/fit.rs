@@ -1,0 +1,214 @@
+//! Values too long for an index: PostgreSQL takes entries of at most about a third of a page, and
+//! says so only when the index is built, after hours perhaps.
+//!
+//! The rows are found before anything is settled. What refers to one of them then finds it missing
+//! and is treated as any reference to nothing, and its junction rows as any orphans; nothing needs
+//! to be settled again. The index is built in a later transaction, because one that is built where
+//! rows were deleted takes those up too.
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::context::Context;
+use crate::deferred::{self, Deferred, Kind};
+use crate::error::{Error, Result};
+use crate::reject::Reason;
+use crate::schema::{BaseType, Model, quote_ident};
+use crate::settle::{self, Loser, Settled, id_column};
+use crate::sink::{Connection, database_error, sql_state, target_error};
+
+/// An entry below this size always fits; the limit itself depends on the page and the columns.
+const ALWAYS_FITS: usize = 2_600;
+
+/// The SQLSTATE of an entry that is too long.
+const TOO_LONG: &str = "54000";
+
+/// Whether a definition is the `primary` key of a model or one of its other indexes, and values can
+/// be too long for it. Only B-trees are looked after.
+pub(crate) fn is_meant(model: &Model, definition: &Deferred, primary: bool) -> bool {
+    definition.model == model.name
+        && definition.kind != Kind::ForeignKey
+        && (definition.kind == Kind::PrimaryKey) == primary
+        && tail(definition).is_some()
+        && definition.columns.iter().any(|sql| {
+            let column = model
+                .columns
+                .iter()
+                .find(|column| column.name == sql.as_str() || quote_ident(column.name) == *sql);
+            column.is_none_or(|column| {
+                column.ty.dimensions > 0
+                    || matches!(
+                        column.ty.base,
+                        BaseType::Text
+                            | BaseType::Jsonb
+                            | BaseType::Bytea
+                            | BaseType::Numeric
+                            | BaseType::Other(_)
+                    )
+            })
+        })
+}
+
+/// Rejects the rows whose values do not fit into a table's `primary` key, or into the other indexes
+/// that are not built yet.
+pub(crate) async fn table(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    primary: bool,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    let open = deferred::open(connection, &context.state, context.run.run).await?;
+    for definition in open {
+        if is_meant(model, &definition, primary) {
+            settled.rejected += index(context, connection, model, &definition).await?;
+        }
+    }
+    Ok(settled)
+}
+
+/// Rejects the rows whose values do not fit into one index.
+async fn index(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    definition: &Deferred,
+) -> Result<u64> {
+    let Some(tail) = tail(definition) else { return Ok(0) };
+    let act = format!("looking for values too long for {}", definition.name);
+    let table = context.names().table(model);
+    let id = quote_ident(id_column(model).name);
+    // What a value takes up as it is stored; an index may press it further, never less.
+    let sizes: Vec<String> = definition
+        .columns
+        .iter()
+        .map(|column| format!("coalesce(pg_column_size({column}), 0)"))
+        .collect();
+    let rows = connection
+        .query(
+            &act,
+            format!(
+                "SELECT {id}::text FROM {table} WHERE {} > {ALWAYS_FITS} ORDER BY {id}",
+                sizes.join(" + ")
+            ),
+            &[],
+        )
+        .await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let mut keys = Vec::with_capacity(rows.len());
+    for row in &rows {
+        keys.push(row.try_get::<String, _>(0).map_err(|error| target_error(&act, error))?);
+    }
+    connection
+        .execute(
+            &act,
+            format!(
+                "DROP TABLE IF EXISTS pg_temp.migrate_fit;
+                 CREATE TEMPORARY TABLE migrate_fit (LIKE {table}) ON COMMIT DROP;
+                 CREATE INDEX ON pg_temp.migrate_fit {tail}"
+            ),
+        )
+        .await?;
+    let mut losers = Vec::new();
+    let whole = 0..keys.len();
+    let mut open = Vec::from([whole]);
+    while let Some(range) = open.pop() {
+        connection.execute(&act, "SAVEPOINT fit").await?;
+        let sql = format!(
+            "INSERT INTO pg_temp.migrate_fit SELECT * FROM {table}
+             WHERE {id} = ANY ($1::text[]::{}[])",
+            context.names().column_type(id_column(model))
+        );
+        let result = sqlx::query(AssertSqlSafe(sql))
+            .bind(&keys[range.clone()])
+            .execute(connection.raw())
+            .await
+            .map_err(|error| target_error(&act, error));
+        connection.execute(&act, "ROLLBACK TO SAVEPOINT fit; RELEASE SAVEPOINT fit").await?;
+        match result {
+            Ok(_) => {}
+            Err(error) if sql_state(&error) == Some(TOO_LONG) => {
+                if range.len() == 1 {
+                    losers.push(Loser {
+                        key: keys[range.start].clone(),
+                        reason: Reason::TooLong,
+                        field: settle::fields_of(model, &definition.columns),
+                        message: message(definition, &error),
+                    });
+                } else {
+                    let middle = range.start + range.len() / 2;
+                    open.push(middle..range.end);
+                    open.push(range.start..middle);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    settle::reject_rows(context, connection, model, &table, losers).await
+}
+
+/// What follows the table in the definition of a B-tree: columns, parameters and condition.
+fn tail(definition: &Deferred) -> Option<String> {
+    let (_, behind) = definition.build.split_once(" ON ")?;
+    let tail = match behind.split_once(" USING ") {
+        Some((_, method)) => method.strip_prefix("btree ")?,
+        None => behind.strip_prefix(&definition.table)?,
+    };
+    // Rows are tried without regard to each other.
+    Some(tail.trim_start().replacen(" NULLS NOT DISTINCT", "", 1))
+}
+
+/// The server says `index row size 10016 exceeds btree version 4 maximum 2704 for index "..."`,
+/// or for much longer rows `index row requires 30016 bytes, maximum size is 8191`.
+fn message(definition: &Deferred, error: &Error) -> String {
+    let said = database_error(error).map_or("", |error| error.message());
+    let number = |word: &str| {
+        let (_, rest) = said.split_once(word)?;
+        let digits = rest.split(|character: char| !character.is_ascii_digit()).next()?;
+        (!digits.is_empty()).then_some(digits)
+    };
+    let most = number("maximum size is ").or_else(|| number("maximum "));
+    let found = number("index row size ").or_else(|| number("index row requires "));
+    match (most, found) {
+        (Some(most), Some(found)) => format!(
+            "expected at most {most} bytes for an entry of the index {}, found {found}",
+            definition.name
+        ),
+        _ => format!("expected values that fit into the index {}, found {said}", definition.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(build: &str) -> Deferred {
+        Deferred {
+            position: 0,
+            model: "T".to_owned(),
+            table: "\"public\".\"T\"".to_owned(),
+            name: "i".to_owned(),
+            kind: Kind::Index,
+            build: build.to_owned(),
+            attach: None,
+            validate: None,
+            columns: Vec::new(),
+            predicate: None,
+        }
+    }
+
+    #[test]
+    fn the_tail_of_a_definition_is_what_follows_the_table() {
+        for (build, expected) in [
+            ("CREATE INDEX \"i\" ON \"public\".\"T\" (\"a\", \"b\")", Some("(\"a\", \"b\")")),
+            (
+                "CREATE UNIQUE INDEX i ON public.\"T\" USING btree (lower(a)) INCLUDE (b) NULLS NOT DISTINCT WHERE (a <> ''::text)",
+                Some("(lower(a)) INCLUDE (b) WHERE (a <> ''::text)"),
+            ),
+            ("CREATE INDEX i ON public.\"T\" USING gin (a)", None),
+        ] {
+            assert_eq!(tail(&definition(build)).as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What is checked before a run writes, what an index refuses at the end of one, and what is given
+//! back when a run is given up.
+
+use std::sync::{Arc, Mutex};
+
+use bson::oid::ObjectId;
+use bson::{Document, doc};
+use migrate_core::deferred;
+use migrate_core::event::{Event, Reporter, Step};
+use migrate_core::run::{Options, Stop, run};
+use migrate_core::sink::Target;
+use migrate_core::source::memory::MemorySource;
+use migrate_core::state::State;
+use migrate_core::summary::Summary;
+use migrate_core::{Error, ErrorKind, Migrate, Registry, registry};
+use migrate_servers::Postgres;
+use migrate_tests::servers;
+use uuid::Uuid;
+
+#[derive(Migrate)]
+#[migrate(collection = "notes", table = "note")]
+#[allow(dead_code)]
+struct Note {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(index)]
+    title: String,
+    #[migrate(unique)]
+    code: Option<String>,
+    #[fk(Self)]
+    parent: Option<Uuid>,
+    #[junction(NoteToLabel)]
+    labels: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "comments", table = "comment")]
+#[allow(dead_code)]
+struct Comment {
+    #[migrate(id)]
+    id: Uuid,
+    #[fk(Note)]
+    note: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "labels", table = "label")]
+#[allow(dead_code)]
+struct Label {
+    #[migrate(id)]
+    id: String,
+    #[junction(LabelToWord)]
+    words: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction, table = "note_label")]
+#[allow(dead_code)]
+struct NoteToLabel {
+    #[fk(Note, on_delete = cascade)]
+    note: Uuid,
+    #[fk(Word, on_delete = cascade)]
+    word: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(junction, table = "label_word")]
+#[allow(dead_code)]
+struct LabelToWord {
+    #[fk(Label, on_delete = cascade)]
+    label: String,
+    #[fk(Word, on_delete = cascade)]
+    word: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "words", table = "word")]
+#[allow(dead_code)]
+struct Word {
+    #[migrate(id)]
+    id: Uuid,
+}
+
+registry! { Notes = [Note, Comment, Label, Word, NoteToLabel, LabelToWord] }
+
+/// Collects the notices, and stops the run where the load begins if it is told to.
+#[derive(Default)]
+struct Watch {
+    notices: Mutex<Vec<String>>,
+    stop: Option<Stop>,
+}
+
+impl Reporter for Watch {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Notice { message } => self.notices.lock().unwrap().push((*message).to_owned()),
+            Event::StepStarted { step: Step::Load } => {
+                if let Some(stop) = &self.stop {
+                    stop.stop();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn server() -> &'static Postgres {
+    servers::postgres(servers::NEWEST).unwrap()
+}
+
+fn one(database: &str, sql: &str) -> String {
+    let rows = server().query(database, sql).expect(sql);
+    let rows: Vec<String> = rows
+        .into_iter()
+        .map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|"))
+        .collect();
+    rows.join("\n")
+}
+
+fn id(number: u8) -> ObjectId {
+    ObjectId::from_bytes([number; 12])
+}
+
+/// Text that no compression makes short.
+fn noise(length: usize) -> String {
+    let mut state = 7_u64;
+    (0..length)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + (state >> 33) as u8 % 90)
+        })
+        .collect()
+}
+
+fn note(number: u8, more: Document) -> Document {
+    let mut note = doc! { "_id": id(number), "title": format!("note {number}") };
+    note.extend(more);
+    note
+}
+
+async fn migrate(source: MemorySource, url: &str, options: &Options) -> Result<Summary, Error> {
+    let reporter = Arc::new(Watch::default());
+    run(Notes::FACTS, Arc::new(source), url, options, reporter, &Stop::default()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_too_long_for_an_index_is_a_reject() {
+    let source = || {
+        MemorySource::new()
+            .with(
+                "notes",
+                [
+                    note(1, doc! { "title": noise(10_000), "labels": [id(50)] }),
+                    note(2, doc! { "code": noise(3_000) }),
+                    // Long, but an index presses it.
+                    note(3, doc! { "title": "a".repeat(10_000), "labels": [id(50)] }),
+                    note(4, doc! { "parent": id(1), "code": noise(2_000) }),
+                    note(5, doc! { "parent": id(3) }),
+                ],
+            )
+            .with(
+                "comments",
+                [doc! { "_id": id(21), "note": id(1) }, doc! { "_id": id(22), "note": id(3) }],
+            )
+            .with(
+                "labels",
+                [doc! { "_id": noise(5_000), "words": [id(50)] }, doc! { "_id": "short" }],
+            )
+            .with("words", [doc! { "_id": id(50) }])
+    };
+    let url = server().create_database("too_long").unwrap();
+    let summary = migrate(source(), &url, &Options::default()).await.unwrap();
+    assert!(summary.balanced, "{summary:#?}");
+    let ledger = "SELECT table_name, reason, field, left(source_id, 24) FROM migrate.reject
+        WHERE octet_length(document) > 20 ORDER BY 1, 4";
+    assert_eq!(
+        one("too_long", ledger),
+        format!(
+            "comment|orphan|note|{}\nlabel|too_long|_id|\"{}\nnote|too_long|title|{}\nnote|too_long|code|{}",
+            id(21),
+            &noise(23),
+            id(1),
+            id(2)
+        )
+    );
+    let message = "SELECT message FROM migrate.reject WHERE field = 'title'";
+    let message = one("too_long", message);
+    assert!(
+        message.starts_with("expected at most ")
+            && message.contains(" bytes for an entry of the index note_title_idx, found "),
+        "{message}"
+    );
+    assert_eq!(one("too_long", "SELECT count(*), count(parent), count(code) FROM note"), "3|1|1");
+    assert_eq!(one("too_long", "SELECT count(*) FROM note_label"), "1");
+    assert_eq!(one("too_long", "SELECT count(*) FROM label_word"), "0");
+    let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    assert_eq!(one("too_long", invalid), "0");
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'public'";
+    assert_eq!(one("too_long", indexes), "8");
+
+    // The same where the indexes stay on.
+    let kept = server().create_database("too_long_kept").unwrap();
+    let names = migrate_core::ddl::Names { schema: "public" };
+    for statement in migrate_core::ddl::statements(Notes::FACTS, names) {
+        one("too_long_kept", &statement.sql);
+    }
+    let options = Options { keep_constraints: true, ..Options::default() };
+    let summary = migrate(source(), &kept, &options).await.unwrap();
+    assert!(summary.balanced, "{summary:#?}");
+    // The server names the index only, so the field may be less exact.
+    let ledger = "SELECT table_name, reason, source_id FROM migrate.reject ORDER BY 1, 3";
+    assert_eq!(one("too_long_kept", ledger), one("too_long", ledger));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_looked_at_before_anything_is_written() {
+    let url = server().create_database("rights").unwrap();
+    one("rights", "CREATE ROLE narrow LOGIN PASSWORD 'narrow'");
+    one("rights", "REVOKE CREATE ON SCHEMA public FROM PUBLIC");
+    one("rights", "REVOKE ALL ON DATABASE rights FROM PUBLIC");
+    one("rights", "GRANT CONNECT ON DATABASE rights TO narrow");
+    let (_, host) = url.split_once('@').unwrap();
+    let narrow = format!("postgres://narrow:narrow@{host}");
+    let source = || MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let refused = migrate(source(), &narrow, &Options::default()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Preflight);
+    assert_eq!(
+        refused.to_string(),
+        "the user narrow lacks rights in the target:\
+         \n  make temporary tables: `GRANT TEMPORARY ON DATABASE rights TO narrow;`\
+         \n  make tables in the schema \"public\": `GRANT USAGE, CREATE ON SCHEMA \"public\" TO narrow;`\
+         \n  make the schema \"migrate\": `CREATE SCHEMA \"migrate\" AUTHORIZATION narrow;`"
+    );
+    assert_eq!(one("rights", "SELECT count(*) FROM pg_namespace WHERE nspname = 'migrate'"), "0");
+
+    // A table of somebody else, whose keys only its owner can take off.
+    one("rights", "CREATE TABLE word (id uuid PRIMARY KEY)");
+    one("rights", "GRANT TEMPORARY ON DATABASE rights TO narrow");
+    one("rights", "GRANT USAGE, CREATE ON SCHEMA public TO narrow");
+    // A schema that is there serves for the state, although none can be made.
+    one("rights", "CREATE SCHEMA shared");
+    one("rights", "CREATE TABLE shared.others (a int)");
+    one("rights", "GRANT USAGE, CREATE ON SCHEMA shared TO narrow");
+    let options = Options { state_schema: "shared".to_owned(), ..Options::default() };
+    let refused = migrate(source(), &narrow, &options).await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("take the keys and indexes off \"public\".\"word\""), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+
+    one("rights", "DROP TABLE word");
+    let summary = migrate(source(), &narrow, &options).await.unwrap();
+    assert!(summary.is_clean(), "{summary:#?}");
+    // Starting over leaves what others keep in that schema.
+    let clean = Options { clean: true, ..options };
+    let summary = migrate(source(), &narrow, &clean).await.unwrap();
+    assert!(summary.is_clean(), "{summary:#?}");
+    assert_eq!(one("rights", "SELECT count(*) FROM shared.others"), "0");
+    assert_eq!(one("rights", "SELECT count(*) FROM shared.run"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_counterpart_is_named() {
+    let url = server().create_database("counterparts").unwrap();
+    let source = MemorySource::new()
+        .with("words", [doc! { "_id": id(50) }])
+        .with("sessions", [doc! { "_id": 1 }, doc! { "_id": 2 }]);
+    let watch = Arc::new(Watch::default());
+    let options = Options::default();
+    let (source, told) = (Arc::new(source), Arc::clone(&watch) as Arc<dyn Reporter>);
+    run(Notes::FACTS, source, &url, &options, told, &Stop::default()).await.unwrap();
+    let notices = watch.notices.lock().unwrap().join("\n");
+    assert!(
+        notices.contains(
+            "collections without a model, which are not loaded: `sessions` (about 2 documents)"
+        ),
+        "{notices}"
+    );
+    assert!(notices.contains("the source has no collection `labels`"), "{notices}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_gives_everything_back() {
+    const DEFINITIONS: &str = "
+        SELECT conrelid::regclass::text || conname || pg_get_constraintdef(oid) || convalidated
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+        UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index
+        JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = 'public'::regnamespace
+        ORDER BY 1";
+    let url = server().create_database("given_up").unwrap();
+    let names = migrate_core::ddl::Names { schema: "public" };
+    for statement in migrate_core::ddl::statements(Notes::FACTS, names) {
+        one("given_up", &statement.sql);
+    }
+    one("given_up", "CREATE INDEX mine ON note (lower(title) DESC) WHERE code IS NOT NULL");
+    let before = one("given_up", DEFINITIONS);
+    let stop = Stop::default();
+    let watch = Watch { stop: Some(stop.clone()), ..Watch::default() };
+    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let options = Options::default();
+    let stopped = run(Notes::FACTS, Arc::new(source), &url, &options, Arc::new(watch), &stop).await;
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    // Everything is off: NOT NULL constraints of newer servers aside.
+    let off = one("given_up", DEFINITIONS);
+    assert!(!off.contains("KEY") && !off.contains("INDEX"), "{off}");
+
+    let mut connection = Target::parse(&url).unwrap().connect().await.unwrap();
+    let state = State::new("migrate");
+    let run = state.last_run(&mut connection).await.unwrap().unwrap();
+    let restored = deferred::restore(&mut connection, &state, run.run).await.unwrap();
+    assert_eq!(one("given_up", DEFINITIONS), before);
+    assert!(restored > 8, "{restored}");
+    assert_eq!(deferred::restore(&mut connection, &state, run.run).await.unwrap(), 0);
+}
