@@ -79,6 +79,7 @@ fn help_teaches() {
         ("help_schema_apply", &["schema", "apply", "--help"]),
         ("help_schema_diff", &["schema", "diff", "--help"]),
         ("help_schema_restore", &["schema", "restore", "--help"]),
+        ("help_validate", &["validate", "--help"]),
         ("help_rejects", &["rejects", "--help"]),
         ("help_rejects_list", &["rejects", "list", "--help"]),
         ("help_rejects_show", &["rejects", "show", "--help"]),
@@ -250,9 +251,13 @@ fn check_rejects(folder: &Path, target: &str, rejected: u64) {
 }
 
 fn summary_of(stdout: &str) -> Summary {
-    let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
-    assert_eq!(last["event"], "summary");
-    serde_json::from_value(last["summary"].clone()).unwrap()
+    // The report of the validation comes behind it.
+    let found = stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .find(|line| line["event"] == "summary")
+        .unwrap();
+    serde_json::from_value(found["summary"].clone()).unwrap()
 }
 
 #[test]

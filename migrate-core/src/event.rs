@@ -68,6 +68,11 @@ pub enum Event<'a> {
         /// How long it took.
         elapsed: Duration,
     },
+    /// A new run is written down in the target and begins.
+    Begun {
+        /// The run's number.
+        run: i64,
+    },
     /// An unfinished run was found in the target and goes on.
     Resumed {
         /// The run's number.

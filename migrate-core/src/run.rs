@@ -553,6 +553,7 @@ impl Beginning<'_> {
         task::insert(connection, self.state, run.run, &tasks).await?;
         options.fail_points.hit("the plan is written")?;
         connection.execute("committing the plan", "COMMIT").await?;
+        self.reporter.event(&Event::Begun { run: run.run });
         options.fail_points.hit("the plan is committed")?;
         Ok(run)
     }

@@ -9,6 +9,7 @@ use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::rejects::{self, Filter};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::sink::Target;
 use migrate_core::source::{self, SourceOptions};
 use migrate_core::summary::Summary;
 use migrate_core::validate::validate as compare_rows;
@@ -111,7 +112,11 @@ pub(super) async fn execute(
         Error::new(ErrorKind::File, format!("cannot make `{}`", settings.files.display()))
             .caused_by(error)
     })?;
-    let files = Arc::new(files);
+    let shown = Target::parse(&settings.target).map(|target| target.describe());
+    let files = Arc::new(files.of_target(shown.unwrap_or_default()));
+    if let Some(other) = files.unfinished_elsewhere() {
+        printer.error(format_args!("warning: {other}"));
+    }
     let stop = Stop::default();
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)

@@ -1,6 +1,7 @@
 //! The files for people: `migration-errors.log` with every rejected document, and
 //! `migration-checkpoint.json`, a mirror of what is in the target. Both have mode 0600, for they
-//! hold customers' data. Nothing is ever read back from them.
+//! hold customers' data. Nothing is read back from them but the target of a run that did not finish,
+//! to warn whoever starts another one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +61,11 @@ struct Checkpoint {
     migrated_records: BTreeMap<String, u64>,
     total_records_migrated: u64,
     total_errors: u64,
+    /// Where the rows go, without secrets.
+    target: String,
+    /// The run's number in the target, once it has one.
+    run: Option<i64>,
+    finished: bool,
 }
 
 impl Files {
@@ -82,6 +88,33 @@ impl Files {
         Ok(Self { folder: folder.to_owned(), dry, state: Mutex::new(state) })
     }
 
+    /// Names the target in the checkpoint, as it may be shown.
+    #[must_use]
+    pub(crate) fn of_target(self, target: String) -> Self {
+        self.lock().checkpoint.target = target;
+        self
+    }
+
+    /// A sentence about the run whose checkpoint lies in the folder, if that is not finished and
+    /// has another target than this one.
+    pub(crate) fn unfinished_elsewhere(&self) -> Option<String> {
+        let path = self.folder.join(CHECKPOINT);
+        let text = fs::read_to_string(&path).ok()?;
+        let found: serde_json::Value = serde_json::from_str(&text).ok()?;
+        let other = found["target"].as_str().filter(|target| !target.is_empty())?;
+        // One that never began has no number.
+        let run = found["run"].as_i64()?;
+        let state = self.lock();
+        let target = &state.checkpoint.target;
+        if found["finished"] != false || other == target {
+            return None;
+        }
+        Some(format!(
+            "`{}` tells of run {run} into {other}, which is not finished; this one goes into {target}",
+            path.display()
+        ))
+    }
+
     /// The log of rejected documents.
     pub(crate) fn errors(&self) -> PathBuf {
         self.folder.join(ERRORS)
@@ -98,6 +131,8 @@ impl Files {
             state.checkpoint.migrated_records =
                 summary.tables.iter().map(|table| (table.table.clone(), table.loaded)).collect();
             state.checkpoint.total_errors = summary.totals.rejected;
+            state.checkpoint.run = Some(summary.run);
+            state.checkpoint.finished = true;
         }
         // A run that failed before it touched anything leaves the files of an earlier one alone.
         if summary.is_some() || state.written.is_some() || !state.tables.is_empty() {
@@ -184,7 +219,11 @@ impl Reporter for Files {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.lock();
         match event {
-            Event::Resumed { .. } => state.resumed = true,
+            Event::Begun { run } => state.checkpoint.run = Some(*run),
+            Event::Resumed { run, .. } => {
+                state.resumed = true;
+                state.checkpoint.run = Some(*run);
+            }
             Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
                 if state.tables.is_empty() && !state.resumed {
                     // The rejects of an earlier run are none of this one.
@@ -392,6 +431,9 @@ mod tests {
                 "migratedRecords": {"Users": 2, "Tasks": 4},
                 "totalRecordsMigrated": 6,
                 "totalErrors": 1,
+                "target": "",
+                "run": null,
+                "finished": false,
             })
         );
         assert_eq!(mode(&path), 0o600);
@@ -456,6 +498,27 @@ mod tests {
         dry.finish(None);
         assert_eq!(read(), before);
         assert!(dry.errors().is_file());
+    }
+
+    #[test]
+    fn an_unfinished_run_into_another_target_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let files =
+            |target: &str| Files::new(folder.path(), false).unwrap().of_target(target.to_owned());
+        assert_eq!(files("a").unfinished_elsewhere(), None);
+        let first = files("a");
+        first.event(&Event::Begun { run: 3 });
+        first.event(&planned("Users", 1, 2));
+        first.event(&chunk_done("Users", 1, 0));
+        first.finish(None);
+        assert_eq!(files("a").unfinished_elsewhere(), None);
+        let told = files("b").unfinished_elsewhere().unwrap();
+        assert!(
+            told.ends_with("tells of run 3 into a, which is not finished; this one goes into b"),
+            "{told}"
+        );
+        first.finish(Some(&Summary::default()));
+        assert_eq!(files("b").unfinished_elsewhere(), None);
     }
 
     #[test]

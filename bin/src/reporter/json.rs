@@ -32,6 +32,7 @@ fn to_json(event: &Event<'_>) -> Option<Value> {
         Event::StepFinished { step, elapsed } => {
             json!({"event": "step_finished", "step": step, "seconds": elapsed.as_secs_f64()})
         }
+        Event::Begun { run } => json!({"event": "begun", "run": run}),
         Event::Resumed { run, chunks_done, chunks } => {
             json!({"event": "resumed", "run": run, "chunks_done": chunks_done, "chunks": chunks})
         }
