@@ -68,6 +68,17 @@ pub async fn tables(
     Ok(there)
 }
 
+/// Waits until no other process makes types and tables, for the rest of the transaction.
+pub(crate) async fn lock_schema(connection: &mut Connection) -> Result<()> {
+    connection
+        .execute(
+            "waiting for another process that makes the schema",
+            "SELECT pg_advisory_xact_lock(hashtextextended('migrate schema', 0))",
+        )
+        .await
+        .map(drop)
+}
+
 /// Compares the tables and enum types that are there with the models. Tables that are not there
 /// are no difference: a run makes them. Leaves no trace; must not be called in a transaction.
 ///
@@ -80,6 +91,7 @@ pub async fn compare(
 ) -> Result<Vec<Difference>> {
     connection.execute("beginning a transaction", "BEGIN").await?;
     let result = async {
+        lock_schema(connection).await?;
         let there = tables(connection, registry, names).await?;
         let mut differences = enums(connection, registry, names).await?;
         // Without its enum types a table cannot be made for comparison.

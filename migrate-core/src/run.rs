@@ -177,6 +177,15 @@ pub async fn run(
         true => state.runs(&mut connection).await?,
         false => Vec::new(),
     };
+    if !options.clean
+        && let Some(summary) =
+            complete(registry, &source, options, &state, &mut connection, &runs).await?
+    {
+        reporter.event(&Event::Notice {
+            message: &format!("run {} is complete already: nothing was done", summary.run),
+        });
+        return Ok(summary);
+    }
     let selected = select(registry, options, &runs)?;
     preflight::source_rights(&source, selected).await?;
     preflight::target_rights(&mut connection, selected, names, options).await?;
@@ -447,6 +456,29 @@ pub(crate) fn subset(
     }))
 }
 
+/// The summary of a complete run that this very command had begun: all of the registry is loaded,
+/// and nothing differs from what the last run was given.
+async fn complete(
+    registry: &'static RegistryFacts,
+    source: &Arc<dyn Source>,
+    options: &Options,
+    state: &State,
+    connection: &mut Connection,
+    runs: &[RunRow],
+) -> Result<Option<Summary>> {
+    let Some(last) = runs.last().filter(|last| last.finished) else { return Ok(None) };
+    let is_loaded =
+        |model: &Model| runs.iter().any(|run| run.fingerprint.models.contains_key(model.name));
+    if !options.only.is_empty() || !registry.iter().all(|(model, _)| is_loaded(model)) {
+        return Ok(None);
+    }
+    let same = subset(registry, |model| last.fingerprint.models.contains_key(model.name));
+    match fingerprint(same, source, options).differences(&last.fingerprint).is_empty() {
+        true => state.summary(connection, last.run).await,
+        false => Ok(None),
+    }
+}
+
 /// What it takes to begin a run, or to find it.
 struct Beginning<'a> {
     registry: &'static RegistryFacts,
@@ -506,6 +538,7 @@ impl Beginning<'_> {
                 state::create_sql(&options.state_schema, options.uuid),
             )
             .await?;
+        existing::lock_schema(connection).await?;
         let mut created = create_schema(registry, names, options, connection).await?;
         created.state_schema = own_schema;
         let left_out = preflight::left_out(registry, self.collections);
@@ -740,14 +773,7 @@ async fn create_schema(
 ) -> Result<Created> {
     let mut created = Created::default();
     for schema in ddl::schemas(registry, names) {
-        let there = connection
-            .count(
-                "looking for the schema",
-                "SELECT count(*) FROM pg_namespace WHERE nspname = $1",
-                &[Some(schema)],
-            )
-            .await?;
-        if there == 0 {
+        if !preflight::schema_exists(connection, schema).await? {
             connection
                 .execute("making a schema", format!("CREATE SCHEMA {}", quote_ident(schema)))
                 .await?;
@@ -885,6 +911,7 @@ async fn clean(
             &[Some(&format!("migrate:{}", options.state_schema))],
         )
         .await?;
+    state.check_idle(connection).await?;
     // Tables that were there before are emptied, and get back what was taken off them.
     let mut emptied = Vec::new();
     for (model, _) in registry.iter() {
@@ -896,29 +923,26 @@ async fn clean(
         }
     }
     empty_tables(connection, &emptied).await?;
-    for table in &tables {
-        connection
-            .execute("dropping what was made", format!("DROP TABLE IF EXISTS {table} CASCADE"))
-            .await?;
+    const ACT: &str = "dropping what earlier runs have made";
+    let needed = |error: Error| {
+        error.with_hint(
+            "something of yours depends on what would be dropped (a view, a foreign key): drop that first",
+        )
+    };
+    if !tables.is_empty() {
+        // Together, because they refer to each other; and nothing that depends on them.
+        let sql = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
+        connection.execute(ACT, sql).await.map_err(needed)?;
     }
     for run in &runs {
         deferred::put_back(connection, state, run.run, &tables).await?;
     }
     for ty in made(|created| &created.types) {
-        connection.execute("dropping what was made", format!("DROP TYPE IF EXISTS {ty}")).await?;
+        let sql = format!("DROP TYPE IF EXISTS {ty}");
+        connection.execute(ACT, sql).await.map_err(needed)?;
     }
     // A schema that was there before may hold what is not ours.
-    if runs.iter().any(|run| run.created.state_schema) {
-        connection
-            .execute(
-                "dropping the state of earlier runs",
-                format!("DROP SCHEMA {} CASCADE", quote_ident(&options.state_schema)),
-            )
-            .await?;
-    } else {
-        let junctions = registry.iter().map(|(model, _)| model.name);
-        state.drop_own(connection, junctions).await?;
-    }
+    state.drop_tables(connection, registry).await?;
     options.fail_points.hit("earlier runs are taken away")?;
     connection.execute("committing", "COMMIT").await?;
     options.fail_points.hit("earlier runs are gone")?;

@@ -282,44 +282,6 @@ impl State {
         self.table(&format!("stage_{junction}"))
     }
 
-    /// Drops the state's tables and functions, and nothing else that may stand in its schema.
-    /// The caller commits.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub(crate) async fn drop_own(
-        &self,
-        connection: &mut Connection,
-        junctions: impl Iterator<Item = &str>,
-    ) -> Result<()> {
-        const TABLES: [&str; 8] = [
-            "chunk",
-            "task",
-            "reject",
-            "orphan",
-            "late_reference",
-            "id_map",
-            "deferred_ddl",
-            "run",
-        ];
-        let tables = TABLES.map(|table| self.table(table));
-        let tables: Vec<String> =
-            tables.into_iter().chain(junctions.map(|junction| self.stage(junction))).collect();
-        connection
-            .execute(
-                "dropping the state of earlier runs",
-                format!(
-                    "DROP TABLE IF EXISTS {tables};
-                     DROP FUNCTION IF EXISTS {schema}.uuid_from_object_id(text);
-                     DROP FUNCTION IF EXISTS {schema}.object_id_from_uuid(uuid)",
-                    tables = tables.join(", "),
-                    schema = self.schema,
-                ),
-            )
-            .await
-            .map(drop)
-    }
-
     /// Whether the state's tables are there.
     ///
     /// # Errors
@@ -600,6 +562,92 @@ impl State {
         let Some(row) = rows.first() else { return Ok(BTreeMap::new()) };
         let text: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
         Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// The summary that a complete run has left.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn summary(
+        &self,
+        connection: &mut Connection,
+        run: i64,
+    ) -> Result<Option<crate::summary::Summary>> {
+        const ACT: &str = "reading the summary of the run";
+        let sql = format!("SELECT summary::text FROM {} WHERE run = {run}", self.table("run"));
+        let rows = connection.query(ACT, sql, &[]).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let text: Option<String> = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Fails when another process is at work on a chunk or a task; within the caller's
+    /// transaction none can begin after that.
+    ///
+    /// # Errors
+    /// When one is, or the server does not answer.
+    pub async fn check_idle(&self, connection: &mut Connection) -> Result<()> {
+        for table in ["chunk", "task"] {
+            let sql =
+                format!("SELECT 1 FROM {} WHERE NOT done FOR UPDATE NOWAIT", self.table(table));
+            let busy = connection.query("looking for other workers", sql, &[]).await;
+            busy.map_err(|error| match crate::sink::sql_state(&error) {
+                Some("55P03") => Error::new(
+                    ErrorKind::Preflight,
+                    "another process is at work on the run that would be thrown away",
+                )
+                .with_hint("stop it first, or wait until it is done"),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Drops the tables and functions of the state, and the schema when nothing else is in it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn drop_tables(
+        &self,
+        connection: &mut Connection,
+        registry: &crate::schema::RegistryFacts,
+    ) -> Result<()> {
+        const ACT: &str = "dropping the state of earlier runs";
+        const TABLES: [&str; 8] = [
+            "chunk",
+            "task",
+            "reject",
+            "orphan",
+            "id_map",
+            "late_reference",
+            "deferred_ddl",
+            "run",
+        ];
+        let mut tables: Vec<String> = TABLES.iter().map(|table| self.table(table)).collect();
+        tables.extend(registry.iter().map(|(model, _)| self.stage(model.name)));
+        let schema = &self.schema;
+        connection
+            .execute(
+                ACT,
+                format!(
+                    "DROP TABLE IF EXISTS {};
+                     DROP FUNCTION IF EXISTS {schema}.uuid_from_object_id(text);
+                     DROP FUNCTION IF EXISTS {schema}.object_id_from_uuid(uuid);
+                     SAVEPOINT drop_schema",
+                    tables.join(", ")
+                ),
+            )
+            .await?;
+        // What else is in it is somebody else's, and so is a schema that this user does not own.
+        let sql = format!("DROP SCHEMA {schema}");
+        let end = match connection.execute(ACT, sql).await {
+            Ok(_) => "RELEASE SAVEPOINT drop_schema",
+            Err(error) if crate::sink::sql_state(&error).is_some() => {
+                "ROLLBACK TO SAVEPOINT drop_schema"
+            }
+            Err(error) => return Err(error),
+        };
+        connection.execute(ACT, end).await.map(drop)
     }
 
     /// For each model the number of its chunks and the documents read in those that are done.

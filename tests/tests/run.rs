@@ -493,18 +493,10 @@ async fn tables_that_were_there_come_back_as_they_were() {
         query("kept", "SELECT source_id, reason FROM migrate.reject ORDER BY 1"),
         format!("{}|duplicate {}|constraint", id(2), id(1002))
     );
-    // The same again is refused, and `--clean` starts over on the emptied tables.
-    let again = run(
-        World::FACTS,
-        Arc::new(source()),
-        &url,
-        &options(2),
-        Arc::new(Silent),
-        &Stop::default(),
-    )
-    .await
-    .expect_err("the run is complete");
-    assert!(again.to_string().contains("which is complete"), "{again}");
+    // The same again does nothing and gives the same summary; `--clean` starts over on the
+    // emptied tables.
+    let again = migrate(source(), &url, options(2)).await;
+    assert_eq!((again.run, &again.totals), (summary.run, &summary.totals));
     let clean = Options { clean: true, ..options(2) };
     let summary = migrate(source(), &url, clean).await;
     assert!(summary.balanced, "{summary:#?}");
@@ -628,11 +620,22 @@ async fn parts_are_loaded_one_after_the_other() {
         ),
         "3"
     );
-    let error = migrate_shop(shop(3), &url, &options(1)).await.expect_err("all is done");
+    let again = migrate_shop(shop(3), &url, &options(1)).await.expect("all is done");
+    assert_eq!(again.totals, rest.totals);
+    let other = Options { uuid: UuidVersion::V7, ..options(1) };
+    let error = migrate_shop(shop(3), &url, &other).await.expect_err("all is done, differently");
     assert!(error.to_string().contains("which is complete"), "{error}");
+    // What is not the run's own stays, and what depends on the run's tables is not taken along.
+    query("parts", "CREATE TABLE migrate.mine AS SELECT 1");
+    query("parts", r#"CREATE VIEW own AS SELECT * FROM "Order""#);
+    let clean = Options { clean: true, ..options(1) };
+    let error = migrate_shop(shop(3), &url, &clean).await.expect_err("a view needs the table");
+    assert!(error.hint().is_some_and(|hint| hint.contains("depends on")), "{error:?}");
+    query("parts", "DROP VIEW own");
     let clean = Options { clean: true, ..options(1) };
     let all = migrate_shop(shop(3), &url, &clean).await.expect("all of it again");
     assert_eq!(all.totals.loaded, 5);
+    assert_eq!(query("parts", "SELECT count(*) FROM migrate.mine"), "1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
