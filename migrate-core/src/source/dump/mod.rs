@@ -217,6 +217,14 @@ fn shown(path: &Path) -> String {
     fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
+/// The text without what stands before an `@`: a mistyped address may hold a password.
+fn without_password(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => text.to_owned(),
+    }
+}
+
 /// The folder of the database that an address names, with what lies in it.
 fn database_folder(address: &Path) -> Result<(PathBuf, Listing)> {
     let kind = fs::metadata(address).map_err(|error| {
@@ -224,7 +232,7 @@ fn database_folder(address: &Path) -> Result<(PathBuf, Listing)> {
             ErrorKind::Usage,
             format!(
                 "`{}` is neither a MongoDB address nor the folder of a dump",
-                address.display()
+                without_password(&address.display().to_string())
             ),
         )
         .caused_by(error)

@@ -564,3 +564,10 @@ async fn a_database_of_an_archive_is_named_behind_the_file() {
     let error = open(format!("{}#c", path.display())).await.unwrap_err();
     assert!(error.to_string().contains("has no database `c`"), "{error}");
 }
+
+/// A mistyped address is no reason to show its password.
+#[test]
+fn a_password_in_a_mistyped_address_is_not_shown() {
+    assert_eq!(super::without_password("mongodb:/u:s3cr3t@h/x"), "…@h/x");
+    assert_eq!(super::without_password("./dump/crm"), "./dump/crm");
+}
