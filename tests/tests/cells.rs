@@ -648,7 +648,20 @@ fn plain_reason(value: &Bson) -> Option<Reason> {
         Bson::Document(document) => {
             document.iter().find_map(|(key, value)| nul(key).or_else(|| plain_reason(value)))
         }
-        _ => None,
+        // What plain JSON writes as canonical Extended JSON: regular expressions, code with scope.
+        other => nul(&extended_texts(&other.clone().into_canonical_extjson())),
+    }
+}
+
+/// All keys and texts of a JSON value, one after the other.
+fn extended_texts(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(values) => values.iter().map(extended_texts).collect(),
+        serde_json::Value::Object(fields) => {
+            fields.iter().map(|(key, value)| format!("{key}{}", extended_texts(value))).collect()
+        }
+        _ => String::new(),
     }
 }
 
