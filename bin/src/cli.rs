@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use migrate_core::Reason;
+use migrate_core::validate::Since;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -187,7 +188,9 @@ pub(crate) struct Run {
 #[command(after_help = format!("\
 Examples:
   migrate validate --source ./dump/crm --target postgres://me@localhost/crm
-  migrate validate --table Users --json
+  migrate validate --table Users --table crm_Leads --json
+  migrate validate --sample 1000                   a quick look at some rows of each table
+  migrate validate --since last                    what the last run with `--only` has loaded
 
 The source is read and transformed again, and every row, every junction pair, every key, index and
 foreign key of the target is compared. Documents in the ledger are rightly missing. All differences
@@ -205,9 +208,25 @@ pub(crate) struct Validate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) jobs: Option<u16>,
 
-    /// Only this model, named by its struct, table or collection
+    /// Only this model, named by its struct, table or collection; may be given several times
     #[arg(long, value_name = "MODEL")]
-    pub(crate) table: Option<String>,
+    pub(crate) table: Vec<String>,
+
+    /// Only models that this run or a later one has loaded: a number, or `last`
+    #[arg(long, value_name = "RUN", value_parser = parse_since)]
+    pub(crate) since: Option<Since>,
+
+    /// Only so many documents and rows of each table, drawn at random
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) sample: Option<u32>,
+
+    /// The seed of the sample; the same seed draws the same rows [default: another every time]
+    #[arg(long, value_name = "NUMBER", requires = "sample")]
+    pub(crate) seed: Option<u64>,
+
+    /// How to show progress [default: auto]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) progress: Option<ProgressKind>,
 
     /// Print the report as JSON
     #[arg(long)]
@@ -595,6 +614,17 @@ impl TryFrom<String> for ByteSize {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse()
+    }
+}
+
+/// A run's number, or `last`.
+fn parse_since(text: &str) -> Result<Since, String> {
+    match text {
+        "last" => Ok(Since::Last),
+        number => number
+            .parse()
+            .map(Since::Run)
+            .map_err(|_| "expected the number of a run, or `last`".to_owned()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use migrate_core::run::{Options, UuidVersion};
+use migrate_core::validate::{Request, Sample};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
@@ -156,7 +157,8 @@ pub(crate) struct ValidateSettings {
     pub(crate) source: String,
     pub(crate) target: String,
     pub(crate) options: Options,
-    pub(crate) table: Option<String>,
+    pub(crate) request: Request,
+    pub(crate) progress: ProgressKind,
     pub(crate) json: bool,
     pub(crate) files: PathBuf,
 }
@@ -185,11 +187,25 @@ impl ValidateSettings {
                     .unwrap_or(defaults.state_schema),
                 ..defaults
             },
-            table: validate.table,
+            request: Request {
+                tables: validate.table,
+                since: validate.since,
+                sample: validate.sample.map(|rows| Sample {
+                    rows: rows.into(),
+                    seed: validate.seed.unwrap_or_else(any_seed),
+                }),
+            },
+            progress: validate.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
             json: validate.json,
             files: validate.files.or(file.files).unwrap_or_else(|| ".".into()),
         })
     }
+}
+
+/// Another seed every time, short enough to be typed.
+fn any_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| u64::from(now.subsec_nanos()) / 1000)
 }
 
 fn named(

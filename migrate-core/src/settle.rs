@@ -544,9 +544,8 @@ pub(crate) async fn source_ids(
     if id_column(model).ty.base == crate::schema::BaseType::Uuid {
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT id::text, source_id FROM {}
-             WHERE run = {} AND collection = $1 AND id = ANY ($2::text[]::uuid[])",
-            context.state.table("id_map"),
-            context.run.run
+             WHERE collection = $1 AND id = ANY ($2::text[]::uuid[])",
+            context.state.table("id_map")
         )))
         .bind(model.collection)
         .bind(keys)

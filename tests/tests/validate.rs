@@ -8,7 +8,7 @@ use migrate_cli::generate::{Generator, Plan, to_dump};
 use migrate_core::event::Silent;
 use migrate_core::run::{Options, Stop};
 use migrate_core::schema::{BaseType, Column, Model, ModelKind, Registry, quote_ident};
-use migrate_core::validate::{Report, validate};
+use migrate_core::validate::{Report, Request, Sample, Since, validate};
 use migrate_core::{run, source};
 use migrate_tests::servers;
 use models::NextCrm;
@@ -40,11 +40,15 @@ async fn loaded() -> Option<Loaded> {
 
 impl Loaded {
     async fn validate(&self) -> Report {
+        self.validate_some(&Request::default()).await
+    }
+
+    async fn validate_some(&self, request: &Request) -> Report {
         let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
         let stop = Stop::default();
         let options = Options { chunk_bytes: 64 << 10, ..Options::default() };
         let reporter = Arc::new(Silent);
-        validate(NextCrm::FACTS, source, &self.target, &options, None, reporter, &stop)
+        validate(NextCrm::FACTS, source, &self.target, &options, request, reporter, &stop)
             .await
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
@@ -57,6 +61,25 @@ impl Loaded {
     async fn texts(&mut self, sql: String) -> Vec<String> {
         let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
+    }
+}
+
+impl Loaded {
+    /// The references to nothing, counted table by table.
+    async fn dangling(&mut self) -> u64 {
+        let mut count = 0;
+        for (model, _) in NextCrm::FACTS.iter() {
+            for column in model.columns {
+                let Some(reference) = column.reference else { continue };
+                let (table, name) = (quote_ident(model.table), quote_ident(column.name));
+                let target = quote_ident(reference.target.get().table);
+                let sql = format!(
+                    "SELECT count(*)::text FROM {table} WHERE {name} IS NOT NULL AND {name} NOT IN (SELECT id FROM {target})"
+                );
+                count += self.texts(sql).await[0].parse::<u64>().unwrap();
+            }
+        }
+        count
     }
 }
 
@@ -191,6 +214,11 @@ async fn lost_and_extra_rows_and_pairs_are_named() {
     }
     assert_eq!(report.differences(), expected, "{:#?}", report.junctions);
 
+    // The rows that are lost leave references behind, each of which is told of.
+    let orphans = loaded.dangling().await;
+    assert!(orphans > 0);
+    assert_eq!(report.orphans(), orphans);
+
     // A pair that points elsewhere, in every junction.
     for junction in models(ModelKind::Junction) {
         let table = quote_ident(junction.table);
@@ -213,6 +241,16 @@ async fn a_changed_schema_is_named() {
         (r#"ALTER TABLE "Tasks" DROP CONSTRAINT "Tasks_user_fkey""#, "Tasks"),
         (r#"ALTER TABLE "Users" DROP CONSTRAINT "Users_pkey" CASCADE"#, "Users"),
         (r#"ALTER TYPE "Language" RENAME VALUE 'en' TO 'eng'"#, "Language"),
+        (
+            r#"ALTER TABLE "Sections" DROP CONSTRAINT "Sections_board_fkey",
+                ADD FOREIGN KEY (board) REFERENCES "Boards" NOT VALID"#,
+            "Sections",
+        ),
+        (
+            r#"UPDATE pg_index SET indisvalid = false
+                WHERE indexrelid = '"Tasks_section_idx"'::regclass"#,
+            "Tasks",
+        ),
         (r#"ALTER TABLE "Boards" ALTER COLUMN title TYPE varchar(500)"#, "Boards"),
         (r#"ALTER TABLE "Boards" ALTER COLUMN description DROP NOT NULL"#, "Boards"),
         (r#"ALTER TABLE "crm_Leads" ALTER COLUMN status DROP DEFAULT"#, "crm_Leads"),
@@ -248,4 +286,106 @@ async fn an_empty_array_is_not_null() {
     let cells: Vec<_> = report.tables.iter().flat_map(|table| &table.cells.first).collect();
     assert_eq!(cells.len(), 1, "{cells:#?}");
     assert_eq!((cells[0].source.as_deref(), cells[0].target.as_deref()), (Some("{}"), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_is_compared_when_a_part_is_named() {
+    let Some(mut loaded) = loaded().await else { return };
+    for sql in [
+        r#"UPDATE "Boards" SET title = title || '!'"#,
+        r#"UPDATE "Users" SET name = 'x'"#,
+        r#"DELETE FROM "BoardWatchers" WHERE ctid = (SELECT min(ctid::text)::tid FROM "BoardWatchers")"#,
+        r#"DROP INDEX "Tasks_priority_idx""#,
+    ] {
+        assert!(loaded.execute(sql.to_owned()).await > 0 || sql.starts_with("DROP"), "{sql}");
+    }
+    let request = |names: &[&str]| Request {
+        tables: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Request::default()
+    };
+    let report = loaded.validate_some(&request(&["Boards"])).await;
+    assert_eq!(report.scope.models, ["Boards"]);
+    assert_eq!(report.tables.len(), 1);
+    assert_eq!(report.differences(), report.tables[0].target, "{:#?}", report.structure);
+    assert!(report.junctions.is_empty());
+    // A junction needs the arrays of both its sides, and none of their rows.
+    let report = loaded.validate_some(&request(&["BoardWatchers"])).await;
+    assert!(report.tables.is_empty());
+    assert_eq!(report.junctions[0].missing.count, 1, "{:#?}", report.junctions);
+    assert_eq!(report.differences(), 1);
+    let report = loaded.validate_some(&request(&["Tasks", "Sections"])).await;
+    assert_eq!(report.tables.len(), 2);
+    assert_eq!((report.differences(), report.structure.len()), (1, 1));
+    // References to the table and from it.
+    let about = |table: &str| report.references.iter().any(|found| found.table == table);
+    assert!(about("Tasks") && about("tasksComments") && !about("Boards"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_finds_what_is_in_it_and_is_the_same_for_the_same_seed() {
+    let Some(mut loaded) = loaded().await else { return };
+    let request =
+        |rows, seed| Request { sample: Some(Sample { rows, seed }), ..Request::default() };
+    let report = loaded.validate_some(&request(20, 1)).await;
+    assert!(report.clean, "{report:#?}");
+    assert!(report.tables.iter().all(|table| table.source <= 20 && table.target <= 20));
+    assert!(report.tables.iter().any(|table| table.source == 20 && table.target == 20));
+
+    // All of the table is lost, all of it differs, or a row is one too many.
+    let before = loaded.texts(r#"SELECT count(*)::text FROM "Tasks""#.to_owned()).await;
+    loaded.execute(r#"DELETE FROM "Sections""#.to_owned()).await;
+    loaded.execute(r#"UPDATE "Tasks" SET title = title || '!'"#.to_owned()).await;
+    let mut extra = 0;
+    while extra < 5 {
+        extra += loaded
+            .execute(
+                r#"INSERT INTO "invoice_States" (id, name) VALUES (gen_random_uuid(), 'x')"#
+                    .to_owned(),
+            )
+            .await;
+    }
+    let mut reports = Vec::new();
+    for seed in [7, 7, 8] {
+        let mut report = loaded.validate_some(&request(20, seed)).await;
+        let table = |name: &str| report.tables.iter().find(|table| table.table == name).unwrap();
+        // The others are in the ledger.
+        assert!(table("Sections").missing.count > 10, "{:#?}", table("Sections"));
+        assert!(table("Tasks").cells.count > 20, "{:#?}", table("Tasks"));
+        // A row of the sample whose document is in the sample too counts once.
+        let keys: BTreeSet<_> = table("Tasks").cells.first.iter().map(|cell| &cell.key).collect();
+        assert_eq!(keys.len() as u64, table("Tasks").cells.count);
+        assert_eq!(table("invoice_States").extra.count, 5, "the table has fewer than 20 rows");
+        assert!(!report.clean);
+        report.seconds = 0.0;
+        reports.push(report);
+    }
+    assert_eq!(reports[0], reports[1]);
+    assert!(before[0].parse::<u64>().unwrap() > 40);
+    assert_ne!(reports[0].tables, reports[2].tables);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rows_of_a_later_run_alone() {
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    to_dump(&Generator::new(NextCrm::FACTS, DIRTY), folder.path(), false).unwrap();
+    let stop = Stop::default();
+    for only in [vec!["Users".to_owned()], vec![]] {
+        let source = source::open(folder.path().to_str().unwrap()).await.unwrap();
+        let options = Options { only, ..Options::default() };
+        run::run(NextCrm::FACTS, source, &target, &options, Arc::new(Silent), &stop).await.unwrap();
+    }
+    let connection = PgConnection::connect(&target).await.unwrap();
+    let mut loaded = Loaded { folder, target, connection };
+    loaded.execute(r#"UPDATE "Users" SET name = 'x' || name"#.to_owned()).await;
+    let all = loaded.validate().await;
+    assert!(!all.clean && all.tables.len() == 29 && all.junctions.len() == 10);
+    let request = |since| Request { since: Some(since), ..Request::default() };
+    let last = loaded.validate_some(&request(Since::Last)).await;
+    assert_eq!(last.scope.since_run, Some(2));
+    // The pairs with users are of the second run, and the arrays of users are read for them.
+    assert!(last.clean, "{last:#?}");
+    assert_eq!((last.tables.len(), last.junctions.len()), (28, 10));
+    let first = loaded.validate_some(&request(Since::Run(1))).await;
+    assert_eq!(first.tables, all.tables);
 }

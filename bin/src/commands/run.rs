@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use migrate_core::dry_run::dry_run;
-use migrate_core::event::{Event, Reporter, Silent};
+use migrate_core::event::{Event, Reporter};
 use migrate_core::rejects::{self, Filter};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
 use migrate_core::source::{self, SourceOptions};
 use migrate_core::summary::Summary;
-use migrate_core::validate::validate as compare_rows;
+use migrate_core::validate::{Request, validate as compare_rows};
 use migrate_core::{Error, ErrorKind};
 
 use super::{signals, summary, validate};
@@ -97,8 +97,9 @@ async fn compare(
     })?;
     let source = source::open(&settings.source).await?;
     let (target, options) = (&settings.target, &settings.options);
-    let reporter = Arc::new(Silent);
-    let report = compare_rows(registry, source, target, options, None, reporter, &stop).await?;
+    let reporter = reporter::new(settings.progress, printer);
+    let request = Request::default();
+    let report = compare_rows(registry, source, target, options, &request, reporter, &stop).await?;
     validate::finish_run(&report, &settings.files, settings.progress, printer)
 }
 

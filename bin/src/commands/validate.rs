@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use migrate_core::event::{Reporter, Silent};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::validate::{self, Report};
@@ -15,7 +13,7 @@ use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::reporter::rate::{duration, thousands};
-use crate::reporter::write_private;
+use crate::reporter::{self, write_private};
 use crate::settings::ValidateSettings;
 
 /// How many differences of one table are shown; the report has more.
@@ -34,11 +32,16 @@ pub(crate) async fn validate(
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
     let source = source::open(&settings.source).await?;
-    let reporter: Arc<dyn Reporter> = Arc::new(Silent);
-    let table = settings.table.as_deref();
+    // Stdout is for the report.
+    let progress = match settings.progress {
+        ProgressKind::Json if settings.json => ProgressKind::None,
+        progress => progress,
+    };
+    let reporter = reporter::new(progress, printer);
     let (target, options) = (&settings.target, &settings.options);
+    let request = &settings.request;
     let report =
-        validate::validate(registry, source, target, options, table, reporter, &stop).await?;
+        validate::validate(registry, source, target, options, request, reporter, &stop).await?;
     finish(&report, &settings.files, settings.json, printer)
 }
 
@@ -117,17 +120,23 @@ fn text(report: &Report, path: &Path) -> String {
                 show(&cell.target)
             ));
         }
-        let count = table.missing.count
-            + table.extra.count
-            + table.cells.count
-            + u64::from(!table.counts_hold);
-        list(&mut text, &table.table, lines, count, path);
+        list(&mut text, &table.table, lines, table.differences(), path);
     }
     for junction in &report.junctions {
         let missing = junction.missing.first.iter().map(|pair| format!("({pair}) is missing"));
         let extra = junction.extra.first.iter().map(|pair| format!("({pair}) is in no array"));
-        let count = junction.missing.count + junction.extra.count;
-        list(&mut text, &junction.table, missing.chain(extra).collect(), count, path);
+        let mut lines: Vec<String> = missing.chain(extra).collect();
+        if !junction.counts_hold {
+            lines.push(format!(
+                "{} elements, but {} pairs, {} duplicates and {} orphans",
+                thousands(junction.elements),
+                thousands(junction.target),
+                thousands(junction.duplicates),
+                thousands(junction.orphans)
+            ));
+        }
+        let count = lines.len().max(junction.differences() as usize) as u64;
+        list(&mut text, &junction.table, lines, count, path);
     }
     let structure = report.structure.iter().map(|difference| {
         let show = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
@@ -139,6 +148,17 @@ fn text(report: &Report, path: &Path) -> String {
         )
     });
     list(&mut text, "schema", structure.collect(), report.structure.len() as u64, path);
+
+    for reference in &report.references {
+        let lines = reference.orphans.first.iter().map(|orphan| {
+            format!(
+                "{} points to {}, which is not in {}",
+                orphan.key, orphan.value, reference.target
+            )
+        });
+        let name = format!("{}.{}", reference.table, reference.column);
+        list(&mut text, &name, lines.collect(), reference.orphans.count, path);
+    }
 
     let mut grid = summary::Grid::new(&["table", "source", "target", "rejected", "differences"]);
     for table in &report.tables {
@@ -175,8 +195,22 @@ fn verdict(report: &Report) -> String {
         1 => "1 difference".to_owned(),
         count => format!("{} differences", thousands(count)),
     };
+    let orphans = match report.orphans() {
+        0 => String::new(),
+        1 => ", 1 reference points to nothing".to_owned(),
+        count => format!(", {} references point to nothing", thousands(count)),
+    };
+    if let Some(sample) = report.scope.sample {
+        return format!(
+            "a sample only (`--sample {} --seed {}`): {} documents and {} rows compared in {took}: {verdict}; nothing is said about the others",
+            sample.rows,
+            sample.seed,
+            thousands(report.tables.iter().map(|table| table.source).sum()),
+            thousands(rows),
+        );
+    }
     format!(
-        "validated: {} rows and {} pairs compared with the source in {took}: {verdict}",
+        "validated: {} rows and {} pairs compared with the source in {took}: {verdict}{orphans}",
         thousands(rows),
         thousands(pairs),
     )

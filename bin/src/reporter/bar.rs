@@ -71,9 +71,9 @@ impl Reporter for Bar {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
-            Event::StepStarted { step: Step::Load } => {
+            Event::StepStarted { step: step @ (Step::Load | Step::Validate) } => {
                 let documents = state.tables.values().map(|table| table.documents).sum();
-                let bar = self.add(ProgressBar::new(documents).with_prefix("load"), OVERALL);
+                let bar = self.add(ProgressBar::new(documents).with_prefix(step.name()), OVERALL);
                 let done = state.tables.values().map(|table| table.documents_done).sum();
                 bar.set_position(done);
                 // What was done before must not count as speed.
@@ -81,7 +81,7 @@ impl Reporter for Bar {
                 state.overall = Some(bar);
             }
             Event::StepFinished { step, elapsed } => {
-                if *step == Step::Load {
+                if matches!(step, Step::Load | Step::Validate) {
                     for table in state.tables.values_mut() {
                         if let Some(bar) = table.bar.take() {
                             bar.finish_and_clear();

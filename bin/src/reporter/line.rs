@@ -25,6 +25,7 @@ struct State {
     /// Documents read by this process.
     read: u64,
     bytes: u64,
+    step: &'static str,
     begin: Option<Instant>,
     last: Option<Instant>,
 }
@@ -39,13 +40,19 @@ impl Reporter for Line {
     fn event(&self, event: &Event<'_>) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
-            Event::StepStarted { step: Step::Load } => state.begin = Some(Instant::now()),
-            Event::StepFinished { step: Step::Load, elapsed } => self.printer.note(format_args!(
-                "load: {} documents, {} in {}",
-                thousands(state.read),
-                bytes(state.bytes),
-                duration(*elapsed)
-            )),
+            Event::StepStarted { step: step @ (Step::Load | Step::Validate) } => {
+                state.step = step.name();
+                state.begin = Some(Instant::now());
+            }
+            Event::StepFinished { step: step @ (Step::Load | Step::Validate), elapsed } => {
+                self.printer.note(format_args!(
+                    "{}: {} documents, {} in {}",
+                    step.name(),
+                    thousands(state.read),
+                    bytes(state.bytes),
+                    duration(*elapsed)
+                ))
+            }
             Event::StepFinished { step, elapsed } => {
                 self.printer.note(format_args!("{}: {}", step.name(), duration(*elapsed)));
             }
@@ -88,7 +95,7 @@ impl State {
         self.last = Some(now);
         let rate = self.read as f64 / now.duration_since(begin).as_secs_f64();
         let done = self.documents_before + self.read;
-        let mut line = format!("load: {}", thousands(done));
+        let mut line = format!("{}: {}", self.step, thousands(done));
         if self.documents >= done {
             let left = (self.documents - done) as f64 / rate.max(1.0);
             line += &format!(
@@ -115,6 +122,7 @@ mod tests {
             documents: 10_000,
             documents_before: 1_000,
             read: 2_000,
+            step: "load",
             begin: Some(begin),
             ..State::default()
         };

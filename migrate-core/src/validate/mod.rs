@@ -12,9 +12,14 @@
 //! NULL when what it points to is not in the target and the model says so.
 
 mod canonical;
+mod junctions;
+mod look;
+mod references;
 mod rows;
+mod sample;
 mod structure;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,10 +31,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::preflight;
 use crate::run::{self, Options, Stop};
-use crate::schema::RegistryFacts;
-use crate::sink::Target;
+use crate::schema::{Model, ModelKind, RegistryFacts};
+use crate::sink::{Connection, Target};
 use crate::source::Source;
-use crate::state::State;
+use crate::state::{RunRow, State};
 
 pub use structure::StructureDifference;
 
@@ -45,16 +50,65 @@ pub struct Report {
     pub run: i64,
     /// The registry's name.
     pub registry: String,
+    /// What was compared, where that is not everything.
+    #[serde(default)]
+    pub scope: Scope,
     /// The tables of collections.
     pub tables: Vec<TableReport>,
     /// The junctions.
     pub junctions: Vec<JunctionReport>,
+    /// The references between tables.
+    #[serde(default)]
+    pub references: Vec<ReferenceReport>,
     /// Types, defaults, keys, indexes and foreign keys that are not as the models say.
     pub structure: Vec<StructureDifference>,
     /// Seconds that the validation took.
     pub seconds: f64,
-    /// Whether nothing differs.
+    /// Whether nothing differs, and no reference points to nothing.
     pub clean: bool,
+}
+
+/// The part of source and target that a validation looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// The models, by their names; empty is all that runs have loaded.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// The first of the runs whose models are compared.
+    #[serde(default)]
+    pub since_run: Option<i64>,
+    /// A sample and not every row: nothing is said about the others.
+    #[serde(default)]
+    pub sample: Option<Sample>,
+}
+
+/// A sample of each table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// How many documents, and as many rows, of each table.
+    pub rows: u64,
+    /// The same seed takes the same sample of the same data.
+    pub seed: u64,
+}
+
+/// A run, as a person names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// By its number.
+    Run(i64),
+    /// The last one.
+    Last,
+}
+
+/// What a person wants compared; the default is everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Only these models, by the name of the struct, the table or the collection.
+    pub tables: Vec<String>,
+    /// Only models that this run or a later one has loaded.
+    pub since: Option<Since>,
+    /// Only a sample of each table.
+    pub sample: Option<Sample>,
 }
 
 /// One table against its collection.
@@ -70,7 +124,13 @@ pub struct TableReport {
     pub target: u64,
     /// Documents in the ledger.
     pub rejected: u64,
-    /// Whether source = target + rejected.
+    /// Documents that the model leaves out.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Rows that were in the table before the first run, which none has touched (`--append`).
+    #[serde(default)]
+    pub before: u64,
+    /// Whether source = target - before + rejected + skipped. A sample does not judge it.
     pub counts_hold: bool,
     /// Documents that have neither a row nor an entry in the ledger.
     pub missing: Named<RowDifference>,
@@ -139,37 +199,117 @@ pub struct JunctionReport {
     pub source: u64,
     /// Pairs in the target.
     pub target: u64,
+    /// Elements of the arrays.
+    #[serde(default)]
+    pub elements: u64,
+    /// Elements whose pair another element had given, as the runs have noted.
+    #[serde(default)]
+    pub duplicates: u64,
+    /// Elements that lead nowhere, as the runs have noted.
+    #[serde(default)]
+    pub orphans: u64,
+    /// Pairs that were in the table before the first run.
+    #[serde(default)]
+    pub before: u64,
+    /// Whether elements = target - before + duplicates + orphans. A sample does not judge it.
+    #[serde(default = "yes")]
+    pub counts_hold: bool,
     /// Pairs that are missing, as text.
     pub missing: Named<String>,
     /// Pairs that no array asks for, as text.
     pub extra: Named<String>,
 }
 
+const fn yes() -> bool {
+    true
+}
+
+/// One reference between two tables.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReferenceReport {
+    /// The table that refers.
+    pub table: String,
+    /// Its column.
+    pub column: String,
+    /// The table referred to.
+    pub target: String,
+    /// Its column.
+    pub key: String,
+    /// Cells that are not NULL.
+    pub references: u64,
+    /// Cells that point to a row that is not there.
+    pub orphans: Named<OrphanReference>,
+    /// References that became NULL because they pointed to nothing, as the runs have noted.
+    pub noted: u64,
+    /// References that are rightly NULL although the document has one, as this validation has
+    /// found: those that point to nothing.
+    pub nulled: u64,
+}
+
+/// A reference to a row that is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrphanReference {
+    /// The key of the row that refers, as text.
+    pub key: String,
+    /// What it refers to, as text.
+    pub value: String,
+}
+
 impl Report {
     /// The version of the format that this code writes.
     pub const VERSION: u32 = 1;
 
-    /// The differences of all kinds.
+    /// The differences of all kinds. References to nothing are not among them: their cells may
+    /// be what the documents say, or be counted as different already. Neither are a junction's
+    /// sums where a row or a pair differs, because those change them.
     pub fn differences(&self) -> u64 {
-        let tables: u64 = self
+        let tables: u64 = self.tables.iter().map(TableReport::differences).sum();
+        let pairs: u64 = self.junctions.iter().map(JunctionReport::differences).sum();
+        let rows_differ = self
             .tables
             .iter()
-            .map(|table| {
-                let counts = u64::from(!table.counts_hold);
-                table.missing.count + table.extra.count + table.cells.count + counts
-            })
-            .sum();
-        let junctions: u64 = self
-            .junctions
-            .iter()
-            .map(|junction| junction.missing.count + junction.extra.count)
-            .sum();
-        tables + junctions + self.structure.len() as u64
+            .any(|table| table.missing.count + table.extra.count > 0 || !table.counts_hold);
+        let sums = self.junctions.iter().filter(|junction| {
+            !junction.counts_hold && !rows_differ && junction.differences() == 0
+        });
+        tables + pairs + sums.count() as u64 + self.structure.len() as u64
+    }
+
+    /// The references to rows that are not there.
+    pub fn orphans(&self) -> u64 {
+        self.references.iter().map(|reference| reference.orphans.count).sum()
     }
 }
 
-/// Compares the whole source with the target of a complete run. `table` restricts it to one model,
-/// by the name of the struct, the table or the collection. Nothing is written but temporary tables.
+impl TableReport {
+    /// The differences of all kinds.
+    pub fn differences(&self) -> u64 {
+        let counts = u64::from(!self.counts_hold);
+        self.missing.count + self.extra.count + self.cells.count + counts
+    }
+}
+
+impl JunctionReport {
+    /// The pairs that differ.
+    pub fn differences(&self) -> u64 {
+        self.missing.count + self.extra.count
+    }
+}
+
+/// What a validation is about, found in the target.
+struct Prepared {
+    context: Arc<Context>,
+    connection: Connection,
+    scope: Scope,
+    /// All models that runs have loaded.
+    loaded: &'static RegistryFacts,
+    /// The names of the models that are compared. Others in the context's registry only feed
+    /// junctions that are.
+    compared: HashSet<&'static str>,
+}
+
+/// Compares the source with the target of a complete run: all of it, or what `request` names.
+/// Nothing is written but temporary tables.
 ///
 /// # Errors
 /// When a server cannot be reached, the target has no complete run, or somebody asked to stop.
@@ -179,12 +319,26 @@ pub async fn validate(
     source: Arc<dyn Source>,
     target: &str,
     options: &Options,
-    table: Option<&str>,
+    request: &Request,
     reporter: Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<Report> {
-    let started = Instant::now();
-    reporter.event(&Event::StepStarted { step: Step::Validate });
+    let mut prepared = prepare(registry, source, target, options, request, reporter, stop).await?;
+    let report = compare(&mut prepared).await?;
+    prepared.connection.close().await;
+    Ok(report)
+}
+
+/// Finds the run and the models that are meant.
+async fn prepare(
+    registry: &'static RegistryFacts,
+    source: Arc<dyn Source>,
+    target: &str,
+    options: &Options,
+    request: &Request,
+    reporter: Arc<dyn Reporter>,
+    stop: &Stop,
+) -> Result<Prepared> {
     let parsed = Target::parse(target)?;
     let mut connection = parsed.connect().await?;
     let server_version = preflight::server(&mut connection).await?;
@@ -205,25 +359,39 @@ pub async fn validate(
         )
         .with_hint("finish it with `migrate run` first"));
     }
-    let loaded = |name: &str| runs.iter().any(|run| run.fingerprint.models.contains_key(name));
-    let registry = run::subset(registry, |model| {
-        let named = |name: &str| [model.name, model.table, model.collection].contains(&name);
-        loaded(model.name) && table.is_none_or(named)
+    let since = match request.since {
+        None => None,
+        Some(Since::Last) => Some(run.run),
+        Some(Since::Run(number)) if runs.iter().any(|run| run.run == number) => Some(number),
+        Some(Since::Run(number)) => {
+            let known: Vec<String> = runs.iter().map(|run| run.run.to_string()).collect();
+            return Err(Error::new(ErrorKind::Usage, format!("there is no run {number}"))
+                .with_hint(format!("the target holds {}", known.join(", "))));
+        }
+    };
+    let loaded = run::subset(registry, |model| {
+        runs.iter().any(|run| run.fingerprint.models.contains_key(model.name))
     });
-    if registry.models.is_empty() {
-        let name = table.unwrap_or_default();
-        return Err(Error::new(ErrorKind::Usage, format!("no run has loaded a model `{name}`")));
-    }
+    let compared = compared(loaded, &runs, since, &request.tables)?;
+    let feeds = |model: &Model| {
+        model.junctions.iter().any(|field| compared.contains(field.table.get().name))
+    };
+    let registry = run::subset(loaded, |model| compared.contains(model.name) || feeds(model));
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
     let oids = preflight::enum_oids(&mut connection, registry, names).await?;
     let transformers = run::transformers(registry, server_version, run.ids, oids, &origins)?;
-    let mut report = Report {
-        version: Report::VERSION,
-        run: run.run,
-        registry: registry.name.to_owned(),
-        structure: structure::differences(&mut connection, registry, names).await?,
-        ..Report::default()
+    let scope = Scope {
+        models: match request.tables.is_empty() && since.is_none() {
+            true => Vec::new(),
+            false => loaded
+                .iter()
+                .filter(|(model, _)| compared.contains(model.name))
+                .map(|(model, _)| model.name.to_owned())
+                .collect(),
+        },
+        since_run: since,
+        sample: request.sample,
     };
     let context = Arc::new(Context {
         registry,
@@ -232,14 +400,86 @@ pub async fn validate(
         state,
         run,
         options: options.clone(),
-        reporter: Arc::clone(&reporter),
+        reporter,
         stop: stop.clone(),
         transformers,
         origins,
     });
-    rows::compare(&context, &mut connection, &mut report).await?;
-    connection.close().await;
-    report.clean = report.differences() == 0;
+    Ok(Prepared { context, connection, scope, loaded, compared })
+}
+
+/// The models that are compared: those that are named, of the runs that are meant.
+fn compared(
+    loaded: &'static RegistryFacts,
+    runs: &[RunRow],
+    since: Option<i64>,
+    tables: &[String],
+) -> Result<HashSet<&'static str>> {
+    let of_runs = |model: &Model| {
+        runs.iter()
+            .filter(|run| since.is_none_or(|since| run.run >= since))
+            .any(|run| run.fingerprint.models.contains_key(model.name))
+    };
+    let is = |model: &Model, name: &str| {
+        // A junction has no collection.
+        [model.name, model.table].contains(&name)
+            || (model.kind == ModelKind::Collection && model.collection == name)
+    };
+    for name in tables {
+        if !loaded.iter().any(|(model, _)| is(model, name) && of_runs(model)) {
+            let known: Vec<&str> = loaded
+                .iter()
+                .filter(|(model, _)| of_runs(model))
+                .map(|(model, _)| model.table)
+                .collect();
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("no run has loaded a model `{name}`"),
+            )
+            .with_hint(format!("loaded are {}", known.join(", "))));
+        }
+    }
+    let compared: HashSet<&'static str> = loaded
+        .iter()
+        .map(|(model, _)| model)
+        .filter(|model| of_runs(model))
+        .filter(|model| tables.is_empty() || tables.iter().any(|name| is(model, name)))
+        .map(|model| model.name)
+        .collect();
+    if compared.is_empty() {
+        return Err(Error::new(ErrorKind::Usage, "no run has loaded a model of this registry"));
+    }
+    Ok(compared)
+}
+
+/// Compares what was prepared.
+async fn compare(prepared: &mut Prepared) -> Result<Report> {
+    let started = Instant::now();
+    let reporter = Arc::clone(&prepared.context.reporter);
+    reporter.event(&Event::StepStarted { step: Step::Validate });
+    let Prepared { context, connection, scope, loaded, compared } = prepared;
+    let mut report = Report {
+        version: Report::VERSION,
+        run: context.run.run,
+        registry: context.registry.name.to_owned(),
+        scope: scope.clone(),
+        structure: structure::differences(connection, loaded, compared, context.names()).await?,
+        ..Report::default()
+    };
+    let mut nulled = references::Nulled::default();
+    match scope.sample {
+        Some(sample) => {
+            sample::compare(context, connection, compared, sample, &mut nulled, &mut report)
+                .await?;
+        }
+        None => {
+            let _elements =
+                rows::compare(context, connection, compared, &mut nulled, &mut report).await?;
+            references::compare(context, connection, loaded, compared, &nulled, &mut report)
+                .await?;
+        }
+    }
+    report.clean = report.differences() == 0 && report.orphans() == 0;
     report.seconds = started.elapsed().as_secs_f64();
     reporter.event(&Event::StepFinished { step: Step::Validate, elapsed: started.elapsed() });
     Ok(report)

@@ -1,24 +1,23 @@
-//! Rows and pairs: the scan of the target, the walk over the source, and the second look.
+//! Every row: the scan of the target and the walk over the source.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::Row as _;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{CellDifference, JunctionReport, Report, RowDifference, TableReport, canonical};
+use super::junctions::{Elements, rows_before};
+use super::references::Nulled;
+use super::{Named, Report, TableReport, canonical, look};
 use crate::context::Context;
-use crate::ddl::{Foreign, foreign_keys, list};
+use crate::ddl::list;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::run;
-use crate::schema::{BaseType, CellType, Column, Model, ModelKind, Orphan, quote_ident};
-use crate::settle::{self, id_column};
+use crate::schema::Model;
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
-use crate::source_id;
 use crate::transform::Output;
 
 /// What the hashes of the rows of one group of tables may take.
@@ -32,7 +31,7 @@ const SHARDS: usize = 16;
 
 /// The rows of one table as the target has them: for each key's hash the row's, and whether a
 /// document has given it.
-struct Seen {
+pub(super) struct Seen {
     shards: Vec<Mutex<HashMap<u128, (u128, bool)>>>,
 }
 
@@ -41,38 +40,69 @@ impl Seen {
         Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
     }
 
+    /// The keys that no document has given.
+    pub(super) fn unseen(&self) -> HashSet<u128> {
+        self.shards
+            .iter()
+            .flat_map(|shard| {
+                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+                shard.iter().filter(|(_, (_, seen))| !seen).map(|(key, _)| *key).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     fn shard(&self, key: u128) -> std::sync::MutexGuard<'_, HashMap<u128, (u128, bool)>> {
         self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One model while it is compared.
-struct Compared {
-    model: &'static Model,
-    seen: Seen,
+pub(super) struct Compared {
+    pub(super) model: &'static Model,
+    pub(super) seen: Seen,
+    /// Whether its rows are compared; else it is read for its arrays only.
+    has_rows: bool,
     /// Documents read.
     source: Mutex<u64>,
 }
 
-/// Compares every table and junction, in groups that fit into memory.
+impl Compared {
+    fn new(model: &'static Model, has_rows: bool) -> Arc<Self> {
+        Arc::new(Self { model, seen: Seen::new(), has_rows, source: Mutex::new(0) })
+    }
+}
+
+/// What the comparison of groups of tables adds to.
+struct Work<'a> {
+    compared: &'a HashSet<&'static str>,
+    elements: Elements,
+    nulled: &'a mut Nulled,
+    tables: BTreeMap<&'static str, TableReport>,
+}
+
+/// Compares every table and junction of the names in `compared`, in groups that fit into memory.
 pub(super) async fn compare(
     context: &Arc<Context>,
     connection: &mut Connection,
+    compared: &HashSet<&'static str>,
+    nulled: &mut Nulled,
     report: &mut Report,
-) -> Result<()> {
+) -> Result<Elements> {
     let mut sized = Vec::new();
     for (model, _) in context.collection_models() {
-        let rows = connection
-            .count(
-                &format!("counting the rows of {}", model.table),
-                format!("SELECT count(*) FROM {}", context.names().table(model)),
-                &[],
-            )
-            .await?;
+        let rows = match compared.contains(model.name) {
+            true => {
+                let act = format!("counting the rows of {}", model.table);
+                let sql = format!("SELECT count(*) FROM {}", context.names().table(model));
+                connection.count(&act, sql, &[]).await?
+            }
+            false => 0,
+        };
         sized.push((model, rows));
     }
-    let mut tables: BTreeMap<&'static str, TableReport> = BTreeMap::new();
-    let mut elements = Elements::prepare(context, connection).await?;
+    announce(context).await?;
+    let elements = Elements::prepare(context, connection, compared).await?;
+    let mut work = Work { compared, elements, nulled, tables: BTreeMap::new() };
     let mut group: Vec<&'static Model> = Vec::new();
     let mut bytes = 0;
     for (model, rows) in &sized {
@@ -81,43 +111,61 @@ pub(super) async fn compare(
         if passes > 1 {
             for pass in 0..passes {
                 let part = Part { pass, passes };
-                compare_group(context, connection, &[*model], part, &mut elements, &mut tables)
-                    .await?;
+                compare_group(context, connection, &[*model], part, &mut work).await?;
             }
             continue;
         }
         if bytes + size > HASH_BYTES {
             let models = std::mem::take(&mut group);
-            compare_group(context, connection, &models, Part::ALL, &mut elements, &mut tables)
-                .await?;
+            compare_group(context, connection, &models, Part::ALL, &mut work).await?;
             bytes = 0;
         }
         group.push(model);
         bytes += size;
     }
     if !group.is_empty() {
-        compare_group(context, connection, &group, Part::ALL, &mut elements, &mut tables).await?;
+        compare_group(context, connection, &group, Part::ALL, &mut work).await?;
     }
     let rejected = rejected_by_table(context, connection).await?;
-    for (model, rows) in sized {
-        let mut table = tables.remove(model.name).unwrap_or_default();
+    for (model, rows) in sized.into_iter().filter(|(model, _)| compared.contains(model.name)) {
+        let mut table = work.tables.remove(model.name).unwrap_or_default();
         table.model = model.name.to_owned();
         table.table = model.table.to_owned();
         table.target = rows;
         table.rejected = rejected.get(model.table).copied().unwrap_or_default();
-        table.counts_hold = table.source == table.target + table.rejected;
+        table.before = rows_before(context, &context.names().table(model));
+        if table.extra.count <= table.before {
+            // Rows that were there before came from no document.
+            table.extra = Named::default();
+        }
+        table.counts_hold =
+            table.source + table.before == table.target + table.rejected + table.skipped;
         report.tables.push(table);
     }
-    for model in context.junction_models() {
-        report.junctions.push(elements.compare(context, connection, model).await?);
+    let elements = work.elements;
+    elements.compare(context, connection, false, report).await?;
+    Ok(elements)
+}
+
+/// Tells how many documents will be read.
+async fn announce(context: &Context) -> Result<()> {
+    let collections = context.source.collections().await?;
+    for (model, _) in context.collection_models() {
+        let known = collections.iter().find(|known| known.name == model.collection);
+        context.reporter.event(&Event::TablePlanned {
+            table: model.table,
+            collection: model.collection,
+            documents: known.and_then(|known| known.documents).unwrap_or_default(),
+            documents_done: 0,
+            chunks: 0,
+        });
     }
-    // The temporary tables go with the connection.
     Ok(())
 }
 
 /// The rows of one pass over a table that does not fit into memory at once.
 #[derive(Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     pass: u64,
     passes: u64,
 }
@@ -125,7 +173,7 @@ struct Part {
 impl Part {
     const ALL: Self = Self { pass: 0, passes: 1 };
 
-    fn has(self, key: u128) -> bool {
+    pub(super) fn has(self, key: u128) -> bool {
         self.passes == 1 || (key >> 64) as u64 % self.passes == self.pass
     }
 }
@@ -135,23 +183,21 @@ async fn compare_group(
     connection: &mut Connection,
     models: &[&'static Model],
     part: Part,
-    elements: &mut Elements,
-    tables: &mut BTreeMap<&'static str, TableReport>,
+    work: &mut Work<'_>,
 ) -> Result<()> {
     let compared: Vec<Arc<Compared>> = models
         .iter()
-        .map(|model| Arc::new(Compared { model, seen: Seen::new(), source: Mutex::new(0) }))
+        .map(|model| Compared::new(model, work.compared.contains(model.name)))
         .collect();
-    let mut scans = Vec::new();
-    for compared in &compared {
-        scans.push(Unit::Scan(Arc::clone(compared)));
-    }
-    units(context, scans, part, None).await?;
+    let scans = compared.iter().filter(|compared| compared.has_rows);
+    units(context, scans.map(|compared| Unit::Scan(Arc::clone(compared))).collect(), part, None)
+        .await?;
     let collections: HashSet<String> =
         context.source.collections().await?.into_iter().map(|collection| collection.name).collect();
     let mut reads = Vec::new();
     for compared in &compared {
-        if !collections.contains(compared.model.collection) {
+        let is_wanted = compared.has_rows || work.elements.wants(compared.model);
+        if !is_wanted || !collections.contains(compared.model.collection) {
             continue;
         }
         let ranges =
@@ -168,27 +214,28 @@ async fn compare_group(
     while let Some(found) = results.recv().await {
         if !found.rows.is_empty() {
             if prepared.insert(found.model.name) {
-                prepare_suspects(context, connection, found.model).await?;
+                look::prepare(context, connection, found.model).await?;
             }
-            send_suspects(connection, found.model, &found.rows).await?;
+            look::send(connection, found.model, &found.rows).await?;
         }
         if part.pass == 0 {
-            elements.add(context, connection, found.model, &found.junctions).await?;
+            work.elements.add(connection, found.model, &found.junctions, &found.elements).await?;
         }
     }
     reading.await.map_err(|error| {
         Error::new(ErrorKind::Source, "the reader broke off").caused_by(error)
     })??;
-    for compared in &compared {
+    for compared in compared.iter().filter(|compared| compared.has_rows) {
+        context.check_stop()?;
         let model = compared.model;
-        let table = tables.entry(model.name).or_default();
+        let table = work.tables.entry(model.name).or_default();
         if part.pass == 0 {
             table.source = *compared.source.lock().unwrap_or_else(PoisonError::into_inner);
         }
         if prepared.contains(model.name) {
-            second_look(context, connection, compared, table).await?;
+            look::judge(context, connection, model, work.nulled, table).await?;
         }
-        extra_rows(context, connection, compared, part, table).await?;
+        look::extra_rows(context, connection, compared, part, table).await?;
     }
     Ok(())
 }
@@ -204,6 +251,20 @@ struct Found {
     model: &'static Model,
     rows: Vec<u8>,
     junctions: Vec<Vec<u8>>,
+    /// Elements of each junction field, those that are no ids among them.
+    elements: Vec<u64>,
+}
+
+impl Found {
+    fn new(model: &'static Model) -> Self {
+        let fields = model.junctions.len();
+        Self {
+            model,
+            rows: Vec::new(),
+            junctions: vec![Vec::new(); fields],
+            elements: vec![0; fields],
+        }
+    }
 }
 
 /// Does units of work on as many workers as the run has jobs.
@@ -289,7 +350,7 @@ async fn scan(
 }
 
 /// The length of the tuple at the start of `bytes`; `None` when it is not complete, or the end.
-fn tuple_length(bytes: &[u8]) -> Option<usize> {
+pub(super) fn tuple_length(bytes: &[u8]) -> Option<usize> {
     let cells = i16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]);
     let mut offset = 2;
     for _ in 0..u16::try_from(cells).ok()? {
@@ -360,9 +421,7 @@ async fn read(
     let mut scratch = transformer.scratch();
     let mut output = Output::default();
     let mut hasher = RowHash::new(model);
-    let new =
-        || Found { model, rows: Vec::new(), junctions: vec![Vec::new(); model.junctions.len()] };
-    let mut found = new();
+    let mut found = Found::new(model);
     while let Some(batch) = batches.recv().await {
         for document in batch.iter() {
             transformer.transform(&mut scratch, document, &mut output);
@@ -371,6 +430,9 @@ async fn read(
         for mark in &output.marks {
             let tuple = &output.rows[start..mark.row_end];
             start = mark.row_end;
+            if !compared.has_rows {
+                continue;
+            }
             let (key, row) = hasher.hash(tuple);
             if !part.has(key) {
                 continue;
@@ -386,19 +448,22 @@ async fn read(
                 found.rows.extend_from_slice(tuple);
             }
         }
-        for (all, junction) in found.junctions.iter_mut().zip(&output.junctions) {
-            all.extend_from_slice(&junction.rows);
+        for (index, junction) in output.junctions.iter().enumerate() {
+            found.junctions[index].extend_from_slice(&junction.rows);
+            found.elements[index] += junction.total.elements;
         }
         *compared.source.lock().unwrap_or_else(PoisonError::into_inner) += output.documents;
-        context.reporter.event(&Event::Progress {
-            table: model.table,
-            documents: output.documents,
-            bytes: output.bytes,
-        });
+        if part.pass == 0 {
+            context.reporter.event(&Event::Progress {
+                table: model.table,
+                documents: output.documents,
+                bytes: output.bytes,
+            });
+        }
         output.clear();
         let held = found.rows.len() + found.junctions.iter().map(Vec::len).sum::<usize>();
         if held >= SUSPECT_BYTES
-            && results.send(std::mem::replace(&mut found, new())).await.is_err()
+            && results.send(std::mem::replace(&mut found, Found::new(model))).await.is_err()
         {
             return Ok(());
         }
@@ -408,276 +473,6 @@ async fn read(
     reader
         .await
         .map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))?
-}
-
-fn suspects_table(model: &Model) -> String {
-    format!("pg_temp.{}", quote_ident(&format!("suspect_{}", model.name)))
-}
-
-async fn prepare_suspects(
-    context: &Context,
-    connection: &mut Connection,
-    model: &'static Model,
-) -> Result<()> {
-    // A label is text on the way, and stays text here: the target's type may lack it.
-    let columns: Vec<String> = model
-        .columns
-        .iter()
-        .map(|column| {
-            let name = quote_ident(column.name);
-            if is_label(column) { format!("{name}::text AS {name}") } else { name }
-        })
-        .collect();
-    connection
-        .execute(
-            &format!("preparing a second look at {}", model.table),
-            format!(
-                "DROP TABLE IF EXISTS {0}; CREATE TEMPORARY TABLE {1} AS SELECT {2} FROM {3} WITH NO DATA",
-                suspects_table(model),
-                suspects_table(model).trim_start_matches("pg_temp."),
-                columns.join(", "),
-                context.names().table(model)
-            ),
-        )
-        .await
-        .map(drop)
-}
-
-/// Whether a column holds a single label of an enum.
-fn is_label(column: &Column) -> bool {
-    matches!(column.ty, CellType { base: BaseType::Enum(_), dimensions: 0 })
-}
-
-async fn send_suspects(
-    connection: &mut Connection,
-    model: &'static Model,
-    rows: &[u8],
-) -> Result<()> {
-    let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-    let statement =
-        format!("COPY {} ({}) FROM STDIN (FORMAT binary)", suspects_table(model), list(&columns));
-    let act = format!("taking a second look at {}", model.table);
-    connection.copy(&act, &statement, rows).await.map(drop)
-}
-
-/// Lets PostgreSQL judge the rows whose hash was not found.
-async fn second_look(
-    context: &Context,
-    connection: &mut Connection,
-    compared: &Compared,
-    table: &mut TableReport,
-) -> Result<()> {
-    let model = compared.model;
-    let names = context.names();
-    let act = format!("taking a second look at {}", model.table);
-    let suspects = suspects_table(model);
-    let target = names.table(model);
-    let id = quote_ident(id_column(model).name);
-    connection.execute(&act, format!("ANALYZE {suspects}")).await?;
-
-    // Documents without a row: right when the ledger has them.
-    let rows = connection
-        .query(
-            &act,
-            format!(
-                "SELECT s.{id}::text FROM {suspects} s
-                 WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{id} = s.{id})"
-            ),
-            &[],
-        )
-        .await?;
-    let missing = texts(&act, &rows)?;
-    let entries = in_ledger(context, connection, model, &missing).await?;
-    for key in &missing {
-        if !entries.contains_key(key) {
-            let source_id = shown_id(context, connection, model, key).await?;
-            table.missing.push(RowDifference { key: key.clone(), source_id });
-        }
-    }
-
-    // Rows with a cell that differs, column by column, each judged as a value.
-    let foreign: Vec<Foreign> = foreign_keys(model);
-    let columns: Vec<String> = model
-        .columns
-        .iter()
-        .map(|column| {
-            let name = quote_ident(column.name);
-            let cast = if is_label(column) { "::text" } else { "" };
-            let mut differs = format!("s.{name} IS DISTINCT FROM t.{name}{cast}");
-            // A reference to nothing is rightly NULL, when the model says so.
-            if let Some(foreign) = foreign.iter().find(|foreign| foreign.column.name == column.name)
-                && (foreign.orphan == Orphan::Null
-                    || (foreign.orphan == Orphan::Default && column.nullable))
-            {
-                differs = format!(
-                    "({differs} AND NOT (t.{name} IS NULL AND NOT EXISTS
-                        (SELECT FROM {} p WHERE p.{} = s.{name})))",
-                    names.table(foreign.target),
-                    quote_ident(foreign.key.name)
-                );
-            }
-            format!(
-                "({}, {differs}, s.{name}::text, t.{name}::text)",
-                crate::schema::quote_literal(column.name)
-            )
-        })
-        .collect();
-    let rows = connection
-        .query(
-            &act,
-            format!(
-                "SELECT s.{id}::text, c.name, c.source, c.target
-                 FROM {suspects} s JOIN {target} t ON t.{id} = s.{id}
-                 CROSS JOIN LATERAL (VALUES {}) AS c (name, differs, source, target)
-                 WHERE c.differs ORDER BY 1",
-                columns.join(", ")
-            ),
-            &[],
-        )
-        .await?;
-    let keys: Vec<String> = texts(&act, &rows)?;
-    // Two documents may have come to one key; the one that was not loaded is in the ledger.
-    let entries = in_ledger(context, connection, model, &keys).await?;
-    for (row, key) in rows.iter().zip(keys) {
-        if entries.contains_key(&key) {
-            continue;
-        }
-        let get = |error| target_error(&act, error);
-        let difference = CellDifference {
-            source_id: match table.cells.first.len() < super::MOST_NAMED {
-                true => shown_id(context, connection, model, &key).await?,
-                false => String::new(),
-            },
-            key,
-            column: row.try_get(1).map_err(get)?,
-            source: row.try_get(2).map_err(get)?,
-            target: row.try_get(3).map_err(get)?,
-        };
-        table.cells.push(difference);
-    }
-    connection.execute(&act, format!("DROP TABLE {suspects}")).await.map(drop)
-}
-
-/// Names the rows of the target that no document has given.
-async fn extra_rows(
-    context: &Context,
-    connection: &mut Connection,
-    compared: &Compared,
-    part: Part,
-    table: &mut TableReport,
-) -> Result<()> {
-    let model = compared.model;
-    let unseen: HashSet<u128> = compared
-        .seen
-        .shards
-        .iter()
-        .flat_map(|shard| {
-            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.iter().filter(|(_, (_, seen))| !seen).map(|(key, _)| *key).collect::<Vec<_>>()
-        })
-        .collect();
-    if unseen.is_empty() {
-        return Ok(());
-    }
-    // Their keys are gone with the hash, so the table's keys are gone through once more.
-    let act = format!("naming rows of {}", model.table);
-    let id = id_column(model);
-    let name = quote_ident(id.name);
-    let statement = format!(
-        "COPY (SELECT {name}, {name}::text FROM {}) TO STDOUT (FORMAT binary)",
-        context.names().table(model)
-    );
-    let mut keys = Vec::new();
-    {
-        let mut stream = connection
-            .raw()
-            .copy_out_raw(&statement)
-            .await
-            .map_err(|error| target_error(&act, error))?;
-        let mut buffer: Vec<u8> = Vec::new();
-        let mut start = crate::copy::HEADER.len();
-        let mut form = Vec::new();
-        while let Some(piece) =
-            stream.try_next().await.map_err(|error| target_error(&act, error))?
-        {
-            buffer.extend_from_slice(&piece);
-            while let Some(length) = tuple_length(buffer.get(start..).unwrap_or_default()) {
-                let tuple = &buffer[start..start + length];
-                start += length;
-                let first = u32::from_be_bytes([tuple[2], tuple[3], tuple[4], tuple[5]]) as usize;
-                form.clear();
-                canonical::append(id.ty, &tuple[6..6 + first], &mut form);
-                let key = xxh3_128(&form);
-                if part.has(key) && unseen.contains(&key) {
-                    let text = &tuple[6 + first + 4..];
-                    keys.push(String::from_utf8_lossy(text).into_owned());
-                }
-            }
-            if start <= buffer.len() {
-                buffer.drain(..start);
-                start = 0;
-            }
-        }
-    }
-    keys.sort();
-    for key in keys {
-        let source_id = match table.extra.first.len() < super::MOST_NAMED {
-            true => shown_id(context, connection, model, &key).await?,
-            false => String::new(),
-        };
-        table.extra.push(RowDifference { key, source_id });
-    }
-    Ok(())
-}
-
-/// Which rows' documents the ledger has, by the rows' keys.
-async fn in_ledger(
-    context: &Context,
-    connection: &mut Connection,
-    model: &'static Model,
-    keys: &[String],
-) -> Result<HashMap<String, String>> {
-    let mut entries = HashMap::new();
-    for keys in keys.chunks(5_000) {
-        let ids = settle::source_ids(context, connection, model, keys).await?;
-        let shown: Vec<(String, String)> = ids
-            .iter()
-            .flat_map(|(key, ids)| ids.iter().map(move |id| (source_id::display(id), key.clone())))
-            .collect();
-        let wanted: Vec<&str> = shown.iter().map(|(shown, _)| shown.as_str()).collect();
-        let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT source_id FROM {} WHERE table_name = $1 AND source_id = ANY ($2::text[])",
-            context.state.table("reject")
-        )))
-        .bind(model.table)
-        .bind(&wanted)
-        .fetch_all(connection.raw())
-        .await
-        .map_err(|error| target_error("looking into the ledger", error))?;
-        let there: HashSet<String> = texts("looking into the ledger", &rows)?.into_iter().collect();
-        for (shown, key) in shown {
-            if there.contains(&shown) {
-                entries.insert(key, shown);
-            }
-        }
-    }
-    Ok(entries)
-}
-
-/// The `_id` that a key gives back, for people.
-async fn shown_id(
-    context: &Context,
-    connection: &mut Connection,
-    model: &'static Model,
-    key: &str,
-) -> Result<String> {
-    let key = key.to_owned();
-    let ids = settle::source_ids(context, connection, model, std::slice::from_ref(&key)).await?;
-    Ok(ids.get(&key).and_then(|ids| ids.first()).map(source_id::display).unwrap_or_default())
-}
-
-fn texts(act: &str, rows: &[sqlx::postgres::PgRow]) -> Result<Vec<String>> {
-    rows.iter().map(|row| row.try_get(0).map_err(|error| target_error(act, error))).collect()
 }
 
 async fn rejected_by_table(
@@ -702,119 +497,4 @@ async fn rejected_by_table(
         counts.insert(row.try_get(0).map_err(get)?, count.unsigned_abs());
     }
     Ok(counts)
-}
-
-/// The elements of all arrays, in temporary tables of the target, one per junction.
-struct Elements;
-
-impl Elements {
-    async fn prepare(context: &Context, connection: &mut Connection) -> Result<Self> {
-        for model in context.junction_models() {
-            let sql = format!(
-                "CREATE TEMPORARY TABLE {} {}",
-                quote_ident(&format!("element_{}", model.name)),
-                run::stage_columns(context.names(), model)
-            );
-            connection.execute("preparing the junctions", sql).await?;
-        }
-        Ok(Self)
-    }
-
-    fn table(model: &Model) -> String {
-        format!("pg_temp.{}", quote_ident(&format!("element_{}", model.name)))
-    }
-
-    async fn add(
-        &mut self,
-        context: &Context,
-        connection: &mut Connection,
-        model: &'static Model,
-        junctions: &[Vec<u8>],
-    ) -> Result<()> {
-        for (field, rows) in model.junctions.iter().zip(junctions) {
-            let junction = field.table.get();
-            let is_compared = context
-                .registry
-                .iter()
-                .any(|(known, _)| known.kind == ModelKind::Junction && known.same(junction));
-            if rows.is_empty() || !is_compared {
-                continue;
-            }
-            let statement = format!(
-                "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
-                Self::table(junction),
-                list(&[junction.columns[0].name, junction.columns[1].name])
-            );
-            connection.copy("comparing a junction", &statement, rows).await?;
-        }
-        Ok(())
-    }
-
-    async fn compare(
-        &mut self,
-        context: &Context,
-        connection: &mut Connection,
-        model: &'static Model,
-    ) -> Result<JunctionReport> {
-        let act = format!("comparing {}", model.table);
-        let names = context.names();
-        let elements = Self::table(model);
-        let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-        let pair = list(&columns);
-        let foreign = foreign_keys(model);
-        let there: Vec<String> = foreign
-            .iter()
-            .map(|foreign| {
-                format!(
-                    "EXISTS (SELECT FROM {} p WHERE p.{} = e.{})",
-                    names.table(foreign.target),
-                    quote_ident(foreign.key.name),
-                    quote_ident(foreign.column.name)
-                )
-            })
-            .collect();
-        connection.execute(&act, format!("ANALYZE {elements}")).await?;
-        let expected =
-            format!("SELECT DISTINCT {pair} FROM {elements} e WHERE {}", there.join(" AND "));
-        let actual = format!("SELECT {pair} FROM {}", names.table(model));
-        let mut report = JunctionReport {
-            model: model.name.to_owned(),
-            table: model.table.to_owned(),
-            source: connection
-                .count(&act, format!("SELECT count(*) FROM ({expected}) AS pairs"), &[])
-                .await?,
-            target: connection
-                .count(&act, format!("SELECT count(*) FROM ({actual}) AS pairs"), &[])
-                .await?,
-            ..JunctionReport::default()
-        };
-        for (left, right, missing) in [(&expected, &actual, true), (&actual, &expected, false)] {
-            let shown: Vec<String> =
-                columns.iter().map(|column| format!("{}::text", quote_ident(column))).collect();
-            let sql = format!(
-                "SELECT {} FROM ({left} EXCEPT {right}) AS pairs ORDER BY 1, 2",
-                shown.join(", ")
-            );
-            let rows = connection.query(&act, sql, &[]).await?;
-            let get = |error| target_error(&act, error);
-            let mut pairs: Vec<[String; 2]> = Vec::with_capacity(rows.len());
-            for row in &rows {
-                pairs.push([row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?]);
-            }
-            if missing {
-                // Of two documents that came to one key, the one in the ledger has no pairs.
-                for (side, foreign) in foreign.iter().enumerate().take(2) {
-                    let keys: Vec<String> = pairs.iter().map(|pair| pair[side].clone()).collect();
-                    let entries = in_ledger(context, connection, foreign.target, &keys).await?;
-                    pairs.retain(|pair| !entries.contains_key(&pair[side]));
-                }
-                report.source -= (rows.len() - pairs.len()) as u64;
-            }
-            let named = if missing { &mut report.missing } else { &mut report.extra };
-            for pair in pairs {
-                named.push(pair.join(", "));
-            }
-        }
-        Ok(report)
-    }
 }

@@ -4,12 +4,14 @@
 //! the two catalogues are compared as PostgreSQL prints them. So no definition is understood here,
 //! and none can be misunderstood.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
 use crate::ddl::{self, Names};
 use crate::error::Result;
-use crate::schema::{RegistryFacts, quote_ident};
+use crate::schema::{BaseType, RegistryFacts, quote_ident};
 use crate::sink::{Connection, target_error};
 
 /// One definition that is not as the models say.
@@ -17,7 +19,8 @@ use crate::sink::{Connection, target_error};
 pub struct StructureDifference {
     /// What it belongs to: a table's or a type's name.
     pub object: String,
-    /// The definition that the models ask for; `None` where the target has one too many.
+    /// The definition that the models ask for. What the target has beside what the models ask for
+    /// is no difference.
     pub expected: Option<String>,
     /// The definition that the target has; `None` where it is missing.
     pub found: Option<String>,
@@ -46,31 +49,46 @@ const FACTS: &str = "
     FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid
     WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p')
     UNION ALL
-    SELECT c.relname::text, 'foreign key ' || regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
+    SELECT c.relname::text, CASE k.contype WHEN 'f' THEN 'foreign key ' ELSE 'check ' END || regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''),
         CASE WHEN k.convalidated THEN 'valid' ELSE 'NOT VALID' END
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
-    WHERE k.contype = 'f' AND c.relnamespace = $1::regnamespace";
+    WHERE k.contype IN ('c', 'f') AND c.relnamespace = $1::regnamespace";
 
 /// Where the models' DDL is run for the comparison.
 const SCHEMA: &str = "migrate_expected";
 
-/// Compares the schema that the registry's DDL makes with the one in the target. Must not be
-/// called in a transaction; leaves no trace.
+/// Compares the schema that the registry's DDL makes with the one in the target, as far as it
+/// belongs to the models of those names. Must not be called in a transaction; leaves no trace.
 pub(super) async fn differences(
     connection: &mut Connection,
     registry: &'static RegistryFacts,
+    compared: &HashSet<&'static str>,
     names: Names<'_>,
 ) -> Result<Vec<StructureDifference>> {
     const ACT: &str = "comparing the schema with the models";
     connection.execute("beginning a transaction", "BEGIN").await?;
     let result = async {
         let mut differences = Vec::new();
+        let mut objects = HashSet::new();
+        for (model, _) in registry.iter().filter(|(model, _)| compared.contains(model.name)) {
+            objects.insert(model.table);
+            objects.extend(model.columns.iter().filter_map(|column| match column.ty.base {
+                BaseType::Enum(ty) => Some(ty.name),
+                _ => None,
+            }));
+        }
+        if registry.models.len() == compared.len() {
+            objects.extend(registry.enums.iter().map(|ty| ty.name));
+        }
         for schema in ddl::schemas(registry, names) {
             let found = facts(connection, schema).await?;
             make_expected(connection, registry, names, schema).await?;
             let expected = facts(connection, SCHEMA).await?;
             connection.execute(ACT, format!("DROP SCHEMA {} CASCADE", quote_ident(SCHEMA))).await?;
             for (object, name, definition) in &expected {
+                if !objects.contains(object.as_str()) {
+                    continue;
+                }
                 let there = found
                     .iter()
                     .find(|(its_object, its_name, _)| its_object == object && its_name == name);

@@ -1,0 +1,254 @@
+//! Junctions: the pairs that the arrays ask for against those in the target.
+//!
+//! The arrays' elements go into temporary tables of the target, as they do into staging tables
+//! while loading, and PostgreSQL compares the two sets.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row as _;
+
+use super::look::{Cursor, known};
+use super::{JunctionReport, Report};
+use crate::context::Context;
+use crate::ddl::{Foreign, foreign_keys, list};
+use crate::error::Result;
+use crate::run;
+use crate::schema::{Model, ModelKind, quote_ident};
+use crate::sink::{Connection, target_error};
+
+/// The elements of all arrays, in temporary tables of the target, one per junction.
+pub(super) struct Elements {
+    /// The junctions that are compared.
+    junctions: Vec<&'static Model>,
+    /// Elements by junction, those that are no ids among them.
+    read: HashMap<&'static str, u64>,
+}
+
+impl Elements {
+    /// Makes the temporary tables of the junctions that are compared; they go with the connection.
+    pub(super) async fn prepare(
+        context: &Context,
+        connection: &mut Connection,
+        compared: &HashSet<&'static str>,
+    ) -> Result<Self> {
+        let junctions: Vec<&'static Model> =
+            context.junction_models().filter(|model| compared.contains(model.name)).collect();
+        for model in &junctions {
+            let sql = format!(
+                "CREATE TEMPORARY TABLE {} {}",
+                quote_ident(&format!("element_{}", model.name)),
+                run::stage_columns(context.names(), model)
+            );
+            connection.execute("preparing the junctions", sql).await?;
+        }
+        Ok(Self { junctions, read: HashMap::new() })
+    }
+
+    /// Whether arrays of the model are wanted.
+    pub(super) fn wants(&self, model: &Model) -> bool {
+        model.junctions.iter().any(|field| self.has(field.table.get()))
+    }
+
+    fn has(&self, junction: &Model) -> bool {
+        self.junctions.iter().any(|known| known.same(junction))
+    }
+
+    /// The temporary table of a junction, in SQL.
+    pub(super) fn table(model: &Model) -> String {
+        format!("pg_temp.{}", quote_ident(&format!("element_{}", model.name)))
+    }
+
+    /// Adds rows of a model's junction fields, and how many elements there were in all.
+    pub(super) async fn add(
+        &mut self,
+        connection: &mut Connection,
+        model: &'static Model,
+        junctions: &[Vec<u8>],
+        elements: &[u64],
+    ) -> Result<()> {
+        for ((field, rows), elements) in model.junctions.iter().zip(junctions).zip(elements) {
+            let junction = field.table.get();
+            if !self.has(junction) {
+                continue;
+            }
+            *self.read.entry(junction.name).or_default() += elements;
+            if rows.is_empty() {
+                continue;
+            }
+            let statement = format!(
+                "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
+                Self::table(junction),
+                list(&[junction.columns[0].name, junction.columns[1].name])
+            );
+            connection.copy("comparing a junction", &statement, rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares every junction. With `is_sample` the arrays of some documents are there only, so
+    /// that nothing can be said about pairs that none of them asks for, nor about sums.
+    pub(super) async fn compare(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        is_sample: bool,
+        report: &mut Report,
+    ) -> Result<()> {
+        for model in &self.junctions {
+            context.check_stop()?;
+            let junction = self.compare_one(context, connection, model, is_sample).await?;
+            report.junctions.push(junction);
+        }
+        Ok(())
+    }
+
+    async fn compare_one(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        model: &'static Model,
+        is_sample: bool,
+    ) -> Result<JunctionReport> {
+        let act = format!("comparing {}", model.table);
+        let names = context.names();
+        let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+        let foreign = foreign_keys(model);
+        connection.execute(&act, format!("ANALYZE {}", Self::table(model))).await?;
+        let expected = expected_pairs(context, model);
+        let actual = format!("SELECT {} FROM {}", list(&columns), names.table(model));
+        let mut report = JunctionReport {
+            model: model.name.to_owned(),
+            table: model.table.to_owned(),
+            source: connection
+                .count(&act, format!("SELECT count(*) FROM ({expected}) AS pairs"), &[])
+                .await?,
+            target: connection
+                .count(&act, format!("SELECT count(*) FROM ({actual}) AS pairs"), &[])
+                .await?,
+            elements: self.read.get(model.name).copied().unwrap_or_default(),
+            before: rows_before(context, &names.table(model)),
+            counts_hold: true,
+            ..JunctionReport::default()
+        };
+        connection.execute(&act, "BEGIN").await?;
+        for missing in [true, false] {
+            if is_sample && !missing {
+                continue;
+            }
+            let (left, right) = if missing { (&expected, &actual) } else { (&actual, &expected) };
+            let shown: Vec<String> =
+                columns.iter().map(|column| format!("{}::text", quote_ident(column))).collect();
+            let mut cursor = Cursor::open(
+                connection,
+                &act,
+                &format!("pairs_{missing}_{}", model.name),
+                &format!(
+                    "SELECT {} FROM ({left} EXCEPT {right}) AS pairs ORDER BY 1, 2",
+                    shown.join(", ")
+                ),
+            )
+            .await?;
+            while let Some(rows) = cursor.page(connection).await? {
+                let get = |error| target_error(&act, error);
+                let mut pairs: Vec<[String; 2]> = Vec::with_capacity(rows.len());
+                for row in &rows {
+                    pairs.push([row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?]);
+                }
+                if missing {
+                    keep_due(context, connection, &foreign, &mut pairs).await?;
+                    report.source -= (rows.len() - pairs.len()) as u64;
+                }
+                let named = if missing { &mut report.missing } else { &mut report.extra };
+                for pair in pairs {
+                    named.push(pair.join(", "));
+                }
+            }
+        }
+        connection.execute(&act, "COMMIT").await?;
+        if report.extra.count <= report.before {
+            // Pairs that were there before nobody asked for.
+            report.extra = super::Named::default();
+        }
+        if !is_sample {
+            (report.duplicates, report.orphans) = noted(context, connection, model).await?;
+            report.counts_hold = report.elements + report.before
+                == report.target + report.duplicates + report.orphans;
+        }
+        Ok(report)
+    }
+}
+
+/// The pairs that the arrays ask for and whose rows are both there, in SQL.
+pub(super) fn expected_pairs(context: &Context, model: &'static Model) -> String {
+    let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+    let there: Vec<String> = foreign_keys(model)
+        .iter()
+        .map(|foreign| {
+            format!(
+                "EXISTS (SELECT FROM {} p WHERE p.{} = e.{})",
+                context.names().table(foreign.target),
+                quote_ident(foreign.key.name),
+                quote_ident(foreign.column.name)
+            )
+        })
+        .collect();
+    format!(
+        "SELECT DISTINCT {} FROM {} e WHERE {}",
+        list(&columns),
+        Elements::table(model),
+        there.join(" AND ")
+    )
+}
+
+/// Takes the pairs out that are rightly missing: of two documents that came to one key, the one in
+/// the ledger has no pairs.
+pub(super) async fn keep_due(
+    context: &Context,
+    connection: &mut Connection,
+    foreign: &[Foreign],
+    pairs: &mut Vec<[String; 2]>,
+) -> Result<()> {
+    for (side, foreign) in foreign.iter().enumerate().take(2) {
+        let keys: Vec<String> = pairs.iter().map(|pair| pair[side].clone()).collect();
+        let known = known(context, connection, foreign.target, &keys).await?;
+        pairs.retain(|pair| !known.get(&pair[side]).is_some_and(|known| known.in_ledger));
+    }
+    Ok(())
+}
+
+/// How many rows a table held before the first run.
+pub(super) fn rows_before(context: &Context, table: &str) -> u64 {
+    context.run.created.rows_before.get(table).copied().unwrap_or_default()
+}
+
+/// The duplicates and the orphans of a junction, as the runs have noted them.
+async fn noted(
+    context: &Context,
+    connection: &mut Connection,
+    model: &Model,
+) -> Result<(u64, u64)> {
+    let act = format!("adding up {}", model.table);
+    debug_assert_eq!(model.kind, ModelKind::Junction, "only junctions have elements");
+    let duplicates = connection
+        .count(
+            &act,
+            format!(
+                "SELECT coalesce(sum((result->>'duplicates')::bigint), 0)::bigint FROM {}
+                 WHERE body->>'task' = 'junction' AND body->>'model' = $1",
+                context.state.table("task")
+            ),
+            &[Some(model.name)],
+        )
+        .await?;
+    let orphans = connection
+        .count(
+            &act,
+            format!(
+                "SELECT count(*) FROM {} WHERE table_name = $1 AND element",
+                context.state.table("orphan")
+            ),
+            &[Some(model.table)],
+        )
+        .await?;
+    Ok((duplicates, orphans))
+}

@@ -1,0 +1,209 @@
+//! A sample of each table, for a quick look: documents that are drawn from the source must have
+//! their rows, and rows that are drawn from the target their documents.
+//!
+//! Both are drawn by a hash of seed and key, so that the same seed takes the same sample. Of a
+//! large collection only a few parts are read and the documents drawn from those, so that the look
+//! stays quick; a sample says nothing about what is not in it.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, HashSet};
+use std::sync::Arc;
+
+use sqlx::AssertSqlSafe;
+use tokio::sync::mpsc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::junctions::Elements;
+use super::look::{self, Fault, known, texts};
+use super::references::Nulled;
+use super::{Report, RowDifference, Sample, TableReport};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{Model, quote_ident};
+use crate::settle::{self, id_column};
+use crate::sink::{Connection, target_error};
+use crate::source::{Batch, Range};
+use crate::source_id;
+use crate::transform::Output;
+
+/// How many parts of a collection are read at most, and how large one is.
+const MOST_PARTS: usize = 32;
+const PART_BYTES: u64 = 1 << 20;
+
+/// Compares a sample of every table of the names in `compared`, and the pairs that the documents
+/// in it ask for.
+pub(super) async fn compare(
+    context: &Arc<Context>,
+    connection: &mut Connection,
+    compared: &HashSet<&'static str>,
+    sample: Sample,
+    nulled: &mut Nulled,
+    report: &mut Report,
+) -> Result<()> {
+    let collections: HashSet<String> =
+        context.source.collections().await?.into_iter().map(|collection| collection.name).collect();
+    let mut elements = Elements::prepare(context, connection, compared).await?;
+    for (model, _) in context.collection_models() {
+        context.check_stop()?;
+        let is_there = collections.contains(model.collection);
+        let mut table = TableReport {
+            model: model.name.to_owned(),
+            table: model.table.to_owned(),
+            counts_hold: true,
+            ..TableReport::default()
+        };
+        let mut documents = match is_there {
+            true => documents(context, model, sample).await?,
+            false => Vec::new(),
+        };
+        table.source = documents.len() as u64;
+        if compared.contains(model.name) {
+            let (keys, of_rows) =
+                rows(context, connection, model, sample, is_there, &mut table).await?;
+            table.target = keys;
+            documents.extend(of_rows);
+            // One may have been drawn from both sides.
+            documents.sort_unstable();
+            documents.dedup();
+        }
+        let transformer = Arc::clone(context.transformer(model)?);
+        let mut scratch = transformer.scratch();
+        let mut output = Output::default();
+        for document in &documents {
+            transformer.transform(&mut scratch, document, &mut output);
+        }
+        let junctions: Vec<Vec<u8>> =
+            output.junctions.iter().map(|junction| junction.rows.clone()).collect();
+        let counts: Vec<u64> =
+            output.junctions.iter().map(|junction| junction.total.elements).collect();
+        table.rejected = output.rejects.len() as u64;
+        elements.add(connection, model, &junctions, &counts).await?;
+        if compared.contains(model.name) {
+            look::prepare(context, connection, model).await?;
+            look::send(connection, model, &output.rows).await?;
+            look::judge(context, connection, model, nulled, &mut table).await?;
+            report.tables.push(table);
+        }
+    }
+    elements.compare(context, connection, true, report).await
+}
+
+/// A document with its place in the drawing; the largest goes first.
+struct Drawn {
+    place: u64,
+    document: Vec<u8>,
+}
+
+impl PartialEq for Drawn {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Drawn {}
+
+impl PartialOrd for Drawn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Drawn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place.cmp(&other.place)
+    }
+}
+
+/// Draws documents of a collection.
+async fn documents(
+    context: &Context,
+    model: &'static Model,
+    sample: Sample,
+) -> Result<Vec<Vec<u8>>> {
+    let mut ranges = context.source.split(model.collection, PART_BYTES).await?;
+    let place = |range: &Range| {
+        xxh3_64_with_seed(format!("{} {range:?}", model.name).as_bytes(), sample.seed)
+    };
+    ranges.sort_by_cached_key(place);
+    ranges.truncate(MOST_PARTS);
+    let mut drawn: BinaryHeap<Drawn> = BinaryHeap::new();
+    for range in ranges {
+        context.check_stop()?;
+        let (sender, mut batches) = mpsc::channel::<Batch>(2);
+        let reader = tokio::spawn({
+            let source = Arc::clone(&context.source);
+            async move { source.read(model.collection, &range, sender).await }
+        });
+        while let Some(batch) = batches.recv().await {
+            for document in batch.iter() {
+                let place = xxh3_64_with_seed(document, sample.seed);
+                let is_full = drawn.len() as u64 >= sample.rows;
+                if is_full && drawn.peek().is_none_or(|last| last.place <= place) {
+                    continue;
+                }
+                drawn.push(Drawn { place, document: document.to_vec() });
+                if is_full {
+                    drawn.pop();
+                }
+            }
+        }
+        reader.await.map_err(|error| {
+            Error::new(ErrorKind::Source, "the reader broke off").caused_by(error)
+        })??;
+    }
+    Ok(drawn.into_sorted_vec().into_iter().map(|drawn| drawn.document).collect())
+}
+
+/// Draws rows of a table; gives how many, and the documents that their keys lead to. A row whose
+/// key leads to no document is one that no document has given.
+async fn rows(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    sample: Sample,
+    is_there: bool,
+    table: &mut TableReport,
+) -> Result<(u64, Vec<Vec<u8>>)> {
+    let act = format!("drawing rows of {}", model.table);
+    let id = quote_ident(id_column(model).name);
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {id}::text FROM {} ORDER BY hashtextextended({id}::text, $1), 1 LIMIT $2",
+        context.names().table(model)
+    )))
+    .bind(sample.seed as i64)
+    .bind(i64::try_from(sample.rows).unwrap_or(i64::MAX))
+    .fetch_all(connection.raw())
+    .await
+    .map_err(|error| target_error(&act, error))?;
+    let keys = texts(&act, &rows)?;
+    let ids = settle::source_ids(context, connection, model, &keys).await?;
+    let mut wanted: Vec<bson::Bson> = ids.values().flatten().cloned().collect();
+    wanted.sort_by(source_id::compare);
+    wanted.dedup();
+    let found = match is_there && !wanted.is_empty() {
+        true => context.source.fetch(model.collection, &wanted).await?,
+        false => Vec::new(),
+    };
+    let found_ids: HashSet<String> = found
+        .iter()
+        .filter_map(|document| document.get("_id").ok().flatten())
+        .filter_map(|id| bson::Bson::try_from(id).ok())
+        .map(|id| id.to_string())
+        .collect();
+    let extra: Vec<String> = keys
+        .iter()
+        .filter(|key| {
+            !ids.get(*key)
+                .is_some_and(|ids| ids.iter().any(|id| found_ids.contains(&id.to_string())))
+        })
+        .cloned()
+        .collect();
+    let shown = known(context, connection, model, &extra).await?;
+    look::keep(connection, model, Fault::Extra, &extra).await?;
+    for key in extra {
+        let source_id = shown.get(&key).map(|known| known.source_id.clone()).unwrap_or_default();
+        table.extra.push(RowDifference { key, source_id });
+    }
+    let documents = found.into_iter().map(|document| document.into_bytes()).collect();
+    Ok((keys.len() as u64, documents))
+}
