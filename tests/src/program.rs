@@ -10,6 +10,9 @@ use serde_json::Value;
 /// How long a test waits for one event before it gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The events of chunks and tasks.
+pub const WORK: [&str; 3] = ["chunk_done", "task_started", "task_finished"];
+
 /// A `migrate run` in a process of its own, which tells what it does. It is killed when its value
 /// is dropped.
 #[derive(Debug)]
@@ -92,9 +95,8 @@ impl Program {
     pub fn hear(&mut self, events: u64) -> bool {
         let mut heard = 0;
         while heard < events {
-            match self.next_event().as_deref() {
-                Some("chunk_done" | "task_started" | "task_finished") => heard += 1,
-                Some(_) => {}
+            match self.next_event() {
+                Some(event) => heard += u64::from(WORK.contains(&event.as_str())),
                 None => return false,
             }
         }
@@ -106,15 +108,18 @@ impl Program {
         &self.step
     }
 
-    /// Kills it; gives its status when it had ended by itself.
+    /// Kills it; gives its status when it had ended by itself, and how often its chunks and tasks
+    /// have told of themselves in all.
     ///
     /// # Panics
     /// When the system refuses.
-    pub fn kill(mut self) -> Option<ExitStatus> {
+    pub fn kill(mut self) -> (Option<ExitStatus>, u64) {
         // An ended process that nobody has waited for yet takes the signal without effect.
         self.child.kill().expect("it is our child");
         let status = self.child.wait().expect("it is our child");
-        status.code().map(|_| status)
+        while self.next_event().is_some() {}
+        let heard = WORK.iter().filter_map(|event| self.heard.get(*event)).sum();
+        (status.code().map(|_| status), heard)
     }
 
     /// Waits for its end and gives its exit code.
