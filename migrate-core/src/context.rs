@@ -12,6 +12,7 @@ use crate::sink::Target;
 use crate::source::Source;
 use crate::state::{RunRow, State};
 use crate::transform::Transformer;
+use crate::watch::Watch;
 
 /// One run as its workers see it.
 pub(crate) struct Context {
@@ -23,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) stop: Stop,
+    pub(crate) watch: Arc<Watch>,
     /// One transformer per model that has a collection, by the model's name.
     pub(crate) transformers: HashMap<&'static str, Arc<Transformer>>,
     /// See [`Context::origins`].

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Dump,
     /// The target cannot be reached.
     TargetConnection,
+    /// The target refuses for now: a lock, a timeout, a full disk.
+    TargetBusy,
     /// The target answered with an error.
     Target,
     /// The target is not as the run needs it: rights, version, tables, an older run.
@@ -47,7 +49,7 @@ impl ErrorKind {
     /// Whether the same act may succeed a little later.
     pub const fn is_transient(self) -> bool {
         match self {
-            Self::SourceConnection | Self::TargetConnection => true,
+            Self::SourceConnection | Self::TargetConnection | Self::TargetBusy => true,
             Self::Usage
             | Self::Source
             | Self::Dump
@@ -68,7 +70,7 @@ impl ErrorKind {
             Self::TargetConnection => Some(
                 "check that PostgreSQL runs and that `--target` names it; give the same command again to go on",
             ),
-            Self::Source | Self::Target | Self::File => Some(
+            Self::Source | Self::Target | Self::TargetBusy | Self::File => Some(
                 "mend the cause, then give the same command again: what is loaded stays loaded",
             ),
             Self::Dump => Some("check the dump with `bsondump`, or make it again with `mongodump`"),

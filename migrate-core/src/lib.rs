@@ -42,6 +42,7 @@ mod task;
 pub mod transform;
 pub mod validate;
 pub mod value;
+mod watch;
 
 pub use bson;
 pub use cell::{Decimal, Element, Json, Mismatch, PgEnum, Scalar, ToCell};

@@ -87,11 +87,11 @@ pub(crate) async fn work(
 async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<()> {
     let model = context.model(&chunk.model)?;
     let started = Instant::now();
-    let mut told = Told::default();
+    let mut told = Told { context, model, documents: 0, bytes: 0 };
     let first = stream_chunk(context, connection, chunk, model, Care::No, &mut told).await;
     let loaded = match first {
         Err(error) if is_refusal(&error) => {
-            told.take_back(context, model);
+            told.take_back();
             connection.execute("rolling back a chunk", "ROLLBACK").await?;
             context.options.fail_points.hit("a refused chunk is rolled back")?;
             connection.execute("beginning a transaction", BEGIN).await?;
@@ -103,26 +103,13 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         }
         other => other,
     };
-    let mut chunk_done = match loaded {
-        Ok(done) => done,
-        Err(error) => {
-            told.take_back(context, model);
-            return Err(error);
-        }
-    };
+    let mut chunk_done = loaded?;
     chunk_done.note.seconds = started.elapsed().as_secs_f64();
-    let commit = async {
-        context
-            .state
-            .finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note)
-            .await?;
-        context.options.fail_points.hit("a chunk is written")?;
-        connection.execute("committing a chunk", "COMMIT").await
-    };
-    if let Err(error) = commit.await {
-        told.take_back(context, model);
-        return Err(error);
-    }
+    context.state.finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note).await?;
+    context.options.fail_points.hit("a chunk is written")?;
+    connection.execute("committing a chunk", "COMMIT").await?;
+    told.keep();
+    context.watch.note_commit();
     context.options.fail_points.hit("a chunk is committed")?;
     tell_rejects(context, connection, chunk, &chunk_done).await?;
     context.reporter.event(&Event::ChunkDone {
@@ -174,23 +161,42 @@ enum Care {
     Yes,
 }
 
-/// What was told of a chunk's progress, so that it can be taken back.
-#[derive(Default)]
-struct Told {
+/// What was told of a chunk's progress: taken back when the chunk does not come to its commit,
+/// even where its work is just dropped.
+struct Told<'a> {
+    context: &'a Context,
+    model: &'static Model,
     documents: u64,
     bytes: u64,
 }
 
-impl Told {
-    fn take_back(&mut self, context: &Context, model: &Model) {
-        if self.documents > 0 {
-            context.reporter.event(&Event::ChunkUndone {
-                table: model.table,
-                documents: self.documents,
-                bytes: self.bytes,
-            });
+impl Told<'_> {
+    fn tell(&mut self, batch: &Batch) {
+        let (documents, bytes) = (batch.len() as u64, batch.bytes_len() as u64);
+        self.documents += documents;
+        self.bytes += bytes;
+        self.context.watch.note_move();
+        let table = self.model.table;
+        self.context.reporter.event(&Event::Progress { table, documents, bytes });
+    }
+
+    fn take_back(&mut self) {
+        let (documents, bytes) = (self.documents, self.bytes);
+        if documents > 0 {
+            let table = self.model.table;
+            self.context.reporter.event(&Event::ChunkUndone { table, documents, bytes });
         }
-        *self = Self::default();
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        (self.documents, self.bytes) = (0, 0);
+    }
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }
 
@@ -324,7 +330,7 @@ async fn stream_chunk(
     chunk: &Chunk,
     model: &'static Model,
     care: Care,
-    told: &mut Told,
+    told: &mut Told<'_>,
 ) -> Result<Done> {
     let transformer = Arc::clone(context.transformer(model)?);
     let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
@@ -377,7 +383,7 @@ async fn stream_rows(
     model: &'static Model,
     stream: &mut Stream,
     done: &mut Done,
-    told: &mut Told,
+    told: &mut Told<'_>,
 ) -> Result<()> {
     let act = format!("loading {}", model.table);
     let failed = |error| target_error(&act, error);
@@ -393,7 +399,7 @@ async fn stream_rows(
                 side.take(model, output, &[], &mut done.note);
             }
         }
-        tell(context, model, documents, told);
+        told.tell(documents);
         if let Err(error) = context.check_stop() {
             copy.abort("the run was asked to stop").await.map_err(failed)?;
             return Err(error);
@@ -418,7 +424,7 @@ async fn careful_rows(
     model: &'static Model,
     stream: &mut Stream,
     done: &mut Done,
-    told: &mut Told,
+    told: &mut Told<'_>,
 ) -> Result<()> {
     while let Some(documents) = &stream.batch {
         for document in documents.iter() {
@@ -428,7 +434,7 @@ async fn careful_rows(
                 write_block(context, connection, model, output, side, &mut done.note).await?;
             }
         }
-        tell(context, model, documents, told);
+        told.tell(documents);
         context.check_stop()?;
         stream.batch = stream.batches.recv().await;
         if stream.side.bytes >= SIDE_BYTES {
@@ -605,13 +611,6 @@ fn row_statement(context: &Context, model: &Model) -> String {
         model.table,
         model.columns.iter().map(|column| column.name),
     )
-}
-
-fn tell(context: &Context, model: &Model, documents: &Batch, told: &mut Told) {
-    let (count, bytes) = (documents.len() as u64, documents.bytes_len() as u64);
-    told.documents += count;
-    told.bytes += bytes;
-    context.reporter.event(&Event::Progress { table: model.table, documents: count, bytes });
 }
 
 /// Writes what stands beside the rows: junction rows, ids, orphaned elements and rejects.

@@ -239,6 +239,7 @@ pub async fn retry(
         options: options.clone(),
         reporter,
         stop: stop.clone(),
+        watch: Arc::default(),
         transformers,
         origins,
     };

@@ -28,6 +28,7 @@ use crate::source::{CollectionInfo, Source};
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
 use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
+use crate::watch::Watch;
 use crate::{load, report, task};
 
 /// How ids become UUIDs, as a person chooses it.
@@ -80,7 +81,8 @@ pub struct Options {
     /// How much memory PostgreSQL may use for sorting while indexes are built, over all
     /// connections.
     pub sort_bytes: u64,
-    /// How long a server that cannot be reached is tried again.
+    /// How long a server that cannot be reached, or refuses for now, is tried again while nothing
+    /// comes forward.
     pub patience: Duration,
     /// Where tests stop the run.
     pub fail_points: FailPoints,
@@ -153,100 +155,170 @@ pub async fn run(
     reporter: Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<Summary> {
+    let target = Target::parse(target)?;
+    let watch = Arc::new(Watch::default());
+    tokio::select! {
+        result = watched_run(registry, source, &target, options, &reporter, stop, &watch) => result,
+        never = watch.keep(&target, options, &reporter, stop) => match never {},
+    }
+}
+
+/// The run, while the sessions it works on are watched.
+async fn watched_run(
+    registry: &'static RegistryFacts,
+    source: Arc<dyn Source>,
+    target: &Target,
+    options: &Options,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+    watch: &Arc<Watch>,
+) -> Result<Summary> {
     let started = Instant::now();
     let mut seconds = BTreeMap::new();
-    let target = Target::parse(target)?;
 
-    let timer = Timer::start(&reporter, Step::Preflight);
+    let timer = Timer::start(reporter, Step::Preflight);
     // Nothing has been done yet, and an address that is wrong stays wrong: only a server that is
     // just starting is waited for.
     let first = Options { patience: options.patience.min(FIRST_PATIENCE), ..options.clone() };
-    let mut connection = connect(&target, &first, &reporter, stop).await?;
+    let mut connection = connect(target, &first, reporter, stop).await?;
     let server_version = preflight::server(&mut connection).await?;
     let collections = source.collections().await?;
     for notice in source.notices() {
         reporter.event(&Event::Notice { message: &notice });
     }
-    timer.finish(&reporter, &mut seconds);
+    timer.finish(reporter, &mut seconds);
     options.fail_points.hit("preflight is done")?;
 
-    let timer = Timer::start(&reporter, Step::Schema);
-    let state = State::new(&options.state_schema);
-    let names = Names { schema: &options.schema };
-    let runs = match !options.clean && state.exists(&mut connection).await? {
-        true => state.runs(&mut connection).await?,
-        false => Vec::new(),
-    };
-    if !options.clean
-        && let Some(summary) =
-            complete(registry, &source, options, &state, &mut connection, &runs).await?
-    {
-        reporter.event(&Event::Notice {
-            message: &format!("run {} is complete already: nothing was done", summary.run),
-        });
-        return Ok(summary);
-    }
-    let selected = select(registry, options, &runs)?;
-    preflight::source_rights(&source, selected).await?;
-    preflight::target_rights(&mut connection, selected, names, options).await?;
-    preflight::name_left_out(registry, &collections, &reporter);
-    if options.clean {
-        clean(registry, names, &state, options, &mut connection, &reporter).await?;
-    }
-    let registry = selected;
-    let mut beginning = Beginning {
+    let timer = Timer::start(reporter, Step::Schema);
+    let mut preparation = Preparation {
         registry,
         source: &source,
-        options,
-        state: &state,
-        connection: &mut connection,
+        options: options.clone(),
+        state: State::new(&options.state_schema),
         collections: &collections,
-        reporter: &reporter,
-        earlier: &runs,
+        reporter,
     };
-    let run = beginning.begin().await?;
-    let oids =
-        preflight::enum_oids(&mut connection, registry, Names { schema: &options.schema }).await?;
-    timer.finish(&reporter, &mut seconds);
+    let mut stumbles = Stumbles::default();
+    let prepared = loop {
+        let (committed, pid) = (watch.committed(), connection.pid());
+        match watch.over(pid, preparation.prepare(&mut connection)).await {
+            Ok(prepared) => break prepared,
+            Err(error) => stumbles.wait(options, reporter, stop, watch, committed, error).await?,
+        }
+        // What it has left open goes with the connection.
+        connection = connect(target, options, reporter, stop).await?;
+    };
+    timer.finish(reporter, &mut seconds);
     // It would stand idle through the load, and might be gone after it.
     connection.close().await;
+    let (registry, run, oids) = match prepared {
+        Prepared::Begun(registry, run, oids) => (registry, *run, oids),
+        Prepared::Complete(summary) => {
+            reporter.event(&Event::Notice {
+                message: &format!("run {} is complete already: nothing was done", summary.run),
+            });
+            return Ok(*summary);
+        }
+    };
 
     let origins = origins(registry);
     let transformers = transformers(registry, server_version, run.ids, oids, &origins)?;
+    let state = preparation.state;
     let context = Arc::new(Context {
         registry,
         source,
-        target,
+        target: target.clone(),
         state,
         run,
         options: options.clone(),
-        reporter: Arc::clone(&reporter),
+        reporter: Arc::clone(reporter),
         stop: stop.clone(),
+        watch: Arc::clone(watch),
         transformers,
         origins,
     });
 
-    let timer = Timer::start(&reporter, Step::Load);
+    let timer = Timer::start(reporter, Step::Load);
     workers(&context, Work::Load).await?;
-    timer.finish(&reporter, &mut seconds);
+    timer.finish(reporter, &mut seconds);
     options.fail_points.hit("the load is done")?;
 
-    let timer = Timer::start(&reporter, Step::Constrain);
+    let timer = Timer::start(reporter, Step::Constrain);
     workers(&context, Work::Tasks).await?;
-    timer.finish(&reporter, &mut seconds);
+    timer.finish(reporter, &mut seconds);
     options.fail_points.hit("the tasks are done")?;
 
     let mut stumbles = Stumbles::default();
     loop {
-        let mut connection = connect(&context.target, options, &reporter, stop).await?;
-        let begun = Instant::now();
-        match finish(&context, &mut connection, &collections, started, &seconds).await {
+        let mut connection = connect(target, options, reporter, stop).await?;
+        let committed = watch.committed();
+        let pid = connection.pid();
+        let finish = finish(&context, &mut connection, &collections, started, &seconds);
+        match watch.over(pid, finish).await {
             Ok(summary) => {
                 connection.close().await;
                 return Ok(summary);
             }
-            Err(error) => stumbles.wait(&context, begun, error).await?,
+            Err(error) => stumbles.wait(options, reporter, stop, watch, committed, error).await?,
         }
+    }
+}
+
+/// What the schema step has come to.
+enum Prepared {
+    /// The models of this run, and the run, which is begun or goes on.
+    Begun(&'static RegistryFacts, Box<RunRow>, preflight::EnumOids),
+    /// Everything is loaded already.
+    Complete(Box<Summary>),
+}
+
+/// The schema step: it can be done again when a server stumbles.
+struct Preparation<'a> {
+    registry: &'static RegistryFacts,
+    source: &'a Arc<dyn Source>,
+    options: Options,
+    state: State,
+    collections: &'a [CollectionInfo],
+    reporter: &'a Arc<dyn Reporter>,
+}
+
+impl Preparation<'_> {
+    async fn prepare(&mut self, connection: &mut Connection) -> Result<Prepared> {
+        let (registry, source, reporter) = (self.registry, self.source, self.reporter);
+        let names = Names { schema: &self.options.schema };
+        let runs = match !self.options.clean && self.state.exists(connection).await? {
+            true => self.state.runs(connection).await?,
+            false => Vec::new(),
+        };
+        if !self.options.clean
+            && let Some(summary) =
+                complete(registry, source, &self.options, &self.state, connection, &runs).await?
+        {
+            return Ok(Prepared::Complete(Box::new(summary)));
+        }
+        let selected = select(registry, &self.options, &runs)?;
+        preflight::source_rights(source, selected).await?;
+        preflight::target_rights(connection, selected, names, &self.options).await?;
+        preflight::name_left_out(registry, self.collections, reporter);
+        if self.options.clean {
+            clean(registry, names, &self.state, &self.options, connection, reporter).await?;
+            // Once is enough when this is done again.
+            self.options.clean = false;
+        }
+        let names = Names { schema: &self.options.schema };
+        let mut beginning = Beginning {
+            registry: selected,
+            source,
+            options: &self.options,
+            state: &self.state,
+            connection,
+            collections: self.collections,
+            reporter,
+            earlier: &runs,
+        };
+        let run = beginning.begin().await?;
+        let oids = preflight::enum_oids(connection, selected, names).await?;
+        Ok(Prepared::Begun(selected, Box::new(run), oids))
     }
 }
 
@@ -310,7 +382,7 @@ async fn connect(
                     && !stop.is_stopped() =>
             {
                 reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
-                tokio::time::sleep(delay).await;
+                pause(delay, stop).await;
                 delay = (delay * 2).min(Duration::from_secs(5));
             }
             Err(error) => return Err(error),
@@ -1086,10 +1158,15 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
     loop {
         let mut connection =
             connect(&context.target, &context.options, &context.reporter, &context.stop).await?;
-        let begun = Instant::now();
+        let committed = context.watch.committed();
+        let pid = connection.pid();
         let result = match work {
-            Work::Load => load::work(context, &mut connection, failed).await,
-            Work::Tasks => task::work(context, &mut connection, failed).await,
+            Work::Load => {
+                context.watch.over(pid, load::work(context, &mut connection, failed)).await
+            }
+            Work::Tasks => {
+                context.watch.over(pid, task::work(context, &mut connection, failed)).await
+            }
         };
         let error = match result {
             Ok(()) => {
@@ -1101,7 +1178,10 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
         if failed.is_stopped() {
             return Err(error);
         }
-        stumbles.wait(context, begun, error).await?;
+        // Its transaction must not stay open while we wait.
+        drop(connection);
+        let Context { options, reporter, stop, watch, .. } = &**context;
+        stumbles.wait(options, reporter, stop, watch, committed, error).await?;
     }
 }
 
@@ -1115,23 +1195,40 @@ struct Stumbles {
 impl Stumbles {
     const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-    /// Waits before the act that began at `begun` and failed is tried again; gives the error back
-    /// when that would not help, or patience is at its end.
-    async fn wait(&mut self, context: &Context, begun: Instant, error: Error) -> Result<()> {
-        if !error.kind().is_transient() || context.stop.is_stopped() {
+    /// Waits before the act that failed is tried again; gives the error back when that would not
+    /// help, or patience is at its end. It counts from the first failure in a row: it starts anew
+    /// when more is committed than was before the act.
+    async fn wait(
+        &mut self,
+        options: &Options,
+        reporter: &Arc<dyn Reporter>,
+        stop: &Stop,
+        watch: &Watch,
+        committed: u64,
+        error: Error,
+    ) -> Result<()> {
+        if !error.kind().is_transient() || stop.is_stopped() {
             return Err(error);
         }
-        // Patience counts from the first failure in a row; work in between starts it anew.
-        if self.since.is_none() || begun.elapsed() > Duration::from_secs(10) {
+        if self.since.is_none() || watch.committed() != committed {
             *self = Self { since: Some(Instant::now()), delay: Self::FIRST_DELAY };
         }
-        if self.since.is_some_and(|since| since.elapsed() > context.options.patience) {
+        if self.since.is_some_and(|since| since.elapsed() > options.patience) {
             return Err(error);
         }
         let delay = self.delay;
-        context.reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
-        tokio::time::sleep(delay).await;
+        reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
+        pause(delay, stop).await;
         self.delay = (delay * 2).min(Duration::from_secs(5));
         Ok(())
+    }
+}
+
+/// Waits that long, unless somebody asks to stop.
+async fn pause(delay: Duration, stop: &Stop) {
+    let end = Instant::now() + delay;
+    while !stop.is_stopped() && Instant::now() < end {
+        let rest = end.saturating_duration_since(Instant::now());
+        tokio::time::sleep(rest.min(Duration::from_millis(100))).await;
     }
 }

@@ -291,6 +291,7 @@ pub(crate) async fn work(
                     .await?;
                 context.options.fail_points.hit("a task is written")?;
                 connection.execute("committing a task", "COMMIT").await?;
+                context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 context.reporter.event(&Event::TaskFinished {
                     step: task.step(),

@@ -1,5 +1,5 @@
-//! A TCP proxy in front of a server: it cuts connections when a test says so, and counts the round
-//! trips of PostgreSQL's protocol.
+//! A TCP proxy in front of a server: it cuts or freezes connections when a test says so, and counts
+//! the round trips of PostgreSQL's protocol.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +21,8 @@ struct Shared {
     /// Raised for each cut; connections end when it changes.
     cuts: watch::Sender<u64>,
     closed: AtomicBool,
+    /// Whether bytes stay where they are.
+    frozen: watch::Sender<bool>,
     round_trips: AtomicU64,
 }
 
@@ -35,6 +37,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             cuts: watch::Sender::new(0),
             closed: AtomicBool::new(false),
+            frozen: watch::Sender::new(false),
             round_trips: AtomicU64::new(0),
         });
         let accepting = tokio::spawn({
@@ -68,6 +71,12 @@ impl Proxy {
         self.shared.closed.store(closed, Ordering::SeqCst);
     }
 
+    /// Whether nothing is carried any more, while connections stay open and new ones are taken: a
+    /// host that is gone without a word.
+    pub fn freeze(&self, frozen: bool) {
+        self.shared.frozen.send_replace(frozen);
+    }
+
     /// How often PostgreSQL's client had to wait for its server: answers that end with
     /// `ReadyForQuery`, and those that let a COPY begin. Sessions must not be encrypted.
     pub fn round_trips(&self) -> u64 {
@@ -82,6 +91,12 @@ impl Drop for Proxy {
     }
 }
 
+/// Waits until bytes are carried.
+async fn thawed(shared: &Shared) {
+    // An error means that the proxy is gone.
+    let _ = shared.frozen.subscribe().wait_for(|frozen| !frozen).await;
+}
+
 async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<Shared>) {
     let mut cut = shared.cuts.subscribe();
     let (mut client_read, mut client_write) = client.split();
@@ -89,6 +104,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<Shared>
     let there = async {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length @ 1..) = client_read.read(&mut buffer).await {
+            thawed(&shared).await;
             if server_write.write_all(&buffer[..length]).await.is_err() {
                 break;
             }
@@ -100,6 +116,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, shared: Arc<Shared>
         while let Ok(length @ 1..) = server_read.read(&mut buffer).await {
             let answers = messages.answers(&buffer[..length]);
             shared.round_trips.fetch_add(answers, Ordering::SeqCst);
+            thawed(&shared).await;
             if client_write.write_all(&buffer[..length]).await.is_err() {
                 break;
             }

@@ -4,7 +4,7 @@
 //! its rows and commits with them, so a sink that is not PostgreSQL would be another runtime.
 
 #[cfg(target_os = "linux")]
-mod nodelay;
+mod socket;
 
 use std::time::Duration;
 
@@ -80,9 +80,14 @@ impl Target {
     /// # Errors
     /// When the server cannot be reached or refuses.
     pub async fn connect(&self) -> Result<Connection> {
-        let connect = PgConnection::connect_with(&self.options);
-        let connection = match tokio::time::timeout(Duration::from_secs(15), connect).await {
-            Ok(connected) => connected.map_err(|error| {
+        let connect = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let row = sqlx::query("SELECT pg_backend_pid()::bigint").fetch_one(&mut connection);
+            let pid = row.await?.try_get(0)?;
+            Ok((connection, pid))
+        };
+        let (inner, pid) = match tokio::time::timeout(Duration::from_secs(15), connect).await {
+            Ok(connected) => connected.map_err(|error: sqlx::Error| {
                 let kind = match &error {
                     sqlx::Error::Database(_) if !is_transient(&error) => ErrorKind::Preflight,
                     _ => ErrorKind::TargetConnection,
@@ -97,8 +102,8 @@ impl Target {
             }
         };
         #[cfg(target_os = "linux")]
-        nodelay::set(self.options.get_port());
-        Ok(Connection { inner: connection })
+        socket::set(self.options.get_port());
+        Ok(Connection { inner, pid })
     }
 }
 
@@ -106,9 +111,15 @@ impl Target {
 #[derive(Debug)]
 pub struct Connection {
     inner: PgConnection,
+    pid: i64,
 }
 
 impl Connection {
+    /// The number of its session in the server, as in `pg_stat_activity`.
+    pub fn pid(&self) -> i64 {
+        self.pid
+    }
+
     /// The driver's connection, for COPY.
     pub fn raw(&mut self) -> &mut PgConnection {
         &mut self.inner
@@ -210,7 +221,13 @@ impl Connection {
 
 /// Wraps an error of the server or the connection, with the kind that decides what is done.
 pub fn target_error(act: &str, error: sqlx::Error) -> Error {
-    let kind = if is_transient(&error) { ErrorKind::TargetConnection } else { ErrorKind::Target };
+    let kind = match is_transient(&error) {
+        true if error.as_database_error().is_some_and(|error| is_busy(error.code().as_deref())) => {
+            ErrorKind::TargetBusy
+        }
+        true => ErrorKind::TargetConnection,
+        false => ErrorKind::Target,
+    };
     let detail = error.as_database_error().and_then(|error| {
         let error = error.try_downcast_ref::<PgDatabaseError>()?;
         let mut text = format!("{} ({})", error.message(), error.code());
@@ -271,22 +288,42 @@ fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         // The driver's word for a connection that ended in the middle of a message.
         sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            code.starts_with("08")
-                || matches!(
-                    code.as_ref(),
-                    // admin shutdown, crash shutdown, starting up, too many connections,
-                    // serialization, deadlock, lock timeout, cancelled by a timeout
-                    "57P01" | "57P02" | "57P03" | "53300" | "40001" | "40P01" | "55P03" | "57014"
-                )
-        }),
+        sqlx::Error::Database(error) => {
+            let code = error.code();
+            is_busy(code.as_deref())
+                || code.is_some_and(|code| {
+                    // Admin shutdown, crash shutdown, starting up.
+                    code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code.as_ref())
+                })
+        }
         _ => false,
     }
+}
+
+/// Whether the server refused for now what it may do later, on the same connection or another.
+fn is_busy(code: Option<&str>) -> bool {
+    code.is_some_and(|code| {
+        // Serialization, deadlock, lock timeout, cancelled by a timeout; all of class 53, which is
+        // a full disk, no memory, too many connections.
+        code.starts_with("53") || ["40001", "40P01", "55P03", "57014"].contains(&code)
+    })
 }
 
 fn detail_hint(error: &sqlx::Error) -> Option<&'static str> {
     match error.as_database_error()?.code()?.as_ref() {
         "53100" => Some("the target's disk is full: make room, then give the same command again"),
+        "53200" => Some(
+            "the target has no memory left: take fewer `--jobs` or less `--sort-memory`, then give the same command again",
+        ),
+        "53300" => Some(
+            "the target has no connection left: take fewer `--jobs`, or raise `max_connections`",
+        ),
+        "55P03" => Some(
+            "another session holds a lock for too long (`pg_locks` and `pg_stat_activity` name it): end it, or raise `lock_timeout`, then give the same command again",
+        ),
+        "57014" => Some(
+            "something cancels the statement (a `statement_timeout` that a trigger or a pooler sets, or a person): mend that, then give the same command again",
+        ),
         "42501" => Some(
             "grant the user the right, or name a schema it may write with `--schema` and `--state-schema`",
         ),

@@ -52,6 +52,13 @@ const DRAWS_PER_RANGE: u64 = 16;
 /// The share of a collection that may be drawn; at 5 % the server scans it instead.
 const DRAWN_SHARE: u64 = 25;
 
+/// How long the driver looks for a server that answers, and how long that is tried when a source
+/// is opened.
+const SELECTION_TIME: Duration = Duration::from_secs(3);
+const OPENING_TIME: Duration = Duration::from_secs(9);
+/// After so long without a reply the wait is told of, and then again and again.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Ids in one `$in`, and the bytes they may have together; a command may have 16 MB.
 const FETCHED_IDS: usize = 10_000;
 const FETCHED_ID_BYTES: usize = 4 << 20;
@@ -235,7 +242,8 @@ impl MongoSource {
             .with_hint("put its name behind the host, as in `mongodb://HOST:27017/DATABASE`; if the user is kept in another database, add `?authSource=admin`"));
         };
         client_options.app_name.get_or_insert_with(|| "migrate".to_owned());
-        client_options.server_selection_timeout.get_or_insert(Duration::from_secs(10));
+        // The driver waits without a word, so it waits for a short time, and we ask again.
+        client_options.server_selection_timeout.get_or_insert(SELECTION_TIME);
         client_options.connect_timeout.get_or_insert(Duration::from_secs(10));
         let client = Client::with_options(client_options).map_err(|error| {
             Failure::Driver(error).into_error(format!("`{shown}` cannot be opened"))
@@ -249,10 +257,17 @@ impl MongoSource {
             known: Mutex::default(),
             notices: Mutex::default(),
         };
-        let ping = source.database.run_command(doc! { "ping": 1 }).await;
-        ping.map_err(|error| {
-            Failure::Driver(error).into_error(format!("cannot connect to `{shown}`"))
-        })?;
+        let begun = Instant::now();
+        loop {
+            let Err(error) = source.database.run_command(doc! { "ping": 1 }).await else { break };
+            // A host that is far away may take longer than one selection, a wrong one stays wrong.
+            let again = matches!(&*error.kind, DriverErrorKind::ServerSelection { .. })
+                && begun.elapsed() + SELECTION_TIME <= OPENING_TIME;
+            if !again {
+                let context = format!("cannot connect to `{shown}`");
+                return Err(Failure::Driver(error).into_error(context));
+            }
+        }
         if source.options.snapshot {
             source.snapshot = source.moment().await.map_err(|failure| {
                 failure.into_error(format!("`{shown}` cannot be read as of one moment")).with_hint(
@@ -515,9 +530,26 @@ impl MongoSource {
         Ok(())
     }
 
+    /// Waits for a reply for as long as the options allow, and tells that it waits.
     async fn in_time<T>(&self, act: impl Future<Output = T>) -> Result<T, Failure> {
         let limit = self.options.reply_timeout;
-        tokio::time::timeout(limit, act).await.map_err(|_| Failure::Silence(limit))
+        let begun = Instant::now();
+        let mut act = std::pin::pin!(act);
+        loop {
+            let rest = limit.saturating_sub(begun.elapsed());
+            if rest.is_zero() {
+                return Err(Failure::Silence(limit));
+            }
+            if let Ok(reply) = tokio::time::timeout(rest.min(SILENCE), &mut act).await {
+                return Ok(reply);
+            }
+            if let Some(waiting) = &self.options.waiting {
+                let waited = begun.elapsed();
+                let what =
+                    format!("{} has not answered for {} s", self.description, waited.as_secs());
+                waiting(&what, limit.saturating_sub(waited));
+            }
+        }
     }
 
     async fn find_all(

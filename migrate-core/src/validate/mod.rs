@@ -402,6 +402,7 @@ async fn prepare(
         options: options.clone(),
         reporter,
         stop: stop.clone(),
+        watch: Arc::default(),
         transformers,
         origins,
     });

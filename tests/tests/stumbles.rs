@@ -1,0 +1,356 @@
+//! Servers that stumble: a lock, a timeout, a full disk, a host that says nothing any more. What may
+//! pass is waited for, told, for a bounded time; what does not pass ends in a clean stop, and the
+//! same call goes on from there.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bson::doc;
+use bson::oid::ObjectId;
+use migrate_core::error::Result;
+use migrate_core::event::{Event, Reporter};
+use migrate_core::run::{Options, Stop, run};
+use migrate_core::source::memory::MemorySource;
+use migrate_core::source::{self, Source, SourceOptions};
+use migrate_core::summary::Summary;
+use migrate_core::{ErrorKind, Migrate, Registry, registry};
+use migrate_servers::{Mongo, MongoOptions, Postgres};
+use migrate_tests::proxy::Proxy;
+use migrate_tests::servers;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use uuid::Uuid;
+
+/// An order with a number.
+#[derive(Migrate)]
+#[migrate(collection = "orders")]
+#[allow(dead_code)]
+struct Order {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(index)]
+    number: i32,
+    note: Option<String>,
+}
+
+registry! { Orders = [Order] }
+
+const ORDERS: u32 = 500;
+
+fn id(number: u32) -> ObjectId {
+    let mut bytes = [7; 12];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
+fn orders() -> MemorySource {
+    let orders = (0..ORDERS).map(|number| doc! { "_id": id(number), "number": number as i32 });
+    MemorySource::new().with("orders", orders.collect::<Vec<_>>()).batches_of(50)
+}
+
+/// Remembers what a run waits for.
+#[derive(Default)]
+struct Waits(Mutex<Vec<String>>);
+
+impl Reporter for Waits {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Waiting { what, .. } = event {
+            self.0.lock().expect("no panic").push((*what).to_owned());
+        }
+    }
+}
+
+impl Waits {
+    fn any(&self, part: &str) -> bool {
+        self.0.lock().expect("no panic").iter().any(|what| what.contains(part))
+    }
+}
+
+fn server() -> &'static Postgres {
+    servers::postgres(servers::NEWEST).expect("the newest version")
+}
+
+async fn migrate(
+    source: Arc<dyn Source>,
+    url: &str,
+    patience: Duration,
+) -> (Result<Summary>, Arc<Waits>) {
+    let waits = Arc::new(Waits::default());
+    let options = Options { jobs: 2, chunk_bytes: 4096, patience, ..Options::default() };
+    let told = Arc::clone(&waits) as Arc<dyn Reporter>;
+    (run(Orders::FACTS, source, url, &options, told, &Stop::default()).await, waits)
+}
+
+#[track_caller]
+fn assert_whole(database: &str, result: Result<Summary>) {
+    let summary = result.unwrap_or_else(|error| panic!("{error}: {:?}", error.hint()));
+    assert!(summary.is_clean(), "{summary:#?}");
+    assert_eq!(summary.totals.loaded, u64::from(ORDERS));
+    let found = server()
+        .query(
+            database,
+            r#"SELECT count(*), count(DISTINCT number),
+                (SELECT count(*) FROM pg_indexes WHERE tablename = 'Order') FROM "Order""#,
+        )
+        .expect("a count");
+    let found: Vec<_> = found[0].iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
+    assert_eq!(found, ["500", "500", "2"], "{database}");
+}
+
+/// A table whose trigger refuses rows with that code, so often in all: a sequence counts on
+/// whatever is rolled back.
+fn refusing(database: &str, code: &str, times: u32) -> String {
+    let url = server().create_database(database).expect("a database");
+    let statements = format!(
+        r#"DO $do$ BEGIN
+            CREATE TABLE "Order" (id uuid PRIMARY KEY, number integer NOT NULL, note text);
+            CREATE INDEX by_number ON "Order" (number);
+            CREATE SEQUENCE tries;
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN
+                IF nextval('tries') <= {times} THEN
+                    RAISE 'not now' USING ERRCODE = '{code}';
+                END IF;
+                RETURN new;
+            END $f$;
+            CREATE TRIGGER refuse BEFORE INSERT ON "Order" FOR EACH ROW EXECUTE FUNCTION refuse();
+        END $do$"#
+    );
+    server().query(database, &statements).expect("a table with a trigger");
+    url
+}
+
+/// Lock timeout, statement timeout, disk full, no memory, deadlock.
+const CODES: [(&str, &str); 5] = [
+    ("55P03", "holds a lock"),
+    ("57014", "cancels the statement"),
+    ("53100", "disk is full"),
+    ("53200", "no memory left"),
+    ("40P01", "same command again"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_is_waited_for() {
+    for (code, _) in CODES {
+        let database = format!("passes_{}", code.to_lowercase());
+        let url = refusing(&database, code, 3);
+        let (result, waits) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
+        assert_whole(&database, result);
+        assert!(waits.any(&format!("loading Order: not now ({code})")), "{:?}", waits.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_pass_ends_in_a_clean_stop() {
+    for (code, hint) in CODES {
+        let database = format!("stays_{}", code.to_lowercase());
+        let url = refusing(&database, code, 1_000_000);
+        let begun = Instant::now();
+        let (result, waits) = migrate(Arc::new(orders()), &url, Duration::from_secs(1)).await;
+        let error = result.expect_err("it never takes a row");
+        assert_eq!(error.kind(), ErrorKind::TargetBusy, "{code}: {error}");
+        assert!(error.hint().is_some_and(|found| found.contains(hint)), "{:?}", error.hint());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        assert!(waits.any(code), "{:?}", waits.0);
+        let rejects = server().query(&database, "SELECT count(*) FROM migrate.reject");
+        assert_eq!(rejects.expect("the ledger")[0][0].as_deref(), Some("0"), "{code}");
+        // Room was made; the sequence has a value already.
+        server().query(&database, "SELECT setval('tries', 1000000)").expect("a sequence");
+        let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(1)).await;
+        assert_whole(&database, result);
+    }
+}
+
+/// A session of somebody else that holds the table.
+async fn hold(url: &str) -> PgConnection {
+    let mut other = PgConnection::connect(url).await.expect("a session");
+    let lock = r#"BEGIN; LOCK TABLE "Order" IN ACCESS EXCLUSIVE MODE"#;
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut other).await.expect("the lock");
+    other
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_somebody_holds_is_named() {
+    let url = refusing("locked", "55P03", 0);
+    // Given back after a while.
+    let other = hold(&url).await;
+    let release = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        other.close().await.expect("it ends");
+    });
+    let (result, waits) = migrate(Arc::new(orders()), &url, Duration::from_secs(8)).await;
+    release.await.expect("it has ended");
+    assert_whole("locked", result);
+    assert!(waits.any("waits for a lock that session"), "{:?}", waits.0);
+    assert!(waits.any("idle in transaction"), "{:?}", waits.0);
+
+    // Never given back: the run gives up, and leaves nothing behind that waits.
+    let url = refusing("locked_for_good", "55P03", 0);
+    let other = hold(&url).await;
+    let begun = Instant::now();
+    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(2)).await;
+    let error = result.expect_err("the table is locked");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(error.to_string().contains("waits for a lock"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("pg_terminate_backend")));
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = 'locked_for_good'";
+    for _ in 0..100 {
+        let waiting = server().query("postgres", sql).expect("the sessions");
+        if waiting[0][0].as_deref() == Some("0") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(server().query("postgres", sql).expect("the sessions")[0][0].as_deref(), Some("0"));
+    other.close().await.expect("it ends");
+    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(2)).await;
+    assert_whole("locked_for_good", result);
+}
+
+/// A role that is not to wait for locks: each try ends at once, and is made again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_timeout_of_the_database_is_tried_again() {
+    let url = refusing("impatient", "55P03", 0);
+    server()
+        .query("impatient", "ALTER DATABASE impatient SET lock_timeout = '200ms'")
+        .expect("a setting");
+    let other = hold(&url).await;
+    let release = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        other.close().await.expect("it ends");
+    });
+    let (result, waits) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
+    release.await.expect("it has ended");
+    assert_whole("impatient", result);
+    assert!(waits.any("lock timeout (55P03)"), "{:?}", waits.0);
+}
+
+/// The host of the target is gone without a word, in the middle of the load, and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_falls_silent_is_noticed() {
+    let proxy = Arc::new(Proxy::start(server().port()).await);
+    for (name, comes_back) in [("silent", true), ("silent_for_good", false)] {
+        let url = server().create_database(name).expect("a database");
+        let through =
+            url.replace(&format!(":{}/", server().port()), &format!(":{}/", proxy.port()));
+        let frozen = Arc::clone(&proxy);
+        // When some chunks are in.
+        let freeze = tokio::spawn(async move {
+            let sql = "SELECT count(*) > 3 FROM migrate.chunk WHERE done";
+            loop {
+                let found = server().query(name, sql).unwrap_or_default();
+                if found.first().is_some_and(|row| row[0].as_deref() == Some("t")) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            frozen.freeze(true);
+            if comes_back {
+                tokio::time::sleep(Duration::from_secs(12)).await;
+                frozen.freeze(false);
+            }
+        });
+        let source = Arc::new(Slow(orders()));
+        let begun = Instant::now();
+        let (result, waits) = migrate(source, &through, Duration::from_secs(3)).await;
+        freeze.await.expect("it was frozen");
+        assert!(waits.any("is silent"), "{:?}", waits.0);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        if !comes_back {
+            let error = result.expect_err("the target is gone");
+            assert_eq!(error.kind(), ErrorKind::TargetConnection, "{error}");
+            proxy.freeze(false);
+            let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
+            assert_whole(name, result);
+        } else {
+            assert_whole(name, result);
+        }
+    }
+}
+
+/// A source that gives its documents slowly.
+#[derive(Debug)]
+struct Slow(MemorySource);
+
+impl Source for Slow {
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn collections(&self) -> futures::BoxFuture<'_, Result<Vec<source::CollectionInfo>>> {
+        self.0.collections()
+    }
+
+    fn count<'a>(&'a self, collection: &'a str) -> futures::BoxFuture<'a, Result<u64>> {
+        self.0.count(collection)
+    }
+
+    fn split<'a>(
+        &'a self,
+        collection: &'a str,
+        chunk_bytes: u64,
+    ) -> futures::BoxFuture<'a, Result<Vec<source::Range>>> {
+        self.0.split(collection, chunk_bytes)
+    }
+
+    fn read<'a>(
+        &'a self,
+        collection: &'a str,
+        range: &'a source::Range,
+        batches: tokio::sync::mpsc::Sender<source::Batch>,
+    ) -> futures::BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.0.read(collection, range, batches).await
+        })
+    }
+
+    fn fetch<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [bson::Bson],
+    ) -> futures::BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>> {
+        self.0.fetch(collection, ids)
+    }
+}
+
+/// The trait's boxed futures, by the name that their crate gives them.
+mod futures {
+    pub(super) type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+}
+
+/// The source is silent for a while: the progress says so, and the read goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_falls_silent_is_told_of_and_read_again() {
+    let mongo = Mongo::start(MongoOptions::default()).expect("a server");
+    let client = mongodb::Client::with_uri_str(mongo.uri("shop")).await.expect("a client");
+    let documents: Vec<_> = (0..ORDERS)
+        .map(|number| doc! { "_id": id(number), "number": number as i32, "note": "x".repeat(9000) })
+        .collect();
+    client.database("shop").collection("orders").insert_many(documents).await.expect("documents");
+    let proxy = Arc::new(Proxy::start(mongo.port()).await);
+    let address = format!("mongodb://127.0.0.1:{}/shop?directConnection=true", proxy.port());
+    let url = server().create_database("source_silent").expect("a database");
+    let waits = Arc::new(Waits::default());
+    let told = Arc::clone(&waits);
+    let options = SourceOptions {
+        reply_timeout: Duration::from_secs(7),
+        batch_bytes: 64 << 10,
+        waiting: Some(Arc::new(move |what, delay| told.event(&Event::Waiting { what, delay }))),
+        ..SourceOptions::default()
+    };
+    let source = source::open_with(&address, options).await.expect("the source");
+    let frozen = Arc::clone(&proxy);
+    let freeze = tokio::spawn(async move {
+        let sql = "SELECT count(*) > 0 FROM migrate.run";
+        while server().query("source_silent", sql).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        frozen.freeze(true);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        frozen.freeze(false);
+    });
+    let (result, _) = migrate(source, &url, Duration::from_secs(30)).await;
+    freeze.await.expect("it was frozen");
+    assert_whole("source_silent", result);
+    assert!(waits.any("has not answered for 5 s"), "{:?}", waits.0);
+    assert!(waits.any("no answer within 7 seconds"), "{:?}", waits.0);
+}
