@@ -191,6 +191,7 @@ Examples:
   migrate validate --table Users --table crm_Leads --json
   migrate validate --sample 1000                   a quick look at some rows of each table
   migrate validate --since last                    what the last run with `--only` has loaded
+  migrate validate --repair                        load again what differs, and nothing else
 
 The source is read and transformed again, and every row, every junction pair, every key, index and
 foreign key of the target is compared. Documents in the ledger are rightly missing. All differences
@@ -219,6 +220,15 @@ pub(crate) struct Validate {
     /// Only so many documents and rows of each table, drawn at random
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) sample: Option<u32>,
+
+    /// Load what differs again: missing rows are inserted, differing ones replaced, rows and pairs
+    /// that no document has given deleted
+    #[arg(long, conflicts_with = "sample")]
+    pub(crate) repair: bool,
+
+    /// Do not ask before anything is repaired
+    #[arg(long, short, requires = "repair")]
+    pub(crate) yes: bool,
 
     /// The seed of the sample; the same seed draws the same rows [default: another every time]
     #[arg(long, value_name = "NUMBER", requires = "sample")]

@@ -34,7 +34,8 @@ pub(crate) fn late_columns(model: &'static Model) -> impl Iterator<Item = Foreig
     foreign_keys(model).into_iter().filter(|foreign| is_late(model, foreign))
 }
 
-fn is_late(model: &Model, foreign: &Foreign) -> bool {
+/// Whether a reference may point to a row that comes later.
+pub(crate) fn is_late(model: &Model, foreign: &Foreign) -> bool {
     foreign.target.same(model)
         || foreign.column.reference.is_some_and(|reference| reference.deferred)
 }
@@ -100,7 +101,7 @@ pub(crate) async fn insert(
 }
 
 /// Keeps references aside whose row is not in the table yet.
-async fn put_aside(
+pub(crate) async fn put_aside(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,

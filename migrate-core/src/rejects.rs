@@ -548,7 +548,7 @@ async fn junction_rows(
 }
 
 /// Sets references again that had become NULL because the row they point to was rejected.
-async fn restore_references(
+pub(crate) async fn restore_references(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
@@ -590,7 +590,7 @@ async fn restore_references(
 
 /// Inserts pairs of a junction whose rows are both there by now, from the elements that had been
 /// orphans.
-async fn restore_elements(
+pub(crate) async fn restore_elements(
     context: &Context,
     connection: &mut Connection,
     junction: &'static Model,

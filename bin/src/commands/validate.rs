@@ -1,11 +1,12 @@
 //! `migrate validate`: every row of the target compared with its source.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
-use migrate_core::validate::{self, Report};
+use migrate_core::validate::{self, Repaired, Report, TableReport};
 use migrate_core::{Error, ErrorKind, source};
 
 use super::{signals, summary};
@@ -40,9 +41,66 @@ pub(crate) async fn validate(
     let reporter = reporter::new(progress, printer);
     let (target, options) = (&settings.target, &settings.options);
     let request = &settings.request;
-    let report =
-        validate::validate(registry, source, target, options, request, reporter, &stop).await?;
+    let report = if settings.repair {
+        if !settings.yes && !std::io::stdin().is_terminal() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "`--repair` changes the target, and nobody is there to ask",
+            )
+            .with_hint("add `--yes` if that is wanted"));
+        }
+        let files = settings.files.clone();
+        let agree = move |report: &Report| settings.yes || agree(report, &files, printer);
+        let agree = &agree;
+        validate::repair(registry, source, target, options, request, reporter, &stop, agree).await?
+    } else {
+        validate::validate(registry, source, target, options, request, reporter, &stop).await?
+    };
     finish(&report, &settings.files, settings.json, printer)
+}
+
+/// Shows what differs and what a repair would do, and asks.
+fn agree(report: &Report, files: &Path, printer: Printer) -> bool {
+    let Ok(path) = write(report, files) else { return false };
+    printer.note(text(report, &path));
+    let sum = |count: fn(&TableReport) -> u64| -> u64 { report.tables.iter().map(count).sum() };
+    // Several cells of a row may differ.
+    let question = format!(
+        "This inserts {} rows, loads those of {} differing cells again, deletes {} rows that no document has given, inserts {} pairs and deletes {}.\nType `yes` to go on:",
+        thousands(sum(|table| table.missing.count)),
+        thousands(sum(|table| table.cells.count)),
+        thousands(sum(|table| table.extra.count)),
+        thousands(report.junctions.iter().map(|junction| junction.missing.count).sum()),
+        thousands(report.junctions.iter().map(|junction| junction.extra.count).sum()),
+    );
+    printer.ask(&question).is_ok_and(|answer| answer == "yes")
+}
+
+/// What a repair has done, in lines.
+fn repaired_text(repaired: &Repaired) -> String {
+    let mut text = String::from("repaired:");
+    for (what, count) in [
+        ("rows inserted", repaired.inserted),
+        ("rows replaced", repaired.replaced),
+        ("rows deleted", repaired.deleted),
+        ("documents rejected", repaired.rejected),
+        ("pairs inserted", repaired.pairs_inserted),
+        ("pairs deleted", repaired.pairs_deleted),
+    ] {
+        if count > 0 {
+            let _ = write!(text, " {} {what},", thousands(count));
+        }
+    }
+    text.truncate(text.trim_end_matches([',', ':']).len());
+    text.push('\n');
+    for left in repaired.left.iter().take(MOST_SHOWN) {
+        let _ = writeln!(text, "  {left}");
+    }
+    if !repaired.balanced {
+        text.push_str("the sums of the runs do not hold any more; `migrate rejects list` and the state's tables show what they are made of\n");
+    }
+    text.push('\n');
+    text
 }
 
 /// Writes the report and shows it.
@@ -53,7 +111,8 @@ fn finish(report: &Report, files: &Path, json: bool, printer: Printer) -> Result
     } else if !printer.is_quiet() {
         printer.data(text(report, &path));
     }
-    Ok(if report.clean { Outcome::Clean } else { Outcome::Differs })
+    let is_mended = report.repaired.as_ref().is_none_or(|repaired| repaired.balanced);
+    Ok(if report.clean && is_mended { Outcome::Clean } else { Outcome::Differs })
 }
 
 /// Writes the report of a comparison that followed a run, and shows what differs, or that nothing
@@ -88,7 +147,7 @@ fn write(report: &Report, files: &Path) -> Result<PathBuf, Error> {
 
 /// The report for a person: what differs first, then the sums.
 fn text(report: &Report, path: &Path) -> String {
-    let mut text = String::new();
+    let mut text = report.repaired.as_ref().map(repaired_text).unwrap_or_default();
     let mut tables: Vec<_> = report.tables.iter().collect();
     tables.sort_by_key(|table| {
         std::cmp::Reverse(table.missing.count + table.extra.count + table.cells.count)

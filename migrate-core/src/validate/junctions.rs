@@ -7,16 +7,17 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row as _;
 
-use super::look::{Cursor, known};
+use super::look::Cursor;
 use super::{JunctionReport, Report};
 use crate::context::Context;
-use crate::ddl::{Foreign, foreign_keys, list};
+use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
 use crate::run;
 use crate::schema::{Model, ModelKind, quote_ident};
 use crate::sink::{Connection, target_error};
 
 /// The elements of all arrays, in temporary tables of the target, one per junction.
+#[derive(Default)]
 pub(super) struct Elements {
     /// The junctions that are compared.
     junctions: Vec<&'static Model>,
@@ -42,6 +43,11 @@ impl Elements {
             connection.execute("preparing the junctions", sql).await?;
         }
         Ok(Self { junctions, read: HashMap::new() })
+    }
+
+    /// The junctions that are compared.
+    pub(super) fn junctions(&self) -> &[&'static Model] {
+        &self.junctions
     }
 
     /// Whether arrays of the model are wanted.
@@ -112,7 +118,6 @@ impl Elements {
         let act = format!("comparing {}", model.table);
         let names = context.names();
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-        let foreign = foreign_keys(model);
         connection.execute(&act, format!("ANALYZE {}", Self::table(model))).await?;
         let expected = expected_pairs(context, model);
         let actual = format!("SELECT {} FROM {}", list(&columns), names.table(model));
@@ -154,10 +159,6 @@ impl Elements {
                 for row in &rows {
                     pairs.push([row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?]);
                 }
-                if missing {
-                    keep_due(context, connection, &foreign, &mut pairs).await?;
-                    report.source -= (rows.len() - pairs.len()) as u64;
-                }
                 let named = if missing { &mut report.missing } else { &mut report.extra };
                 for pair in pairs {
                     named.push(pair.join(", "));
@@ -198,22 +199,6 @@ pub(super) fn expected_pairs(context: &Context, model: &'static Model) -> String
         Elements::table(model),
         there.join(" AND ")
     )
-}
-
-/// Takes the pairs out that are rightly missing: of two documents that came to one key, the one in
-/// the ledger has no pairs.
-pub(super) async fn keep_due(
-    context: &Context,
-    connection: &mut Connection,
-    foreign: &[Foreign],
-    pairs: &mut Vec<[String; 2]>,
-) -> Result<()> {
-    for (side, foreign) in foreign.iter().enumerate().take(2) {
-        let keys: Vec<String> = pairs.iter().map(|pair| pair[side].clone()).collect();
-        let known = known(context, connection, foreign.target, &keys).await?;
-        pairs.retain(|pair| !known.get(&pair[side]).is_some_and(|known| known.in_ledger));
-    }
-    Ok(())
 }
 
 /// How many rows a table held before the first run.

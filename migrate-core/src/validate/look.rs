@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::references::Nulled;
 use super::rows::{Compared, Part, tuple_length};
 use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical};
+use crate::cell::id_text;
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys, list};
 use crate::error::Result;
@@ -21,6 +22,7 @@ use crate::schema::{BaseType, CellType, Column, Model, Orphan, quote_ident, quot
 use crate::settle::{self, id_column};
 use crate::sink::{Connection, target_error};
 use crate::source_id;
+use crate::transform::Output;
 
 /// How many differences are read at a time.
 const PAGE: usize = 1_000;
@@ -48,6 +50,11 @@ impl Fault {
     }
 }
 
+/// The columns beside the model's in the table of suspects: the document's `_id` for people, and
+/// as its type's byte and its bytes.
+const SHOWN_ID: &str = "\"migrate: _id\"";
+const RAW_ID: &str = "\"migrate: raw _id\"";
+
 /// The name of the temporary table of a model's rows that were not found, in SQL.
 pub(super) fn suspects_table(model: &Model) -> String {
     format!("pg_temp.{}", quote_ident(&format!("suspect_{}", model.name)))
@@ -72,7 +79,8 @@ pub(super) async fn prepare(
         .execute(
             &format!("preparing a second look at {}", model.table),
             format!(
-                "DROP TABLE IF EXISTS {0}; CREATE TEMPORARY TABLE {1} AS SELECT {2} FROM {3} WITH NO DATA",
+                "DROP TABLE IF EXISTS {0}; CREATE TEMPORARY TABLE {1} AS SELECT {2},
+                    ''::text AS {SHOWN_ID}, ''::bytea AS {RAW_ID} FROM {3} WITH NO DATA",
                 suspects_table(model),
                 suspects_table(model).trim_start_matches("pg_temp."),
                 columns.join(", "),
@@ -88,15 +96,36 @@ fn is_label(column: &Column) -> bool {
     matches!(column.ty, CellType { base: BaseType::Enum(_), dimensions: 0 })
 }
 
-/// Sends rows that were not found.
+/// Appends a row of the output as the table of suspects takes it: with its document's `_id`.
+pub(super) fn append(output: &Output, row: usize, out: &mut Vec<u8>) {
+    let tuple = output.row(row);
+    let cells = i16::from_be_bytes([tuple[0], tuple[1]]) + 2;
+    out.extend_from_slice(&cells.to_be_bytes());
+    out.extend_from_slice(&tuple[2..]);
+    let (shown, raw) = match output.row_id(row) {
+        Some(id) => (id_text(id), [&[id.kind as u8], id.bytes].concat()),
+        None => (String::new(), Vec::new()),
+    };
+    // The ledger keeps ids so, because text holds no U+0000.
+    let shown = shown.replace('\0', "\u{fffd}");
+    for cell in [shown.as_bytes(), &raw] {
+        out.extend_from_slice(&(cell.len() as u32).to_be_bytes());
+        out.extend_from_slice(cell);
+    }
+}
+
+/// Sends rows that were not found, as [`append`] has written them.
 pub(super) async fn send(
     connection: &mut Connection,
     model: &'static Model,
     rows: &[u8],
 ) -> Result<()> {
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-    let statement =
-        format!("COPY {} ({}) FROM STDIN (FORMAT binary)", suspects_table(model), list(&columns));
+    let statement = format!(
+        "COPY {} ({}, {SHOWN_ID}, {RAW_ID}) FROM STDIN (FORMAT binary)",
+        suspects_table(model),
+        list(&columns)
+    );
     let act = format!("taking a second look at {}", model.table);
     connection.copy(&act, &statement, rows).await.map(drop)
 }
@@ -114,31 +143,42 @@ pub(super) async fn judge(
     let suspects = suspects_table(model);
     let target = names.table(model);
     let id = quote_ident(id_column(model).name);
-    connection.execute(&act, format!("ANALYZE {suspects}; BEGIN")).await?;
+    // Documents in the ledger rightly have no row of their own. Two may have come to one key, of
+    // which one was loaded; so it is the document that counts here, and not the key.
+    let in_ledger = format!(
+        "SELECT FROM {} r WHERE r.table_name = {} AND r.source_id = s.{SHOWN_ID}",
+        context.state.table("reject"),
+        quote_literal(model.table)
+    );
+    connection
+        .execute(
+            &act,
+            format!(
+                "ANALYZE {suspects}; BEGIN; DELETE FROM {suspects} s WHERE EXISTS ({in_ledger})"
+            ),
+        )
+        .await?;
 
-    // Documents without a row: right when the ledger has them.
+    // Documents without a row.
     let mut missing = Cursor::open(
         connection,
         &act,
         &format!("missing_{}", model.name),
         &format!(
-            "SELECT s.{id}::text FROM {suspects} s
-             WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{id} = s.{id}) ORDER BY 1"
+            "SELECT s.{id}::text, s.{SHOWN_ID}, s.{RAW_ID} FROM {suspects} s
+             WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{id} = s.{id}) ORDER BY 1, 2"
         ),
     )
     .await?;
     while let Some(rows) = missing.page(connection).await? {
-        let keys = texts(&act, &rows)?;
-        let known = known(context, connection, model, &keys).await?;
-        let mut lost = Vec::new();
-        for key in keys {
-            let known = known.get(&key).cloned().unwrap_or_default();
-            if !known.in_ledger {
-                lost.push(key.clone());
-                table.missing.push(RowDifference { key, source_id: known.source_id });
-            }
+        let get = |error| target_error(&act, error);
+        let mut lost = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let key: String = row.try_get(0).map_err(get)?;
+            lost.push((key.clone(), row.try_get(2).map_err(get)?));
+            table.missing.push(RowDifference { key, source_id: row.try_get(1).map_err(get)? });
         }
-        keep(connection, model, Fault::Missing, &lost).await?;
+        keep(connection, model, Fault::Missing, lost).await?;
     }
 
     // Rows with a cell that differs, column by column, each judged as a value.
@@ -198,7 +238,7 @@ pub(super) async fn judge(
         &act,
         &format!("cells_{}", model.name),
         &format!(
-            "SELECT s.{id}::text, c.name, c.source, c.target
+            "SELECT s.{id}::text, c.name, c.source, c.target, s.{SHOWN_ID}, s.{RAW_ID}
              FROM {suspects} s JOIN {target} t ON t.{id} = s.{id}
              CROSS JOIN LATERAL (VALUES {}) AS c (name, differs, source, target)
              WHERE c.differs ORDER BY 1, 2",
@@ -207,27 +247,22 @@ pub(super) async fn judge(
     )
     .await?;
     while let Some(rows) = cells.page(connection).await? {
-        let keys = texts(&act, &rows)?;
-        // Two documents may have come to one key; the one that was not loaded is in the ledger.
-        let known = known(context, connection, model, &keys).await?;
-        let mut differing = BTreeSet::new();
-        for (row, key) in rows.iter().zip(keys) {
-            let known = known.get(&key).cloned().unwrap_or_default();
-            if known.in_ledger {
-                continue;
+        let get = |error| target_error(&act, error);
+        let mut differing: Vec<(String, Option<Vec<u8>>)> = Vec::new();
+        for row in &rows {
+            let key: String = row.try_get(0).map_err(get)?;
+            if differing.last().is_none_or(|(last, _)| *last != key) {
+                differing.push((key.clone(), row.try_get(5).map_err(get)?));
             }
-            differing.insert(key.clone());
-            let get = |error| target_error(&act, error);
             table.cells.push(CellDifference {
-                source_id: known.source_id,
                 key,
+                source_id: row.try_get(4).map_err(get)?,
                 column: row.try_get(1).map_err(get)?,
                 source: row.try_get(2).map_err(get)?,
                 target: row.try_get(3).map_err(get)?,
             });
         }
-        let differing: Vec<String> = differing.into_iter().collect();
-        keep(connection, model, Fault::Differs, &differing).await?;
+        keep(connection, model, Fault::Differs, differing).await?;
     }
     connection.execute(&act, format!("COMMIT; DROP TABLE {suspects}")).await.map(drop)
 }
@@ -264,25 +299,40 @@ impl Cursor {
     }
 }
 
-/// Keeps the keys of rows that a repair is to mend, if one is wanted.
+/// Makes the table in which [`keep`] keeps rows; without it nothing is kept.
+pub(super) async fn keep_repairs(connection: &mut Connection) -> Result<()> {
+    connection
+        .execute(
+            "preparing a repair",
+            "CREATE TEMPORARY TABLE repair_key (model text, fault text, key text, source_id bytea)",
+        )
+        .await
+        .map(drop)
+}
+
+/// Keeps rows that a repair is to mend, if one is wanted: their keys, and the `_id`s of the
+/// documents that they should come from.
 pub(super) async fn keep(
     connection: &mut Connection,
     model: &Model,
     fault: Fault,
-    keys: &[String],
+    rows: Vec<(String, Option<Vec<u8>>)>,
 ) -> Result<()> {
     const ACT: &str = "keeping keys for a repair";
-    if keys.is_empty()
+    if rows.is_empty()
         || connection.count(ACT, format!("SELECT count(to_regclass('{REPAIRS}'))"), &[]).await? == 0
     {
         return Ok(());
     }
+    let (keys, ids): (Vec<String>, Vec<Option<Vec<u8>>>) = rows.into_iter().unzip();
     sqlx::query(AssertSqlSafe(format!(
-        "INSERT INTO {REPAIRS} (model, fault, key) SELECT $1, $2, unnest($3::text[])"
+        "INSERT INTO {REPAIRS} (model, fault, key, source_id)
+         SELECT $1, $2, * FROM unnest($3::text[], $4::bytea[])"
     )))
     .bind(model.name)
     .bind(fault.code())
     .bind(keys)
+    .bind(ids)
     .execute(connection.raw())
     .await
     .map_err(|error| target_error(ACT, error))
@@ -339,7 +389,7 @@ pub(super) async fn extra_rows(
                 }
                 let text = String::from_utf8_lossy(&tuple[6 + size + 4..]).into_owned();
                 table.extra.count += 1;
-                page.push(text.clone());
+                page.push((text.clone(), None));
                 first.insert(text);
                 if first.len() + table.extra.first.len() > MOST_NAMED {
                     first.pop_last();
@@ -350,66 +400,32 @@ pub(super) async fn extra_rows(
                 start = 0;
             }
             if page.len() >= PAGE {
-                keep(connection, model, Fault::Extra, &page).await?;
-                page.clear();
+                keep(connection, model, Fault::Extra, std::mem::take(&mut page)).await?;
             }
         }
     }
     reader.close().await;
-    keep(connection, model, Fault::Extra, &page).await?;
+    keep(connection, model, Fault::Extra, page).await?;
     let first: Vec<String> = first.into_iter().collect();
-    let known = known(context, connection, model, &first).await?;
+    let shown = shown_ids(context, connection, model, &first).await?;
     table.extra.first.extend(first.into_iter().map(|key| {
-        let source_id = known.get(&key).map(|known| known.source_id.clone()).unwrap_or_default();
+        let source_id = shown.get(&key).cloned().unwrap_or_default();
         RowDifference { key, source_id }
     }));
     Ok(())
 }
 
-/// What the state knows of a row's document.
-#[derive(Clone, Default)]
-pub(super) struct Known {
-    /// The `_id` that the key gives back, for people.
-    pub(super) source_id: String,
-    /// Whether the document is in the ledger.
-    pub(super) in_ledger: bool,
-}
-
-/// The documents of rows, by the rows' keys.
-pub(super) async fn known(
+/// The `_id`s that rows' keys give back, for people.
+pub(super) async fn shown_ids(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     keys: &[String],
-) -> Result<HashMap<String, Known>> {
-    const ACT: &str = "looking into the ledger";
-    let mut found: HashMap<String, Known> = HashMap::new();
-    for keys in keys.chunks(5_000) {
-        let ids = settle::source_ids(context, connection, model, keys).await?;
-        let shown: Vec<(String, String)> = ids
-            .iter()
-            .flat_map(|(key, ids)| ids.iter().map(move |id| (source_id::display(id), key.clone())))
-            .collect();
-        let wanted: Vec<&str> = shown.iter().map(|(shown, _)| shown.as_str()).collect();
-        let rows = sqlx::query(AssertSqlSafe(format!(
-            "SELECT source_id FROM {} WHERE table_name = $1 AND source_id = ANY ($2::text[])",
-            context.state.table("reject")
-        )))
-        .bind(model.table)
-        .bind(&wanted)
-        .fetch_all(connection.raw())
-        .await
-        .map_err(|error| target_error(ACT, error))?;
-        let there: HashSet<String> = texts(ACT, &rows)?.into_iter().collect();
-        for (shown, key) in shown {
-            let entry = found.entry(key).or_default();
-            entry.in_ledger |= there.contains(&shown);
-            if entry.source_id.is_empty() {
-                entry.source_id = shown;
-            }
-        }
-    }
-    Ok(found)
+) -> Result<HashMap<String, String>> {
+    let ids = settle::source_ids(context, connection, model, keys).await?;
+    let shown =
+        ids.into_iter().filter_map(|(key, ids)| Some((key, source_id::display(ids.first()?))));
+    Ok(shown.collect())
 }
 
 /// The first column of rows, which is text.

@@ -15,6 +15,7 @@ mod canonical;
 mod junctions;
 mod look;
 mod references;
+mod repair;
 mod rows;
 mod sample;
 mod structure;
@@ -24,6 +25,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
+
+use junctions::Elements;
 
 use crate::context::Context;
 use crate::ddl::Names;
@@ -36,6 +39,7 @@ use crate::sink::{Connection, Target};
 use crate::source::Source;
 use crate::state::{RunRow, State};
 
+pub use repair::{Repaired, repair};
 pub use structure::StructureDifference;
 
 /// How many differences of one table are named; the others are counted.
@@ -62,6 +66,9 @@ pub struct Report {
     pub references: Vec<ReferenceReport>,
     /// Types, defaults, keys, indexes and foreign keys that are not as the models say.
     pub structure: Vec<StructureDifference>,
+    /// What a repair has done before this comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repaired: Option<Repaired>,
     /// Seconds that the validation took.
     pub seconds: f64,
     /// Whether nothing differs, and no reference points to nothing.
@@ -324,7 +331,7 @@ pub async fn validate(
     stop: &Stop,
 ) -> Result<Report> {
     let mut prepared = prepare(registry, source, target, options, request, reporter, stop).await?;
-    let report = compare(&mut prepared).await?;
+    let (report, _) = compare(&mut prepared).await?;
     prepared.connection.close().await;
     Ok(report)
 }
@@ -453,8 +460,9 @@ fn compared(
     Ok(compared)
 }
 
-/// Compares what was prepared.
-async fn compare(prepared: &mut Prepared) -> Result<Report> {
+/// Compares what was prepared. The elements of all arrays stay in temporary tables, unless it was
+/// a sample.
+async fn compare(prepared: &mut Prepared) -> Result<(Report, Option<Elements>)> {
     let started = Instant::now();
     let reporter = Arc::clone(&prepared.context.reporter);
     reporter.event(&Event::StepStarted { step: Step::Validate });
@@ -468,14 +476,16 @@ async fn compare(prepared: &mut Prepared) -> Result<Report> {
         ..Report::default()
     };
     let mut nulled = references::Nulled::default();
+    let mut elements = None;
     match scope.sample {
         Some(sample) => {
             sample::compare(context, connection, compared, sample, &mut nulled, &mut report)
                 .await?;
         }
         None => {
-            let _elements =
+            let found =
                 rows::compare(context, connection, compared, &mut nulled, &mut report).await?;
+            elements = Some(found);
             references::compare(context, connection, loaded, compared, &nulled, &mut report)
                 .await?;
         }
@@ -483,5 +493,5 @@ async fn compare(prepared: &mut Prepared) -> Result<Report> {
     report.clean = report.differences() == 0 && report.orphans() == 0;
     report.seconds = started.elapsed().as_secs_f64();
     reporter.event(&Event::StepFinished { step: Step::Validate, elapsed: started.elapsed() });
-    Ok(report)
+    Ok((report, elements))
 }

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::junctions::{Elements, rows_before};
 use super::references::Nulled;
 use super::{Named, Report, TableReport, canonical, look};
+use crate::cell::id_text;
 use crate::context::Context;
 use crate::ddl::list;
 use crate::error::{Error, ErrorKind, Result};
@@ -51,6 +52,17 @@ impl Seen {
             .collect()
     }
 
+    /// Whether a row is in the target as a document gives it, and no document before has.
+    fn is_right(&self, key: u128, row: u128) -> bool {
+        match self.shard(key).get_mut(&key) {
+            Some((expected, seen)) => {
+                let is_first = !std::mem::replace(seen, true);
+                is_first && *expected == row
+            }
+            None => false,
+        }
+    }
+
     fn shard(&self, key: u128) -> std::sync::MutexGuard<'_, HashMap<u128, (u128, bool)>> {
         self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -62,13 +74,32 @@ pub(super) struct Compared {
     pub(super) seen: Seen,
     /// Whether its rows are compared; else it is read for its arrays only.
     has_rows: bool,
+    /// The `_id`s of documents in the ledger because another has the same id or unique value.
+    doubles: HashSet<String>,
     /// Documents read.
     source: Mutex<u64>,
 }
 
 impl Compared {
-    fn new(model: &'static Model, has_rows: bool) -> Arc<Self> {
-        Arc::new(Self { model, seen: Seen::new(), has_rows, source: Mutex::new(0) })
+    async fn new(
+        context: &Context,
+        connection: &mut Connection,
+        model: &'static Model,
+        has_rows: bool,
+    ) -> Result<Arc<Self>> {
+        const ACT: &str = "reading the ledger";
+        let rows = match model.junctions.is_empty() {
+            true => Vec::new(),
+            false => {
+                let sql = format!(
+                    "SELECT source_id FROM {} WHERE table_name = $1 AND reason = 'duplicate'",
+                    context.state.table("reject")
+                );
+                connection.query(ACT, sql, &[Some(model.table)]).await?
+            }
+        };
+        let doubles = look::texts(ACT, &rows)?.into_iter().collect();
+        Ok(Arc::new(Self { model, seen: Seen::new(), has_rows, doubles, source: Mutex::new(0) }))
     }
 }
 
@@ -185,10 +216,11 @@ async fn compare_group(
     part: Part,
     work: &mut Work<'_>,
 ) -> Result<()> {
-    let compared: Vec<Arc<Compared>> = models
-        .iter()
-        .map(|model| Compared::new(model, work.compared.contains(model.name)))
-        .collect();
+    let mut compared: Vec<Arc<Compared>> = Vec::with_capacity(models.len());
+    for model in models {
+        let has_rows = work.compared.contains(model.name);
+        compared.push(Compared::new(context, connection, model, has_rows).await?);
+    }
     let scans = compared.iter().filter(|compared| compared.has_rows);
     units(context, scans.map(|compared| Unit::Scan(Arc::clone(compared))).collect(), part, None)
         .await?;
@@ -263,6 +295,23 @@ impl Found {
             rows: Vec::new(),
             junctions: vec![Vec::new(); fields],
             elements: vec![0; fields],
+        }
+    }
+
+    /// Adds the junction rows of a document. One that was not loaded because another has its id
+    /// has none, but its elements are counted.
+    fn add_junctions(&mut self, compared: &Compared, output: &Output, row: usize) {
+        if output.junctions.is_empty() {
+            return;
+        }
+        let is_double = !compared.doubles.is_empty()
+            && output.row_id(row).is_some_and(|id| compared.doubles.contains(&id_text(id)));
+        for (index, rows) in self.junctions.iter_mut().enumerate() {
+            let (tuples, _, elements) = output.junction_rows(index, row);
+            self.elements[index] += elements;
+            if !is_double {
+                rows.extend_from_slice(tuples);
+            }
         }
     }
 }
@@ -426,31 +475,16 @@ async fn read(
         for document in batch.iter() {
             transformer.transform(&mut scratch, document, &mut output);
         }
-        let mut start = 0;
-        for mark in &output.marks {
-            let tuple = &output.rows[start..mark.row_end];
-            start = mark.row_end;
-            if !compared.has_rows {
-                continue;
-            }
-            let (key, row) = hasher.hash(tuple);
-            if !part.has(key) {
-                continue;
-            }
-            let is_right = match compared.seen.shard(key).get_mut(&key) {
-                Some((expected, seen)) => {
-                    let is_first = !std::mem::replace(seen, true);
-                    is_first && *expected == row
+        for row in 0..output.row_count() {
+            if compared.has_rows {
+                let (key, hash) = hasher.hash(output.row(row));
+                if part.has(key) && !compared.seen.is_right(key, hash) {
+                    look::append(&output, row, &mut found.rows);
                 }
-                None => false,
-            };
-            if !is_right {
-                found.rows.extend_from_slice(tuple);
             }
-        }
-        for (index, junction) in output.junctions.iter().enumerate() {
-            found.junctions[index].extend_from_slice(&junction.rows);
-            found.elements[index] += junction.total.elements;
+            if part.pass == 0 {
+                found.add_junctions(compared, &output, row);
+            }
         }
         *compared.source.lock().unwrap_or_else(PoisonError::into_inner) += output.documents;
         if part.pass == 0 {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::junctions::Elements;
-use super::look::{self, Fault, known, texts};
+use super::look::{self, shown_ids, texts};
 use super::references::Nulled;
 use super::{Report, RowDifference, Sample, TableReport};
 use crate::context::Context;
@@ -80,7 +80,11 @@ pub(super) async fn compare(
         elements.add(connection, model, &junctions, &counts).await?;
         if compared.contains(model.name) {
             look::prepare(context, connection, model).await?;
-            look::send(connection, model, &output.rows).await?;
+            let mut suspects = Vec::new();
+            for row in 0..output.row_count() {
+                look::append(&output, row, &mut suspects);
+            }
+            look::send(connection, model, &suspects).await?;
             look::judge(context, connection, model, nulled, &mut table).await?;
             report.tables.push(table);
         }
@@ -198,10 +202,9 @@ async fn rows(
         })
         .cloned()
         .collect();
-    let shown = known(context, connection, model, &extra).await?;
-    look::keep(connection, model, Fault::Extra, &extra).await?;
+    let shown = shown_ids(context, connection, model, &extra).await?;
     for key in extra {
-        let source_id = shown.get(&key).map(|known| known.source_id.clone()).unwrap_or_default();
+        let source_id = shown.get(&key).cloned().unwrap_or_default();
         table.extra.push(RowDifference { key, source_id });
     }
     let documents = found.into_iter().map(|document| document.into_bytes()).collect();

@@ -1,0 +1,265 @@
+//! `validate --repair`: what somebody has changed in the target is as it was afterwards, and
+//! nothing else has moved, the notes of the state included; also when the repair is broken off
+//! after any of its slices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bson::{Document, doc, oid::ObjectId};
+use migrate_cli::generate::{Generator, Plan, to_dump};
+use migrate_core::event::Silent;
+use migrate_core::failpoint::FailPoints;
+use migrate_core::run::{self, Options, Stop, UuidVersion};
+use migrate_core::schema::{BaseType, Column, ModelKind, Registry, quote_ident};
+use migrate_core::source::memory::MemorySource;
+use migrate_core::validate::{Report, Request, repair, validate};
+use migrate_core::{Error, ErrorKind, source};
+use migrate_tests::end_state::{EndState, assert_same, end_state};
+use migrate_tests::servers;
+use models::NextCrm;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+struct Loaded {
+    folder: tempfile::TempDir,
+    target: String,
+    options: Options,
+    connection: PgConnection,
+}
+
+/// NextCRM's dirty documents in a fresh database, on a connection that foreign keys do not hinder.
+async fn loaded(seed: u64, uuid: UuidVersion) -> Loaded {
+    let target = servers::database(servers::NEWEST).expect("a server");
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan { seed, scale: 0.1, dirty: 0.1 };
+    to_dump(&Generator::new(NextCrm::FACTS, plan), folder.path(), false).unwrap();
+    let options = Options { uuid, ..Options::default() };
+    let source = source::open(folder.path().to_str().unwrap()).await.unwrap();
+    let stop = Stop::default();
+    let summary =
+        run::run(NextCrm::FACTS, source, &target, &options, Arc::new(Silent), &stop).await.unwrap();
+    assert!(summary.balanced && summary.totals.rejected > 0 && summary.totals.orphans > 0);
+    let mut connection = PgConnection::connect(&target).await.unwrap();
+    sqlx::raw_sql("SET session_replication_role = replica").execute(&mut connection).await.unwrap();
+    Loaded { folder, target, options, connection }
+}
+
+impl Loaded {
+    async fn execute(&mut self, sql: &str) -> u64 {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        done.unwrap_or_else(|error| panic!("{error}: {sql}")).rows_affected()
+    }
+
+    async fn texts(&mut self, sql: String) -> Vec<String> {
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    async fn validate(&self) -> Report {
+        let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
+        let (request, reporter, stop) = (Request::default(), Arc::new(Silent), Stop::default());
+        validate(NextCrm::FACTS, source, &self.target, &self.options, &request, reporter, &stop)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    }
+
+    async fn repair(&self, options: &Options, agree: bool) -> Result<Report, Error> {
+        let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
+        let (request, reporter, stop) = (Request::default(), Arc::new(Silent), Stop::default());
+        let agree = move |_: &Report| agree;
+        let (target, agree) = (&self.target, &agree);
+        repair(NextCrm::FACTS, source, target, options, &request, reporter, &stop, agree).await
+    }
+
+    fn end_state(&self) -> EndState {
+        let name = self.target.rsplit('/').next().unwrap();
+        let name = name.split('?').next().unwrap();
+        end_state(servers::postgres(servers::NEWEST).unwrap(), name)
+    }
+
+    /// All kinds of faults, in every table and junction; gives how many rows were changed.
+    async fn plant(&mut self) -> u64 {
+        let mut planted = 0;
+        for (model, _) in NextCrm::FACTS.iter() {
+            let table = quote_ident(model.table);
+            if model.kind == ModelKind::Junction {
+                let [first, second] = [0, 1].map(|side| quote_ident(model.columns[side].name));
+                planted += self
+                    .execute(&format!(
+                        "DELETE FROM {table} WHERE ctid = (SELECT min(ctid) FROM {table});
+                         UPDATE {table} SET {first} = gen_random_uuid()
+                         WHERE ctid = (SELECT max(ctid) FROM {table});
+                         INSERT INTO {table} ({first}, {second})
+                         SELECT a.{first}, b.{second} FROM {table} a, {table} b
+                         ORDER BY 1 DESC, 2 DESC LIMIT 3 ON CONFLICT DO NOTHING"
+                    ))
+                    .await;
+                continue;
+            }
+            let keys = self.texts(format!("SELECT id::text FROM {table} ORDER BY id")).await;
+            // Each column of some row, a row that is lost, and one that nobody sent.
+            let cells = model.columns.iter().filter(|column| !column.primary_key);
+            for (index, column) in cells.enumerate() {
+                let (name, value) = (quote_ident(column.name), changed(column));
+                let key = &keys[index % keys.len()];
+                planted += self
+                    .execute(&format!("UPDATE {table} SET {name} = {value} WHERE id = '{key}'"))
+                    .await;
+            }
+            let lost = &keys[keys.len() / 2];
+            let columns: Vec<String> = model
+                .columns
+                .iter()
+                .filter(|column| !column.primary_key)
+                .map(|column| quote_ident(column.name))
+                .collect();
+            let values = match columns.is_empty() {
+                true => String::new(),
+                false => format!(", {}", columns.join(", ")),
+            };
+            // The row that nobody sent takes unique values of the lost one over.
+            self.execute(&format!(
+                "CREATE TEMP TABLE lost AS SELECT gen_random_uuid() AS id{values} FROM {table} WHERE id = '{lost}';
+                 DELETE FROM {table} WHERE id = '{lost}';
+                 INSERT INTO {table} (id{values}) SELECT id{values} FROM lost;
+                 DROP TABLE lost"
+            ))
+            .await;
+            planted += 2;
+        }
+        planted
+    }
+}
+
+/// The parts of a report where something differs.
+fn differing(report: &Report) -> String {
+    let mut text = format!("{:#?}\n{:#?}\n", report.repaired, report.structure);
+    for table in report.tables.iter().filter(|table| table.differences() > 0) {
+        text += &format!("{table:#?}\n");
+    }
+    for junction in &report.junctions {
+        if junction.differences() > 0 || !junction.counts_hold {
+            text += &format!("{junction:#?}\n");
+        }
+    }
+    for reference in report.references.iter().filter(|found| found.orphans.count > 0) {
+        text += &format!("{reference:#?}\n");
+    }
+    text
+}
+
+/// Another value for a cell, whatever it holds.
+fn changed(column: &Column) -> String {
+    let name = quote_ident(column.name);
+    match (column.ty.base, column.ty.dimensions) {
+        (BaseType::Text, 0) => format!("coalesce({name}, '') || 'x'"),
+        (BaseType::Text, _) => format!("array_append({name}, 'x')"),
+        (BaseType::Uuid, 0) => "gen_random_uuid()".to_owned(),
+        (BaseType::Uuid, _) => format!("array_append({name}, gen_random_uuid())"),
+        (BaseType::Bool, _) => format!("NOT coalesce({name}, false)"),
+        (BaseType::Int2 | BaseType::Int4 | BaseType::Int8, _) => {
+            format!("CASE WHEN {name} > 0 THEN {name} - 1 ELSE coalesce({name}, 7) + 1 END")
+        }
+        (BaseType::Timestamp, _) => format!("coalesce({name}, now()) + interval '1 hour'"),
+        (BaseType::Jsonb, _) => format!(r#"coalesce({name}, '[]') || '{{"planted": 1}}'"#),
+        (BaseType::Enum(ty), _) => {
+            let (first, second) = (ty.labels[0], ty.labels[1]);
+            let ty = quote_ident(ty.name);
+            format!("CASE WHEN {name} = '{first}' THEN '{second}' ELSE '{first}' END::{ty}")
+        }
+        (other, _) => panic!("no other value for {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_planted_fault_is_mended_and_nothing_else_moves() {
+    for (seed, uuid) in [(21, UuidVersion::V8), (22, UuidVersion::Random)] {
+        let mut loaded = loaded(seed, uuid).await;
+        let before = loaded.end_state();
+        assert!(loaded.plant().await > 300);
+        // Somebody who says no changes nothing.
+        let refused = loaded.repair(&loaded.options, false).await.unwrap();
+        assert!(refused.repaired.is_none() && refused.differences() > 300);
+
+        let report = loaded.repair(&loaded.options, true).await.unwrap();
+        let repaired = report.repaired.clone().unwrap();
+        assert!(report.clean && repaired.balanced, "{}", differing(&report));
+        assert_eq!((repaired.inserted, repaired.deleted), (29, 29));
+        assert!(repaired.replaced > 100 && repaired.pairs_inserted >= 20, "{repaired:?}");
+        assert!(loaded.validate().await.clean);
+        assert_same(&before, &loaded.end_state(), &format!("{uuid:?}"));
+        // Where nothing differs nothing is done, and nobody is asked.
+        assert!(loaded.repair(&loaded.options, true).await.unwrap().repaired.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_breaks_off_goes_on() {
+    let mut loaded = loaded(23, UuidVersion::V8).await;
+    let before = loaded.end_state();
+    for stop_at in [0, 20, 45, 64] {
+        loaded.plant().await;
+        let hits = Arc::new(AtomicUsize::new(0));
+        let fail_points = FailPoints::new(Arc::new({
+            let hits = Arc::clone(&hits);
+            move |point| {
+                if point.ends_with("is repaired") && hits.fetch_add(1, Ordering::SeqCst) == stop_at
+                {
+                    return Err(Error::new(ErrorKind::Target, "a crash"));
+                }
+                Ok(())
+            }
+        }));
+        let options = Options { fail_points, ..loaded.options.clone() };
+        let error = loaded.repair(&options, true).await.unwrap_err();
+        assert_eq!(error.to_string(), "a crash", "{:?}", std::error::Error::source(&error));
+        assert!(!loaded.validate().await.clean);
+        let report = loaded.repair(&loaded.options, true).await.unwrap();
+        assert!(report.clean, "{stop_at}: {}", differing(&report));
+        assert_same(&before, &loaded.end_state(), &format!("broken off at {stop_at}"));
+    }
+}
+
+/// Documents that the source has got, lost and changed since it was loaded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_moved() {
+    let id = |number: u8| ObjectId::from_bytes([number; 12]);
+    let board = |number: u8, watchers: &[u8]| -> Document {
+        let watchers: Vec<ObjectId> = watchers.iter().map(|number| id(*number)).collect();
+        doc! { "_id": id(number), "title": format!("{number}"), "description": "d", "user": id(1), "watchers": watchers }
+    };
+    let user = |number: u8| doc! { "_id": id(number), "email": format!("{number}@x") };
+    let target = servers::database(servers::NEWEST).expect("a server");
+    let (options, stop) = (Options::default(), Stop::default());
+    let old = MemorySource::new()
+        .with("Users", [user(1), user(2), user(3)])
+        .with("Boards", [board(11, &[1, 2, 1, 9]), board(12, &[3])]);
+    let summary =
+        run::run(NextCrm::FACTS, Arc::new(old), &target, &options, Arc::new(Silent), &stop)
+            .await
+            .unwrap();
+    assert!(summary.balanced);
+    let new = || {
+        Arc::new(
+            MemorySource::new()
+                .with("Users", [user(1), user(2), user(4), user(5)])
+                .with("Boards", [board(11, &[1, 4, 4, 4, 8]), board(13, &[2, 5])]),
+        )
+    };
+    let (request, reporter) = (Request::default(), Arc::new(Silent));
+    let agree = |_: &Report| true;
+    let report =
+        repair(NextCrm::FACTS, new(), &target, &options, &request, reporter, &stop, &agree)
+            .await
+            .unwrap();
+    let repaired = report.repaired.clone().unwrap();
+    assert!(report.clean && repaired.balanced, "{}", differing(&report));
+    assert_eq!((repaired.inserted, repaired.deleted), (3, 2), "{repaired:?}");
+    let report =
+        validate(NextCrm::FACTS, new(), &target, &options, &request, Arc::new(Silent), &stop)
+            .await
+            .unwrap();
+    assert!(report.clean, "{}", differing(&report));
+    let watchers = report.junctions.iter().find(|found| found.model == "BoardWatchers").unwrap();
+    assert_eq!((watchers.elements, watchers.target), (7, 4));
+    assert_eq!((watchers.duplicates, watchers.orphans), (2, 1));
+}
