@@ -164,6 +164,7 @@ impl Repair {
                 options,
                 reporter: Arc::clone(&shared.reporter),
                 stop: shared.stop.clone(),
+                watch: shared.watch.clone(),
                 transformers,
                 origins,
             });
