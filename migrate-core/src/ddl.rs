@@ -221,7 +221,8 @@ pub fn enum_types(registry: &RegistryFacts) -> Vec<&'static EnumType> {
     types
 }
 
-/// `CREATE TABLE` with columns, nullability and default clauses, and no constraint.
+/// `CREATE TABLE` with columns, nullability and default clauses, and no constraint but those of
+/// `one_of`, which the transformer has checked before.
 pub fn create_table(names: Names<'_>, model: &Model) -> String {
     let columns: Vec<String> = model
         .columns
@@ -237,6 +238,13 @@ pub fn create_table(names: Names<'_>, model: &Model) -> String {
             }
             sql
         })
+        .chain(model.one_of.iter().map(|group| {
+            format!(
+                "    CONSTRAINT {} CHECK (num_nonnulls({}) = 1)",
+                quote_ident(&limited(model.table, group.columns, "check")),
+                list(group.columns)
+            )
+        }))
         .collect();
     format!("CREATE TABLE {} (\n{}\n)", names.table(model), columns.join(",\n"))
 }

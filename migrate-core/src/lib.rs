@@ -18,6 +18,8 @@ pub mod event;
 pub mod existing;
 pub mod failpoint;
 mod fit;
+#[doc(hidden)]
+pub mod flatten;
 pub mod id;
 pub mod ids;
 mod kept;

@@ -12,3 +12,26 @@ pub trait Migrate {
     /// The facts that the struct's attributes state.
     const MODEL: ModelRef;
 }
+
+/// The type of a field marked `flatten`: an embedded document, or an `Option` of one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be flattened",
+    label = "not an embedded document",
+    note = "a field with `flatten` is a struct with `#[derive(Migrate)] #[migrate(embedded)]`, or an `Option` of one"
+)]
+pub trait Flatten {
+    /// The facts of the struct.
+    const MODEL: ModelRef;
+    /// Whether the document may be missing as a whole.
+    const OPTIONAL: bool;
+}
+
+impl<T: Migrate> Flatten for T {
+    const MODEL: ModelRef = T::MODEL;
+    const OPTIONAL: bool = false;
+}
+
+impl<T: Migrate> Flatten for Option<T> {
+    const MODEL: ModelRef = T::MODEL;
+    const OPTIONAL: bool = true;
+}

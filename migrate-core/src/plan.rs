@@ -162,6 +162,8 @@ mod tests {
             junctions: &[],
             skipped: &[],
             indexes: &[],
+            deny_unknown_fields: false,
+            one_of: &[],
         };
         let mut layers: Vec<&'static Model> =
             names.iter().map(|name| &*Box::leak(Box::new(empty(name)))).collect();

@@ -1,18 +1,19 @@
 //! All that generated code may name, and nothing else. Not part of the public interface.
 
 pub use core::option::Option::{None, Some};
-pub use core::primitive::str;
+pub use core::primitive::{str, u8, usize};
 
 use std::fmt::Display;
 
 pub use crate::cell::encode_extended as json_extended;
 pub use crate::cell::{CellContext, PgEnum, Scalar, ToCell};
 use crate::cell::{Mismatch, Wrote, enumeration};
-pub use crate::model::Migrate;
+pub use crate::flatten;
+pub use crate::model::{Flatten, Migrate};
 pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
     BaseType, CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef,
-    OnDelete, Orphan, Reference, Registry, RegistryFacts,
+    OnDelete, OneOf, Orphan, Reference, Registry, RegistryFacts,
 };
 pub use crate::value::Value;
 

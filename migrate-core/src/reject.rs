@@ -35,6 +35,8 @@ pub enum Reason {
     Shape,
     /// The model's own conversion refused it.
     Invalid,
+    /// A field that the model does not take, where the model refuses such fields.
+    UnknownField,
     /// A required reference points to nothing.
     Orphan,
     /// Another document has the same unique value, and a smaller `_id`.
@@ -60,6 +62,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Shape => "shape",
             Self::Invalid => "invalid",
+            Self::UnknownField => "unknown_field",
             Self::Orphan => "orphan",
             Self::Duplicate => "duplicate",
             Self::Constraint => "constraint",
@@ -69,7 +72,7 @@ impl Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Missing,
         Self::Type,
         Self::Range,
@@ -83,6 +86,7 @@ impl Reason {
         Self::Malformed,
         Self::Shape,
         Self::Invalid,
+        Self::UnknownField,
         Self::Orphan,
         Self::Duplicate,
         Self::Constraint,
@@ -114,6 +118,9 @@ impl Reason {
             Self::Malformed => "mend the document in the source: its bytes are no BSON",
             Self::Shape => {
                 "take `Json` with `#[migrate(json)]`, which has rows of any length, or mend the document"
+            }
+            Self::UnknownField => {
+                "add a field to the model, `#[migrate(skip)]` or `#[migrate(extra)]`, or take `deny_unknown_fields` off"
             }
             Self::Invalid => "change the function that `with` or `compute` names",
             Self::Orphan => {

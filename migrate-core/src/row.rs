@@ -68,6 +68,11 @@ impl<'a> RowWriter<'a> {
         self.out
     }
 
+    /// The tuple, as far as it is written.
+    pub fn tuple(&self) -> &[u8] {
+        &self.out[self.start..]
+    }
+
     /// Keeps the row.
     ///
     /// # Errors
@@ -94,6 +99,20 @@ impl Drop for RowWriter<'_> {
             self.out.truncate(self.start);
         }
     }
+}
+
+/// The payload of one cell of a tuple; `None` for NULL and beyond the last one.
+pub fn cell(tuple: &[u8], index: usize) -> Option<&[u8]> {
+    let mut rest = tuple.get(2..)?;
+    for at in 0.. {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+        if at == index {
+            return behind.get(..length?);
+        }
+        rest = behind.get(length.unwrap_or_default()..)?;
+    }
+    None
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::failpoint::FailPoints;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::preflight;
-use crate::schema::{BaseType, Column, Model, ModelKind, RegistryFacts, quote_ident};
+use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -504,6 +504,7 @@ pub(crate) fn select(
     Ok(subset(registry, |model| match model.kind {
         ModelKind::Collection => chosen.contains(model.name),
         ModelKind::Junction => !loaded.contains(model.name) && is_filled(model),
+        ModelKind::Embedded => false,
     }))
 }
 
@@ -1069,6 +1070,7 @@ fn fingerprint(
                         (default_payload(column), column.db_default, labels(column)),
                         (column.id_time, column.empty_as_null),
                         column.reference,
+                        (column.within, column.when, convert_name(column)),
                     )
                 )
             })
@@ -1080,7 +1082,10 @@ fn fingerprint(
             .collect();
         let text = format!(
             "{:?}",
-            (model.collection, model.schema, model.table, columns, junctions, model.indexes)
+            (
+                (model.collection, model.schema, model.table, columns, junctions, model.indexes),
+                (model.deny_unknown_fields, model.one_of),
+            )
         );
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()
     };
@@ -1094,6 +1099,16 @@ fn fingerprint(
             ("append".to_owned(), options.append.to_string()),
             ("keep-constraints".to_owned(), options.keep_constraints.to_string()),
         ]),
+    }
+}
+
+/// What a cell is made of, without the function that makes it.
+fn convert_name(column: &Column) -> &'static str {
+    match column.convert {
+        Convert::Value(_) => "value",
+        Convert::Document(_) => "document",
+        Convert::Rest(_) => "rest",
+        Convert::Presence => "presence",
     }
 }
 

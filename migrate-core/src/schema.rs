@@ -31,6 +31,10 @@ pub struct Model {
     pub skipped: &'static [&'static str],
     /// Unique keys and indexes of more than one column, or of the struct's attributes.
     pub indexes: &'static [Index],
+    /// A document with a field that nothing takes is rejected.
+    pub deny_unknown_fields: bool,
+    /// Groups of columns of which each row has exactly one that is not NULL.
+    pub one_of: &'static [OneOf],
 }
 
 /// What fills a table.
@@ -40,6 +44,8 @@ pub enum ModelKind {
     Collection,
     /// The `#[junction(..)]` fields of other models.
     Junction,
+    /// Nothing: the columns are parts of other models, which flatten it.
+    Embedded,
 }
 
 impl Model {
@@ -101,8 +107,9 @@ pub struct Column {
     pub name: &'static str,
     /// The Rust field's name.
     pub field: &'static str,
-    /// The document keys it is read from: the first that is present wins. Empty when computed or
-    /// when the column belongs to a junction.
+    /// The document keys it is read from: the first that is present wins. A key inside embedded
+    /// documents is a path with [`KEY_SEPARATOR`] in it. Empty when computed or when the column
+    /// belongs to a junction.
     pub keys: &'static [&'static str],
     /// The PostgreSQL type of the field's Rust type.
     pub ty: CellType,
@@ -128,6 +135,30 @@ pub struct Column {
     pub empty_as_null: bool,
     /// The foreign key on this column.
     pub reference: Option<Reference>,
+    /// The path of the embedded document without which the column is NULL whatever else is said.
+    pub within: Option<&'static str>,
+    /// A value is needed although the column takes NULL: it may be missing only with the whole
+    /// embedded document.
+    pub required: bool,
+    /// The column is NULL unless another value of the document is this.
+    pub when: Option<When>,
+}
+
+/// The value that another field must have, as `when("owner.kind" = "User")` says it.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// The other field's key or path.
+    pub key: &'static str,
+    /// The text it must hold.
+    pub is: &'static str,
+}
+
+/// What stands between the keys of a path; no key of a document has it.
+pub const KEY_SEPARATOR: char = '\0';
+
+/// A key or a path as people write it, as in `address.zip`.
+pub fn key_path(key: &str) -> String {
+    key.replace(KEY_SEPARATOR, ".")
 }
 
 /// Converts one BSON value into the payload of a cell, appended to the buffer.
@@ -144,6 +175,11 @@ pub enum Convert {
     Value(EncodeFn),
     /// From the whole document.
     Document(ComputeFn),
+    /// From a document of the fields that nothing else takes.
+    Rest(EncodeFn),
+    /// Whether the value of the key is there: true for any value, false for null, NULL where it
+    /// is missing.
+    Presence,
 }
 
 impl Column {
@@ -169,6 +205,9 @@ impl Column {
             id_time: false,
             empty_as_null: false,
             reference: None,
+            within: None,
+            required: false,
+            when: None,
         }
     }
 
@@ -220,6 +259,21 @@ impl Column {
     /// Reads an empty string as null.
     pub const fn empty_as_null(self) -> Self {
         Self { empty_as_null: true, ..self }
+    }
+
+    /// Takes the fields that nothing else takes, for `extra`.
+    pub const fn rest(self, encode: EncodeFn) -> Self {
+        Self { convert: Convert::Rest(encode), ..self }
+    }
+
+    /// Tells whether the value is there, for `flatten(present = ..)`.
+    pub const fn presence(self) -> Self {
+        Self { convert: Convert::Presence, ..self }
+    }
+
+    /// Makes it NULL unless the text at `key` is this.
+    pub const fn when(self, key: &'static str, is: &'static str) -> Self {
+        Self { when: Some(When { key, is }), ..self }
     }
 
     /// Adds the foreign key.
@@ -473,6 +527,13 @@ pub struct Index {
     pub columns: &'static [&'static str],
     /// Whether it is a unique key.
     pub unique: bool,
+}
+
+/// Columns of which each row has exactly one that is not NULL.
+#[derive(Clone, Copy, Debug)]
+pub struct OneOf {
+    /// The columns' names in order.
+    pub columns: &'static [&'static str],
 }
 
 /// Every model of a migration and the order that their references ask for.

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{self, OrphanNote};
 use crate::load;
 use crate::reject::{Reason, Reject, Stage};
-use crate::schema::{Column, Model, Orphan, quote_ident};
+use crate::schema::{Column, Model, Orphan, key_path, quote_ident};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
 use crate::transform::Output;
@@ -762,5 +762,5 @@ pub(crate) fn id_column(model: &Model) -> &'static Column {
 
 /// The document field that a column is read from, as messages name it.
 pub(crate) fn field_of(column: &Column) -> String {
-    column.keys.first().unwrap_or(&column.field).to_string()
+    key_path(column.keys.first().unwrap_or(&column.field))
 }

@@ -146,6 +146,8 @@ pub(crate) fn plan(
                     .any(|column| column.reference.is_some_and(|reference| reference.deferred));
             }
             ModelKind::Junction => push(JUNCTIONS, Task::Junction { model: name.clone() }),
+            // No registry has one.
+            ModelKind::Embedded => {}
         }
         push(ANALYZE, Task::Analyze { model: name });
     }

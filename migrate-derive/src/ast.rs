@@ -6,7 +6,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, Generics, Ident, Type};
 
-use crate::attr::{EnumAttrs, FieldAttrs, ModelAttrs, VariantAttrs};
+use crate::attr::{EnumAttrs, FieldAttrs, ModelAttrs, VariantAttrs, path_key};
 use crate::ctxt::Ctxt;
 
 /// A struct with `#[derive(Migrate)]`.
@@ -29,6 +29,8 @@ pub(crate) enum Fate {
     Column,
     /// Rows of a junction table.
     Junction,
+    /// The columns of an embedded document.
+    Flattened,
     Skipped,
 }
 
@@ -92,6 +94,10 @@ impl Model {
         self.attrs.junction.is_some()
     }
 
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.attrs.embedded.is_some()
+    }
+
     /// The fields that become columns, in order.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| field.fate() == Fate::Column)
@@ -108,7 +114,8 @@ impl Model {
 
     /// The document keys that a field is read from, and where each comes from.
     pub(crate) fn keys(&self, field: &Field) -> Vec<(String, Span)> {
-        if field.attrs.compute.is_some() || self.is_junction() {
+        let without_key = field.attrs.compute.is_some() || field.attrs.extra.is_some();
+        if without_key || self.is_junction() {
             return Vec::new();
         }
         let name = field.ident.span();
@@ -116,13 +123,18 @@ impl Model {
             ("_id".to_owned(), word.span)
         } else if let Some(word) = &field.attrs.rename {
             (word.value.value(), word.value.span())
+        } else if let Some(word) = &field.attrs.path {
+            (path_key(&word.value.value()), word.value.span())
         } else if let Some(case) = &self.attrs.rename_all {
             (case.value.field(&field.name()), name)
         } else {
             (field.name(), name)
         };
-        let aliases =
-            field.attrs.aliases.iter().map(|word| (word.value.value(), word.value.span()));
+        let is_path = field.attrs.path.is_some();
+        let aliases = field.attrs.aliases.iter().map(|word| {
+            let key = word.value.value();
+            (if is_path { path_key(&key) } else { key }, word.value.span())
+        });
         std::iter::once(first).chain(aliases).collect()
     }
 }
@@ -138,6 +150,8 @@ impl Field {
             Fate::Skipped
         } else if self.attrs.junction.is_some() {
             Fate::Junction
+        } else if self.attrs.flatten.is_some() {
+            Fate::Flattened
         } else {
             Fate::Column
         }

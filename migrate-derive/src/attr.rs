@@ -29,6 +29,9 @@ pub(crate) struct ModelAttrs {
     pub(crate) column_case: Option<Word<Case>>,
     pub(crate) junction: Option<Word>,
     pub(crate) indexes: Vec<Word<IndexAttr>>,
+    pub(crate) embedded: Option<Word>,
+    pub(crate) deny_unknown_fields: Option<Word>,
+    pub(crate) one_of: Vec<Word<Vec<Ident>>>,
 }
 
 /// `index(a, b)` or `unique(a, b)`.
@@ -45,6 +48,10 @@ pub(crate) struct FieldAttrs {
     pub(crate) rename: Option<Word<LitStr>>,
     pub(crate) column: Option<Word<LitStr>>,
     pub(crate) aliases: Vec<Word<LitStr>>,
+    pub(crate) path: Option<Word<LitStr>>,
+    pub(crate) flatten: Option<Word<Flatten>>,
+    pub(crate) extra: Option<Word>,
+    pub(crate) when: Option<Word<When>>,
     pub(crate) default: Option<Word<Option<Expr>>>,
     pub(crate) db_default: Option<Word<LitStr>>,
     pub(crate) skip: Option<Word>,
@@ -65,6 +72,21 @@ pub(crate) struct FieldAttrs {
 pub(crate) enum Json {
     Plain,
     Extended,
+}
+
+/// `flatten` or `flatten(..)`.
+#[derive(Clone, Default)]
+pub(crate) struct Flatten {
+    pub(crate) prefix: Option<Word<LitStr>>,
+    /// The column that tells whether the document is there.
+    pub(crate) present: Option<Word<LitStr>>,
+}
+
+/// `when("path" = "text")`.
+#[derive(Clone)]
+pub(crate) struct When {
+    pub(crate) path: LitStr,
+    pub(crate) is: LitStr,
 }
 
 /// `#[fk(Model, ..)]`.
@@ -132,6 +154,15 @@ impl ModelAttrs {
             "rename_all" => item.set(ctxt, &mut parsed.rename_all, Item::case),
             "column_case" => item.set(ctxt, &mut parsed.column_case, Item::case),
             "junction" => item.set(ctxt, &mut parsed.junction, Item::flag),
+            "embedded" => item.set(ctxt, &mut parsed.embedded, Item::flag),
+            "deny_unknown_fields" => {
+                item.set(ctxt, &mut parsed.deny_unknown_fields, Item::flag);
+            }
+            "one_of" => {
+                if let Some(value) = item.fields(ctxt) {
+                    parsed.one_of.push(Word { span: item.word.span(), value });
+                }
+            }
             word => {
                 let unique = word == "unique";
                 if let Some(fields) = item.fields(ctxt) {
@@ -156,6 +187,10 @@ impl FieldAttrs {
                     parsed.aliases.push(Word { span: item.word.span(), value });
                 }
             }
+            "path" => item.set(ctxt, &mut parsed.path, Item::key_path),
+            "flatten" => item.set(ctxt, &mut parsed.flatten, Item::flatten),
+            "extra" => item.set(ctxt, &mut parsed.extra, Item::flag),
+            "when" => item.set(ctxt, &mut parsed.when, Item::when),
             "default" => item.set(ctxt, &mut parsed.default, Item::optional_expr),
             "db_default" => item.set(ctxt, &mut parsed.db_default, Item::sql),
             "skip" => item.set(ctxt, &mut parsed.skip, Item::flag),
@@ -325,6 +360,61 @@ impl Item {
             return None;
         }
         Some(text)
+    }
+
+    /// A string that is a path of keys; see [`path_keys`].
+    fn key_path(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        let path = self.key(ctxt)?;
+        if path_keys(&path.value()).iter().any(String::is_empty) {
+            self.wrong(ctxt, "must be keys with one dot between two of them");
+            return None;
+        }
+        Some(path)
+    }
+
+    /// Nothing, or a prefix and a column.
+    fn flatten(&self, ctxt: &Ctxt) -> Option<Flatten> {
+        let mut flatten = Flatten::default();
+        match &self.value {
+            ItemValue::Alone => {}
+            ItemValue::List(tokens, _) => {
+                each_of(ctxt, tokens.clone(), Place::Flatten, |item| match item.name.as_str() {
+                    "prefix" => item.set(ctxt, &mut flatten.prefix, Item::name_text),
+                    _ => item.set(ctxt, &mut flatten.present, Item::name_text),
+                });
+            }
+            ItemValue::Equals(_) => {
+                self.wrong(ctxt, "takes its words in parentheses");
+                return None;
+            }
+        }
+        Some(flatten)
+    }
+
+    /// A path and the text that must stand there.
+    fn when(&self, ctxt: &Ctxt) -> Option<When> {
+        let parser = |input: ParseStream<'_>| {
+            let path: LitStr = input.parse()?;
+            input.parse::<Token![=]>()?;
+            let is: LitStr = input.parse()?;
+            input.parse::<Option<Token![,]>>()?;
+            match input.is_empty() {
+                true => Ok(When { path, is }),
+                false => Err(input.error("expected the end")),
+            }
+        };
+        let parsed = match &self.value {
+            ItemValue::List(tokens, _) => parser.parse2(tokens.clone()).ok(),
+            _ => None,
+        };
+        let fits = parsed.filter(|when| {
+            let is_key = |key: &String| !key.is_empty() && !key.contains('\0');
+            path_keys(&when.path.value()).iter().all(is_key)
+        });
+        if fits.is_none() {
+            self.wrong(ctxt, "needs a key or a path and the text that must stand there");
+        }
+        fits
     }
 
     /// A string of SQL.
@@ -634,6 +724,28 @@ fn leading_path(
             None
         }
     }
+}
+
+/// The keys of a path: a dot stands between two of them, `\\.` is a dot in a key and `\\\\` a
+/// backslash.
+pub(crate) fn path_keys(path: &str) -> Vec<String> {
+    let mut keys = vec![String::new()];
+    let mut characters = path.chars().peekable();
+    while let Some(character) = characters.next() {
+        let next_is_escaped = character == '\\' && matches!(characters.peek(), Some('.' | '\\'));
+        match (character, keys.last_mut()) {
+            ('.', _) => keys.push(String::new()),
+            (_, Some(key)) if next_is_escaped => key.extend(characters.next()),
+            (character, Some(key)) => key.push(character),
+            (_, None) => {}
+        }
+    }
+    keys
+}
+
+/// The key that a path is in the facts of a model.
+pub(crate) fn path_key(path: &str) -> String {
+    path_keys(path).join("\0")
 }
 
 fn set_attr<T>(ctxt: &Ctxt, attr: &Attribute, slot: &mut Option<Word<T>>, value: Option<T>) {

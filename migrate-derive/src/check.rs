@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 
 use crate::ast::{Enum, Fate, Field, Model};
 use crate::ctxt::Ctxt;
@@ -18,7 +19,9 @@ const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "
 
 /// Applies every rule to a model.
 pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
-    if model.is_junction() {
+    if model.is_embedded() {
+        check_embedded(ctxt, model);
+    } else if model.is_junction() {
         check_junction_struct(ctxt, model);
     } else {
         check_one_id(ctxt, model);
@@ -27,10 +30,13 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
         match field.fate() {
             Fate::Skipped => check_skipped(ctxt, field),
             Fate::Junction => check_junction_field(ctxt, model, field),
+            Fate::Flattened => check_flattened(ctxt, field),
             Fate::Column if model.is_junction() => check_foreign_key(ctxt, model, field),
             Fate::Column => {
                 check_id(ctxt, field);
                 check_computed(ctxt, field);
+                check_path(ctxt, field);
+                check_extra(ctxt, model, field);
                 check_missing(ctxt, field);
                 check_foreign_key(ctxt, model, field);
             }
@@ -41,6 +47,7 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
     check_keys_differ(ctxt, model);
     check_indexes(ctxt, model);
     check_indexes_differ(ctxt, model);
+    check_one_of(ctxt, model);
 }
 
 /// Applies every rule to an enum.
@@ -81,13 +88,17 @@ fn conflict(ctxt: &Ctxt, first: &str, second: (&str, Option<Span>), help: &str) 
 }
 
 /// Every attribute on a field by its word, except those that say what becomes of the field.
-fn words(field: &Field) -> [(&'static str, Option<Span>); 16] {
+fn words(field: &Field) -> [(&'static str, Option<Span>); 20] {
     let attrs = &field.attrs;
     [
         ("id", attrs.id.as_ref().map(|word| word.span)),
         ("rename", attrs.rename.as_ref().map(|word| word.span)),
         ("column", attrs.column.as_ref().map(|word| word.span)),
         ("alias", attrs.aliases.first().map(|word| word.span)),
+        ("path", attrs.path.as_ref().map(|word| word.span)),
+        ("flatten", attrs.flatten.as_ref().map(|word| word.span)),
+        ("extra", attrs.extra.as_ref().map(|word| word.span)),
+        ("when", attrs.when.as_ref().map(|word| word.span)),
         ("default", attrs.default.as_ref().map(|word| word.span)),
         ("db_default", attrs.db_default.as_ref().map(|word| word.span)),
         ("index", attrs.index.as_ref().map(|word| word.span)),
@@ -228,7 +239,8 @@ fn check_id(ctxt: &Ctxt, field: &Field) {
     }
     for (word, span) in words(field) {
         let help = match word {
-            "rename" | "alias" => "the id is always read from `_id`: remove it",
+            "rename" | "alias" | "path" => "the id is always read from `_id`: remove it",
+            "when" | "extra" => "every row has an id: remove it",
             "default" | "id_time" | "empty_as_null" => "every document has an `_id`: remove it",
             "compute" => "the id is read from `_id`; `with = ..` converts it",
             "index" | "unique" => "a primary key is unique and has an index: remove it",
@@ -246,13 +258,183 @@ fn check_computed(ctxt: &Ctxt, field: &Field) {
     }
     for (word, span) in words(field) {
         let help = match word {
-            "rename" | "alias" => "the function reads the document itself: remove it",
+            "rename" | "alias" | "path" => "the function reads the document itself: remove it",
             "default" | "id_time" | "empty_as_null" => "let the function give that value",
             "with" => "one function makes the value: keep one of them",
             "json" => "the function makes the value: remove `json`",
             _ => continue,
         };
         conflict(ctxt, "compute", (word, span), help);
+    }
+}
+
+/// A path is a way to a value, and so is a key.
+fn check_path(ctxt: &Ctxt, field: &Field) {
+    if let (Some(_), Some(rename)) = (&field.attrs.path, &field.attrs.rename) {
+        conflict(
+            ctxt,
+            "path",
+            ("rename", Some(rename.span)),
+            "both say where the value is: remove one of them",
+        );
+    }
+}
+
+/// What is left over is known when all else is read; there is one place for it, and no place when
+/// it is refused.
+fn check_extra(ctxt: &Ctxt, model: &Model, field: &Field) {
+    let Some(extra) = &field.attrs.extra else { return };
+    for (word, span) in words_except(field, &["extra", "json", "column", "pg_type", "db_default"]) {
+        if word != "id" {
+            conflict(
+                ctxt,
+                "extra",
+                (word, Some(span)),
+                "the column takes all fields that no other takes, as jsonb: remove one of them",
+            );
+        }
+    }
+    if model.attrs.deny_unknown_fields.is_some() {
+        conflict(
+            ctxt,
+            "deny_unknown_fields",
+            ("extra", Some(extra.span)),
+            "a field that no other takes is either kept or refused: remove one of them",
+        );
+    }
+    let first = model.fields.iter().find(|field| field.attrs.extra.is_some());
+    if let Some(first) = first.filter(|first| first.ident != field.ident) {
+        ctxt.error(
+            extra.span,
+            format!("`{}` and `{}` both take what is left over", first.ident, field.ident),
+            "remove `extra` from one of them",
+        );
+    }
+}
+
+/// A flattened field is the columns of another struct and no column itself.
+fn check_flattened(ctxt: &Ctxt, field: &Field) {
+    for (word, span) in words_except(field, &["rename", "path", "flatten"]) {
+        let help = match word {
+            "json" => "jsonb keeps the document in one column: keep one of them",
+            "alias" => "an embedded document is read from one key: remove `alias`",
+            "column" => {
+                "its columns have their own names; put something in front of them with `flatten(prefix = \"..\")`"
+            }
+            "default" => {
+                "make the field's type an `Option`, and the columns are NULL without the document"
+            }
+            _ => "the field is the columns of another struct: write the word there",
+        };
+        conflict(ctxt, "flatten", (word, Some(span)), help);
+    }
+    check_path(ctxt, field);
+    if let Some(flatten) = &field.attrs.flatten
+        && let Some(present) = &flatten.value.present
+    {
+        check_length(ctxt, &present.value.value(), present.value.span(), "name");
+    }
+}
+
+/// An embedded document is a part of a row: it has no table, and its columns are read out of it.
+fn check_embedded(ctxt: &Ctxt, model: &Model) {
+    let attrs = &model.attrs;
+    for (word, span) in [
+        ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("table", attrs.table.as_ref().map(|word| word.span)),
+        ("schema", attrs.schema.as_ref().map(|word| word.span)),
+        ("junction", attrs.junction.as_ref().map(|word| word.span)),
+        ("deny_unknown_fields", attrs.deny_unknown_fields.as_ref().map(|word| word.span)),
+        ("one_of", attrs.one_of.first().map(|word| word.span)),
+    ] {
+        conflict(
+            ctxt,
+            "embedded",
+            (word, span),
+            "its columns belong to the tables of the models that flatten it: write the word there",
+        );
+    }
+    if model.columns().next().is_none()
+        && !model.fields.iter().any(|field| field.fate() == Fate::Flattened)
+    {
+        ctxt.error(
+            model.ident.span(),
+            format!("`{}` has no columns", model.ident),
+            "write a field for each value of the embedded document that is to be a column",
+        );
+    }
+    for field in &model.fields {
+        for (word, help) in [
+            ("id", "a value of the document's `_id` is `path = \"_id.region\"` in the model"),
+            ("compute", "write the computed column in the model that flattens it"),
+            ("extra", "write it in the model that flattens it, or keep the document with `json`"),
+            ("#[junction]", "write it in the model, with `path = \"..\"` to the array"),
+        ] {
+            for (_, span) in words(field).into_iter().filter(|(found, _)| *found == word) {
+                conflict(ctxt, "embedded", (word, span), help);
+            }
+        }
+        if let Some(fk) = &field.attrs.fk
+            && fk.value.model.is_ident("Self")
+        {
+            ctxt.error(
+                fk.value.model.span(),
+                "`Self` is an embedded document, which has no rows to refer to",
+                "write the model whose id it is",
+            );
+        }
+    }
+}
+
+/// A group of one column or of the same column says nothing, and NULL for a reference to nothing
+/// would leave no column set.
+fn check_one_of(ctxt: &Ctxt, model: &Model) {
+    for group in &model.attrs.one_of {
+        if let [only] = group.value.as_slice() {
+            ctxt.error(
+                only.span(),
+                "`one_of` needs two fields or more",
+                "write it as `one_of(owner_user, owner_company)`",
+            );
+        }
+        for (position, name) in group.value.iter().enumerate() {
+            let text = name.unraw().to_string();
+            let field = model.fields.iter().find(|field| field.name() == text);
+            match field {
+                Some(field) if field.fate() != Fate::Column => ctxt.error(
+                    name.span(),
+                    format!("`{text}` has no column"),
+                    "`one_of` is about columns of this table",
+                ),
+                Some(field) => {
+                    if let Some(fk) = &field.attrs.fk
+                        && let Some(orphan) = &fk.value.orphan
+                        && orphan.value.unraw() == "null"
+                    {
+                        ctxt.error(
+                            orphan.span,
+                            "`one_of` and `orphan = null` exclude each other",
+                            "NULL for a reference to nothing would leave none of the group: write `orphan = reject`",
+                        );
+                    }
+                }
+                None => {
+                    let names: Vec<String> = model.columns().map(Field::name).collect();
+                    let help = match symbol::nearest(&text, names.iter().map(String::as_str)) {
+                        Some(near) => format!("there is `{near}`"),
+                        None => "write the names of the struct's fields".to_owned(),
+                    };
+                    ctxt.error(
+                        name.span(),
+                        format!("`{}` has no field `{text}`", model.ident),
+                        help,
+                    );
+                }
+            }
+            if group.value[..position].iter().any(|earlier| earlier.unraw() == text) {
+                ctxt.error(name.span(), format!("`{text}` is named twice"), "remove one of them");
+            }
+        }
     }
 }
 
@@ -372,14 +554,21 @@ fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
             match keys.get(&key) {
                 // Two ids have been reported as such.
                 Some(first) if first.attrs.id.is_some() && field.attrs.id.is_some() => {}
+                // One reads it in some documents, the other in others.
+                Some(first) if first.attrs.when.is_some() && field.attrs.when.is_some() => {}
                 Some(first) if first.ident == field.ident => ctxt.error(
                     span,
-                    format!("`{}` is read from `{key}` already", field.ident),
+                    format!("`{}` is read from `{}` already", field.ident, key.replace('\0', ".")),
                     "remove one of them",
                 ),
                 Some(first) => ctxt.error(
                     span,
-                    format!("`{}` and `{}` are both read from `{key}`", first.ident, field.ident),
+                    format!(
+                        "`{}` and `{}` are both read from `{}`",
+                        first.ident,
+                        field.ident,
+                        key.replace('\0', ".")
+                    ),
                     "to use a value twice, take the second from the document with `compute = ..`",
                 ),
                 None => {

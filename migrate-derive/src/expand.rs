@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{Ident, LitStr, Path};
 
 use crate::ast::{Enum, Fate, Field, Model};
-use crate::attr::{ForeignKey, IndexAttr, Json, Word};
+use crate::attr::{Flatten, ForeignKey, IndexAttr, Json, Word, path_key};
 
 /// For a struct, expands to:
 ///
@@ -25,10 +25,12 @@ use crate::attr::{ForeignKey, IndexAttr, Json, Word};
 /// ```
 pub(crate) fn expand_model(model: &Model) -> TokenStream {
     let facts = expand_facts(model);
+    let parts = expand_parts(model);
     let implementation = expand_impl(&model.ident);
     let checks = expand_checks(model);
     let used = expand_used(model);
     wrap(quote! {
+        #parts
         static __MODEL: _migrate::Model = #facts;
         #implementation
         #checks
@@ -62,21 +64,28 @@ pub(crate) fn expand_impl(ident: &Ident) -> TokenStream {
 
 fn expand_facts(model: &Model) -> TokenStream {
     let name = model.name();
-    let (kind, collection) = match model.is_junction() {
-        true => (quote!(Junction), String::new()),
-        false => (quote!(Collection), model.collection()),
+    let (kind, collection) = match (model.is_junction(), model.is_embedded()) {
+        (true, _) => (quote!(Junction), String::new()),
+        (_, true) => (quote!(Embedded), String::new()),
+        _ => (quote!(Collection), model.collection()),
     };
     let schema = expand_option(model.attrs.schema.as_ref());
-    let table = model.table();
-    let columns = model.columns().map(|field| expand_column(model, field));
+    let table = if model.is_embedded() { String::new() } else { model.table() };
     let junctions = model.fields.iter().filter_map(|field| expand_junction(model, field));
-    let skipped = model
-        .fields
-        .iter()
-        .filter(|field| field.fate() == Fate::Skipped)
-        .flat_map(|field| model.keys(field))
-        .map(|(key, _)| key);
-    let indexes = model.attrs.indexes.iter().map(|index| expand_index(model, &index.value));
+    let (columns, skipped, indexes) = match has_parts(model) {
+        true => (quote!(&__COLUMNS), quote!(&__SKIPPED), quote!(&__INDEXES)),
+        false => {
+            let columns = model.columns().map(|field| expand_column(model, field));
+            let skipped = expand_skipped(model);
+            let indexes = expand_indexes(model);
+            (quote!(&[#(#columns),*]), skipped, indexes)
+        }
+    };
+    let denies = model.attrs.deny_unknown_fields.is_some();
+    let one_of = model.attrs.one_of.iter().map(|group| {
+        let columns = columns_named(model, &group.value);
+        quote!(_migrate::OneOf { columns: &[#(#columns),*] })
+    });
     quote! {
         _migrate::Model {
             name: #name,
@@ -85,12 +94,105 @@ fn expand_facts(model: &Model) -> TokenStream {
             schema: #schema,
             table: #table,
             kind: _migrate::ModelKind::#kind,
-            columns: &[#(#columns),*],
+            columns: #columns,
             junctions: &[#(#junctions),*],
-            skipped: &[#(#skipped),*],
-            indexes: &[#(#indexes),*],
+            skipped: #skipped,
+            indexes: #indexes,
+            deny_unknown_fields: #denies,
+            one_of: &[#(#one_of),*],
         }
     }
+}
+
+fn has_parts(model: &Model) -> bool {
+    model.fields.iter().any(|field| field.fate() == Fate::Flattened)
+}
+
+/// The columns of a model with `flatten` are put together of its own and those of the embedded
+/// documents. For a field `#[migrate(flatten(prefix = "to_"))] address: Address`, expands to:
+///
+/// ```text
+/// const __PARTS: &[_migrate::flatten::Part] = &[
+///     _migrate::flatten::Part::Own(&[..]),
+///     _migrate::flatten::Part::flat::<Address>("address", "address", "to_"),
+/// ];
+/// static __TEXT: [u8; _migrate::flatten::text_length(__PARTS)] = ..;
+/// static __COLUMNS: [_migrate::Column; _migrate::flatten::column_count(__PARTS)] = ..;
+/// ```
+fn expand_parts(model: &Model) -> TokenStream {
+    if !has_parts(model) {
+        return TokenStream::new();
+    }
+    let mut parts = Vec::new();
+    let mut own = Vec::new();
+    for field in &model.fields {
+        match field.fate() {
+            Fate::Column => own.push(expand_column(model, field)),
+            Fate::Flattened => {
+                if let Some(column) = expand_present(model, field) {
+                    own.push(column);
+                }
+                if !own.is_empty() {
+                    let columns = std::mem::take(&mut own);
+                    parts.push(quote!(_migrate::flatten::Part::Own(&[#(#columns),*])));
+                }
+                parts.push(expand_flat(model, field));
+            }
+            Fate::Junction | Fate::Skipped => {}
+        }
+    }
+    if !own.is_empty() {
+        parts.push(quote!(_migrate::flatten::Part::Own(&[#(#own),*])));
+    }
+    let (skipped, indexes) = (expand_skipped(model), expand_indexes(model));
+    quote! {
+        const __PARTS: &[_migrate::flatten::Part] = &[#(#parts),*];
+        const __OWN_SKIPPED: &[&_migrate::str] = #skipped;
+        const __OWN_INDEXES: &[_migrate::Index] = #indexes;
+        static __TEXT: [_migrate::u8; _migrate::flatten::text_length(__PARTS)] =
+            _migrate::flatten::text(__PARTS);
+        static __LISTS: [&_migrate::str; _migrate::flatten::list_length(__PARTS)] =
+            _migrate::flatten::lists(__PARTS, &__TEXT);
+        static __COLUMNS: [_migrate::Column; _migrate::flatten::column_count(__PARTS)] =
+            _migrate::flatten::columns(__PARTS, &__TEXT, &__LISTS);
+        static __SKIPPED: [
+            &_migrate::str;
+            __OWN_SKIPPED.len() + _migrate::flatten::skipped_count(__PARTS)
+        ] = _migrate::flatten::skipped(__OWN_SKIPPED, __PARTS, &__TEXT);
+        static __INDEXES: [
+            _migrate::Index;
+            __OWN_INDEXES.len() + _migrate::flatten::index_count(__PARTS)
+        ] = _migrate::flatten::indexes(__OWN_INDEXES, __PARTS, &__LISTS);
+    }
+}
+
+fn expand_flat(model: &Model, field: &Field) -> TokenStream {
+    let (ty, name) = (&field.ty, field.name());
+    let key = model.keys(field).into_iter().next().map(|(key, _)| key);
+    let prefix = match &field.attrs.flatten {
+        Some(Word { value: Flatten { prefix: Some(word), .. }, .. }) => word.value.value(),
+        _ => String::new(),
+    };
+    quote_spanned!(ty.span()=> _migrate::flatten::Part::flat::<#ty>(#name, #key, #prefix))
+}
+
+/// The column that tells whether the flattened document is there.
+fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
+    let present = field.attrs.flatten.as_ref()?.value.present.as_ref()?;
+    let (column, name) = (&present.value, field.name());
+    let key = model.keys(field).into_iter().next().map(|(key, _)| key);
+    Some(quote!(_migrate::flatten::present(#column, #name, &[#key])))
+}
+
+fn expand_skipped(model: &Model) -> TokenStream {
+    let fields = model.fields.iter().filter(|field| field.fate() == Fate::Skipped);
+    let keys = fields.flat_map(|field| model.keys(field)).map(|(key, _)| key);
+    quote!(&[#(#keys),*])
+}
+
+fn expand_indexes(model: &Model) -> TokenStream {
+    let indexes = model.attrs.indexes.iter().map(|index| expand_index(model, &index.value));
+    quote!(&[#(#indexes),*])
 }
 
 fn expand_option(word: Option<&Word<LitStr>>) -> TokenStream {
@@ -128,8 +230,18 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
     if attrs.index.is_some() {
         then(quote!(index()));
     }
-    if let Some(Word { value: Json::Extended, .. }) = &attrs.json {
-        then(quote!(with(_migrate::json_extended)));
+    let extended = matches!(&attrs.json, Some(Word { value: Json::Extended, .. }));
+    match (&attrs.extra, extended) {
+        (Some(_), true) => then(quote!(rest(_migrate::json_extended))),
+        (Some(word), false) => then(quote_spanned! {word.span=>
+            rest(<#ty as _migrate::ToCell>::encode)
+        }),
+        (None, true) => then(quote!(with(_migrate::json_extended))),
+        (None, false) => {}
+    }
+    if let Some(Word { value: when, .. }) = &attrs.when {
+        let (key, is) = (path_key(&when.path.value()), &when.is);
+        then(quote!(when(#key, #is)));
     }
     if let Some(Word { value: path, .. }) = &attrs.with {
         then(quote! {
@@ -168,6 +280,11 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
     }
     if let Some(Word { value: fk, .. }) = &attrs.fk {
         let reference = expand_reference(model, fk);
+        // NULL for a reference to nothing would leave none of the group.
+        let reference = match fk.orphan.is_none() && in_one_of(model, field) {
+            true => quote!(#reference.orphan(_migrate::Orphan::Reject)),
+            false => reference,
+        };
         then(quote!(reference(#reference)));
     }
     tokens
@@ -235,12 +352,24 @@ fn expand_junction(model: &Model, field: &Field) -> Option<TokenStream> {
     })
 }
 
-fn expand_index(model: &Model, index: &IndexAttr) -> TokenStream {
-    let columns = index.fields.iter().filter_map(|name| {
+/// Whether exactly one of the field and others is set.
+pub(crate) fn in_one_of(model: &Model, field: &Field) -> bool {
+    let names = model.attrs.one_of.iter().flat_map(|group| &group.value);
+    names.into_iter().any(|name| name.unraw() == field.name())
+}
+
+/// The columns of the fields with these names.
+fn columns_named(model: &Model, names: &[Ident]) -> Vec<String> {
+    let column = |name: &Ident| {
         let name = name.unraw().to_string();
         let field = model.columns().find(|field| field.name() == name)?;
         Some(model.column(field).0)
-    });
+    };
+    names.iter().filter_map(column).collect()
+}
+
+fn expand_index(model: &Model, index: &IndexAttr) -> TokenStream {
+    let columns = columns_named(model, &index.fields);
     let unique = index.unique;
     quote!(_migrate::Index { columns: &[#(#columns),*], unique: #unique })
 }
@@ -254,7 +383,25 @@ fn expand_checks(model: &Model) -> TokenStream {
             const _: () = _migrate::check::#rule(&__MODEL, #arguments);
         });
     };
-    for (index, field) in model.columns().enumerate() {
+    // The columns before a field are its own and those of flattened documents.
+    let (mut own, mut flat) = (0_usize, Vec::new());
+    for field in &model.fields {
+        let index = quote!(#own #(+ #flat)*);
+        match field.fate() {
+            Fate::Column => own += 1,
+            Fate::Flattened => {
+                let ty = &field.ty;
+                if expand_present(model, field).is_some() {
+                    own += 1;
+                }
+                let index = quote!(#own #(+ #flat)*);
+                let embedded = quote!(<#ty as _migrate::Flatten>::MODEL);
+                check(ty.span(), "flatten", quote!(#embedded, #index));
+                flat.push(quote!(#embedded.get().columns.len()));
+                continue;
+            }
+            Fate::Junction | Fate::Skipped => continue,
+        }
         let attrs = &field.attrs;
         if attrs.id.is_some() || model.is_junction() {
             check(field.ty.span(), "primary_key", quote!(#index));
@@ -264,6 +411,13 @@ fn expand_checks(model: &Model) -> TokenStream {
         }
         if let Some(word) = &attrs.json {
             check(word.span, "json", quote!(#index));
+        } else if let Some(word) = &attrs.extra {
+            check(word.span, "extra", quote!(#index));
+        }
+        if let Some(word) = &attrs.when {
+            check(word.span, "takes_null", quote!(#index, "when"));
+        } else if in_one_of(model, field) {
+            check(field.ty.span(), "takes_null", quote!(#index, "one_of"));
         }
         let Some(fk) = &attrs.fk else { continue };
         check(fk.value.model.span(), "reference", quote!(#index));

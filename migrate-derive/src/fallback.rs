@@ -28,6 +28,8 @@ pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStr
             junctions: &[],
             skipped: &[],
             indexes: &[],
+            deny_unknown_fields: false,
+            one_of: &[],
         };
         #implementation
     });

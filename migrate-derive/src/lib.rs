@@ -100,6 +100,15 @@ mod tests;
 ///   given again.
 /// * `#[migrate(unique(board, position))]`: a unique key over the columns of these fields. May be
 ///   given again.
+/// * `#[migrate(deny_unknown_fields)]`: a document with a field that no field of the struct takes
+///   or skips is rejected. Without it such fields are counted and reported.
+/// * `#[migrate(one_of(owner_user, owner_company))]`: each row has exactly one of these columns
+///   that is not NULL. The table gets a check constraint, and a document that breaks it is
+///   rejected. A reference among them rejects the document where it points to nothing. May be
+///   given again.
+/// * `#[migrate(embedded)]`: the struct is an embedded document and has no table; its fields
+///   become columns of the models that have it in a field with `flatten`. It may have indexes and
+///   references, and fields with `flatten` again.
 /// * `#[migrate(junction)]`: the table has no collection and is filled from `#[junction(..)]`
 ///   fields of other models. It has two fields, each with `#[fk(..)]`, and both are its primary
 ///   key. Beside `#[fk(..)]` they take `column`, `index`, `pg_type` and `db_default`.
@@ -136,6 +145,21 @@ mod tests;
 /// * `#[migrate(alias = "created")]`: another key, read where those before it are not there. May
 ///   be given again.
 /// * `#[migrate(column = "created_at")]`: the column. Without it, the field's name.
+/// * `#[migrate(path = "address.zip")]`: a value inside embedded documents. A number between dots
+///   is a position in an array; a dot in a key is written `\\.`. With it, aliases are paths too. A
+///   value on the way that is neither a document nor null rejects the document, because what it
+///   holds would be lost.
+/// * `#[migrate(flatten)]`, `#[migrate(flatten(prefix = "ship_"))]`: the columns of an embedded
+///   document, for a field whose type is a struct with `#[migrate(embedded)]`. If the type is an
+///   `Option` of it, its columns take NULL, and all of them are NULL where the document is
+///   missing, null or empty. `present = "has_address"` adds a boolean column that keeps the three
+///   apart: true for a document (an empty one too), false for null, NULL where it is missing.
+/// * `#[migrate(extra)]`: all fields of the document that no other field takes or skips, as jsonb,
+///   for a field of the type `Json` (`{}` where there are none) or `Option<Json>` (NULL). With
+///   `json = "extended"` it keeps every BSON type.
+/// * `#[migrate(when("owner.kind" = "User"))]`: the value is taken only from documents where that
+///   key or path holds that text; else the column is NULL. Several fields may read one key so,
+///   which makes a reference to one of several models several columns, see `one_of`.
 /// * `#[migrate(skip)]`: no column. A run knows the key and does not report it as left over.
 ///
 /// ```
@@ -155,6 +179,56 @@ mod tests;
 /// assert_eq!(facts.columns[1].keys, ["eMail", "mail"]);
 /// assert_eq!(facts.columns[1].name, "email");
 /// assert_eq!(facts.skipped, ["password"]);
+/// ```
+///
+/// ```
+/// # use migrate_core::{Json, Migrate};
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// #[migrate(one_of(owner_user, owner_company))]
+/// struct Orders {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(path = "totals.gross")]
+///     gross: i64,
+///     #[migrate(rename = "shipTo", flatten(prefix = "ship_", present = "ships"))]
+///     shipping: Option<Address>,
+///     #[migrate(path = "owner.id", when("owner.kind" = "User"))]
+///     #[fk(Users)]
+///     owner_user: Option<Uuid>,
+///     #[migrate(path = "owner.id", when("owner.kind" = "Company"))]
+///     #[fk(Companies)]
+///     owner_company: Option<Uuid>,
+///     #[migrate(extra)]
+///     rest: Option<Json>,
+/// }
+///
+/// #[derive(Migrate)]
+/// #[migrate(embedded, index(zip))]
+/// struct Address {
+///     street: String,
+///     #[migrate(rename = "zipCode")]
+///     zip: Option<String>,
+/// }
+/// # #[derive(Migrate)]
+/// # struct Users { #[migrate(id)] id: Uuid }
+/// # #[derive(Migrate)]
+/// # struct Companies { #[migrate(id)] id: Uuid }
+///
+/// let facts = Orders::MODEL.get();
+/// let names: Vec<_> = facts.columns.iter().map(|column| column.name).collect();
+/// assert_eq!(names[..5], ["id", "gross", "ships", "ship_street", "ship_zip"]);
+/// assert_eq!(facts.indexes[0].columns, ["ship_zip"]);
+///
+/// #[derive(Migrate)]
+/// #[migrate(deny_unknown_fields)]
+/// struct Settings {
+///     #[migrate(id)]
+///     id: String,
+///     value: Option<String>,
+/// }
+///
+/// assert!(Settings::MODEL.get().deny_unknown_fields);
 /// ```
 ///
 /// ## Optional: what becomes of a value

@@ -9,6 +9,7 @@ pub(crate) enum Place {
     Variant,
     Fk,
     Junction,
+    Flatten,
 }
 
 impl Place {
@@ -21,6 +22,7 @@ impl Place {
             Self::Variant => "on a variant",
             Self::Fk => "in `#[fk(..)]`",
             Self::Junction => "in `#[junction(..)]`",
+            Self::Flatten => "in `flatten(..)`",
         }
     }
 
@@ -73,9 +75,16 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Struct, "index", "index(user, created_at)"),
     symbol(Place::Struct, "unique", "unique(board, position)"),
     symbol(Place::Struct, "junction", "junction"),
+    symbol(Place::Struct, "embedded", "embedded"),
+    symbol(Place::Struct, "deny_unknown_fields", "deny_unknown_fields"),
+    symbol(Place::Struct, "one_of", "one_of(owner_user, owner_company)"),
     symbol(Place::Field, "id", "id"),
     symbol(Place::Field, "rename", "rename = \"createdAt\""),
     symbol(Place::Field, "column", "column = \"created_at\""),
+    symbol(Place::Field, "path", "path = \"address.zip\""),
+    symbol(Place::Field, "flatten", "flatten(prefix = \"address_\")"),
+    symbol(Place::Field, "extra", "extra"),
+    symbol(Place::Field, "when", "when(\"owner.kind\" = \"User\")"),
     symbol(Place::Field, "alias", "alias = \"created\""),
     symbol(Place::Field, "default", "default = 0"),
     symbol(Place::Field, "db_default", "db_default = \"now()\""),
@@ -93,6 +102,8 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Fk, "deferred", "deferred"),
     symbol(Place::Fk, "orphan", "orphan = null"),
     symbol(Place::Junction, "owner", "owner = document"),
+    symbol(Place::Flatten, "prefix", "prefix = \"address_\""),
+    symbol(Place::Flatten, "present", "present = \"has_address\""),
     symbol(Place::Enum, "name", "name = \"task_status\""),
     symbol(Place::Enum, "schema", "schema = \"crm\""),
     symbol(Place::Enum, "rename_all", "rename_all = \"UPPERCASE\""),

@@ -7,7 +7,9 @@
 
 use super::text::Text;
 use super::{cycle, is_junction, position};
-use crate::schema::{BaseType, CellType, Column, EnumType, JunctionField, Model, ModelRef, str_eq};
+use crate::schema::{
+    BaseType, CellType, Column, EnumType, JunctionField, Model, ModelKind, ModelRef, str_eq,
+};
 
 /// Checks the foreign key on a column: that its target can be referred to, that the key there has
 /// the same type, and that the loading order it asks for exists.
@@ -64,6 +66,25 @@ pub const fn json(model: &'static Model, column: usize) {
     tell(&json_fault(model, column));
 }
 
+/// Checks that a column with `extra` is jsonb.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn extra(model: &'static Model, column: usize) {
+    tell(&extra_fault(model, column));
+}
+
+/// Checks a field with `flatten`, whose columns begin at `first`: that its struct is an embedded
+/// document, and that its columns go together with the model's others.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn flatten(model: &'static Model, embedded: ModelRef, first: usize) {
+    tell(&flatten_fault(model, embedded.get(), first));
+}
+
 /// Checks a `#[junction(..)]` field: that its table is a junction with one side for the owner
 /// and another for the ids.
 ///
@@ -116,6 +137,11 @@ const fn reference_fault(model: &'static Model, index: usize) -> Option<Text> {
                 .and(target.name)
                 .and(")]` on an array of ids"),
         );
+    }
+    if is_embedded(target) {
+        return Some(Text::new("`").and(target.name).and(
+            "` is an embedded document, which has no rows to refer to\nhelp: refer to the model of a collection",
+        ));
     }
     if column.ty.dimensions > 0 {
         return Some(place(model, column).and(
@@ -232,6 +258,112 @@ const fn json_fault(model: &Model, index: usize) -> Option<Text> {
             .and_type(column.ty)
             .and("\nhelp: write its type as `Json` or `Option<Json>`"),
     )
+}
+
+const fn extra_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    if matches!(column.ty.base, BaseType::Jsonb) && column.ty.dimensions == 0 {
+        return None;
+    }
+    Some(
+        Text::new("`extra` writes jsonb, but ")
+            .and_place(model, column)
+            .and(" is ")
+            .and_type(column.ty)
+            .and("\nhelp: write its type as `Json` or `Option<Json>`"),
+    )
+}
+
+const fn flatten_fault(
+    model: &'static Model,
+    embedded: &'static Model,
+    first: usize,
+) -> Option<Text> {
+    /// The longest name in PostgreSQL, in bytes.
+    const MOST_NAME_BYTES: usize = 63;
+    if is_fallback(embedded) {
+        return None;
+    }
+    if !is_embedded(embedded) {
+        return Some(
+            Text::new("`")
+                .and(embedded.name)
+                .and("` has a table of its own and cannot be flattened\nhelp: mark it `#[migrate(embedded)]`, or refer to it with `#[fk(")
+                .and(embedded.name)
+                .and(")]`"),
+        );
+    }
+    let mut index = first;
+    while index < first + embedded.columns.len() {
+        let column = &model.columns[index];
+        if column.name.len() > MOST_NAME_BYTES {
+            return Some(
+                Text::new("the name `")
+                    .and(column.name)
+                    .and("` is longer than the 63 bytes that PostgreSQL takes\nhelp: give the flattened document a shorter prefix"),
+            );
+        }
+        let mut other = 0;
+        while other < model.columns.len() {
+            // Of two flattened documents the second one tells.
+            let behind = other >= first + embedded.columns.len();
+            if other < first || behind && !is_flattened(&model.columns[other]) {
+                let with = &model.columns[other];
+                if str_eq(with.name, column.name) {
+                    return Some(
+                        place(model, with)
+                            .and(" and ")
+                            .and_place(model, column)
+                            .and(" are both the column `")
+                            .and(column.name)
+                            .and("`\nhelp: put something in front of its columns: `#[migrate(flatten(prefix = \"..\"))]`"),
+                    );
+                }
+                if with.when.is_none() && share_key(with, column) {
+                    return Some(
+                        place(model, with)
+                            .and(" and ")
+                            .and_place(model, column)
+                            .and(" are both read from one key\nhelp: remove one of them"),
+                    );
+                }
+            }
+            other += 1;
+        }
+        if let Some(fault) = reference_fault(model, index) {
+            return Some(fault);
+        }
+        index += 1;
+    }
+    None
+}
+
+/// Whether the column came with an embedded document.
+const fn is_flattened(column: &Column) -> bool {
+    let field = column.field.as_bytes();
+    let mut at = 0;
+    while at < field.len() {
+        if field[at] == b'.' {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn share_key(a: &Column, b: &Column) -> bool {
+    let mut i = 0;
+    while i < a.keys.len() {
+        let mut j = 0;
+        while j < b.keys.len() {
+            if str_eq(a.keys[i], b.keys[j]) {
+                return true;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    false
 }
 
 const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
@@ -384,6 +516,11 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
     let model = models[index].get();
     if is_fallback(model) {
         return None;
+    }
+    if is_embedded(model) {
+        return Some(Text::new("`").and(model.name).and(
+            "` is an embedded document, whose columns belong to the models that flatten it\nhelp: remove it from the registry",
+        ));
     }
     let mut earlier = 0;
     while earlier < index {
@@ -608,6 +745,10 @@ const fn option_eq(a: Option<&str>, b: Option<&str>) -> bool {
         (None, None) => true,
         _ => false,
     }
+}
+
+const fn is_embedded(model: &Model) -> bool {
+    matches!(model.kind, ModelKind::Embedded)
 }
 
 const fn is_fallback(model: &Model) -> bool {

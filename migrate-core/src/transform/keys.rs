@@ -3,20 +3,43 @@
 //! Documents of a collection mostly have their fields in one order, so the walk first compares a
 //! key with the one that followed last time; only a surprise asks the hash table. Neither the
 //! order nor the keys that nothing takes change the cost by more than a constant per field.
+//!
+//! Keys inside embedded documents are levels of their own: behind the walk over the document each
+//! embedded document that something is taken out of is walked the same way. All ranges are those
+//! of the whole document.
+
+use std::borrow::Cow;
 
 use bson::spec::ElementType;
 
-use crate::reject::Reason;
+use crate::schema::{KEY_SEPARATOR, key_path};
 use crate::value::{Malformed, Value, value_length};
 
-/// The keys that a model takes. A key's position is its slot.
+/// The keys that a model takes, by level. A key's position is its slot: those of the document
+/// first, then those of one embedded document after the other.
 #[derive(Debug)]
 pub(super) struct Keys {
+    /// The document itself, and behind each level those inside of it.
+    levels: Vec<Level>,
+}
+
+/// The keys of one document, embedded or not.
+#[derive(Debug)]
+struct Level {
     keys: Vec<Key>,
     /// Slots by hash, open addressing, [`EMPTY`] where there is none.
     table: Vec<u16>,
     /// The slots from here on are those of keys that are known and left out on purpose.
     taken: usize,
+    /// The first slot of the level among those of all levels.
+    base: usize,
+    /// The level and the key there that the embedded document is the value of.
+    under: (usize, u16),
+    /// Something takes the value as a whole, so it may be of another type, and no key in it is
+    /// left over.
+    whole: bool,
+    /// A key is a position, so the value may be an array.
+    positions: bool,
 }
 
 const EMPTY: u16 = u16::MAX;
@@ -28,12 +51,19 @@ struct Key {
     head: u128,
     /// The bits of `head` that count.
     mask: u128,
+    /// Something takes the value as a whole.
+    whole: bool,
 }
 
 impl Key {
     fn new(name: &'static str) -> Self {
         let counted = (name.len() + 1).min(16);
-        Self { name, head: head_of(name.as_bytes()), mask: u128::MAX >> (8 * (16 - counted)) }
+        Self {
+            name,
+            head: head_of(name.as_bytes()),
+            mask: u128::MAX >> (8 * (16 - counted)),
+            whole: false,
+        }
     }
 
     /// Whether the bytes begin with this key and its terminator.
@@ -54,11 +84,125 @@ impl Key {
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { keys: Vec::new(), table: Vec::new(), taken: usize::MAX }
+        Self { levels: vec![Level::new((0, 0))] }
     }
 
-    /// The slot of a key, which is added if it is new.
-    pub(super) fn add(&mut self, name: &'static str) -> u16 {
+    /// Adds a key, or a path of keys with [`KEY_SEPARATOR`] between them.
+    pub(super) fn add(&mut self, path: &'static str) {
+        let (level, name) = self.open(path);
+        self.levels[level].add(name);
+    }
+
+    /// Adds a key whose value is taken as a whole, even if something is taken out of it as well.
+    pub(super) fn add_whole(&mut self, path: &'static str) {
+        let (level, name) = self.open(path);
+        let slot = self.levels[level].add(name);
+        self.levels[level].keys[usize::from(slot)].whole = true;
+    }
+
+    /// The level that the last key of a path belongs to, and that key.
+    fn open(&mut self, path: &'static str) -> (usize, &'static str) {
+        let (mut level, mut rest) = (0, path);
+        while let Some((name, behind)) = rest.split_once(KEY_SEPARATOR) {
+            let under = (level, self.levels[level].add(name));
+            level = match self.levels.iter().skip(1).position(|level| level.under == under) {
+                Some(position) => position + 1,
+                None => {
+                    self.levels.push(Level::new(under));
+                    self.levels.len() - 1
+                }
+            };
+            rest = behind;
+        }
+        (level, rest)
+    }
+
+    /// Ends the keys whose values are taken: those that are added later may be there twice.
+    pub(super) fn end_of_taken(&mut self) {
+        for level in &mut self.levels {
+            level.taken = level.keys.len();
+        }
+    }
+
+    /// Numbers the slots; call it when all keys are added.
+    pub(super) fn index(&mut self) {
+        let mut base = 0;
+        for index in 0..self.levels.len() {
+            let (under, key) = self.levels[index].under;
+            let whole = index > 0 && self.levels[under].keys[usize::from(key)].whole;
+            let level = &mut self.levels[index];
+            level.index();
+            level.base = base;
+            level.whole = whole;
+            base += level.keys.len();
+        }
+    }
+
+    /// The slot of a path that was added.
+    pub(super) fn slot(&self, path: &str) -> u16 {
+        let (mut level, mut rest) = (0, path);
+        while let Some((name, behind)) = rest.split_once(KEY_SEPARATOR) {
+            let under = (level, self.levels[level].position(name));
+            let inside = self.levels.iter().skip(1).position(|level| level.under == under);
+            level = inside.map_or_else(|| panic!("`{path}` was added"), |position| position + 1);
+            rest = behind;
+        }
+        (self.levels[level].base + usize::from(self.levels[level].position(rest))) as u16
+    }
+
+    /// The path of a slot as people write it.
+    pub(super) fn path(&self, slot: u16) -> String {
+        let slot = usize::from(slot);
+        let level = self.levels.iter().rposition(|level| level.base <= slot).unwrap_or_default();
+        let name = self.levels[level].keys[slot - self.levels[level].base].name;
+        self.path_in(level, name)
+    }
+
+    /// The path of a key in a level.
+    fn path_in(&self, level: usize, name: &str) -> String {
+        match level {
+            0 => key_path(name),
+            _ => format!("{}.{}", self.document_path(level), key_path(name)),
+        }
+    }
+
+    /// The path of the embedded document that a level walks.
+    pub(super) fn document_path(&self, level: usize) -> String {
+        let (under, key) = self.levels[level].under;
+        self.path_in(under, self.levels[under].keys[usize::from(key)].name)
+    }
+
+    /// What must stand where a level walks.
+    pub(super) fn expected(&self, level: usize) -> &'static str {
+        if self.levels[level].positions { "array" } else { "object" }
+    }
+
+    /// The slot of the embedded document that a level walks.
+    fn document_slot(&self, level: &Level) -> usize {
+        self.levels[level.under.0].base + usize::from(level.under.1)
+    }
+}
+
+impl Level {
+    fn new(under: (usize, u16)) -> Self {
+        Self {
+            keys: Vec::new(),
+            table: Vec::new(),
+            taken: usize::MAX,
+            base: 0,
+            under,
+            whole: false,
+            positions: false,
+        }
+    }
+
+    fn position(&self, name: &str) -> u16 {
+        let position = self.keys.iter().position(|key| key.name == name);
+        position.unwrap_or_else(|| panic!("`{name}` was added")) as u16
+    }
+
+    /// The position of a key, which is added if it is new.
+    fn add(&mut self, name: &'static str) -> u16 {
         if let Some(slot) = self.keys.iter().position(|key| key.name == name) {
             return slot as u16;
         }
@@ -66,13 +210,10 @@ impl Keys {
         (self.keys.len() - 1) as u16
     }
 
-    /// Ends the keys whose values are taken: those that are added later may be there twice.
-    pub(super) fn end_of_taken(&mut self) {
-        self.taken = self.keys.len();
-    }
-
-    /// Makes the hash table; call it when all keys are added.
-    pub(super) fn index(&mut self) {
+    /// Makes the hash table.
+    fn index(&mut self) {
+        let is_position = |key: &Key| key.name.bytes().all(|digit| digit.is_ascii_digit());
+        self.positions = self.keys.iter().any(|key| !key.name.is_empty() && is_position(key));
         let size = (self.keys.len() * 4).next_power_of_two();
         self.table = vec![EMPTY; size];
         for (slot, key) in self.keys.iter().enumerate() {
@@ -82,10 +223,6 @@ impl Keys {
             }
             self.table[place] = slot as u16;
         }
-    }
-
-    pub(super) fn name(&self, slot: u16) -> &'static str {
-        self.keys[usize::from(slot)].name
     }
 
     /// The length of the key at the beginning of the bytes, and its slot if it has one; `None`
@@ -149,10 +286,11 @@ pub(super) struct Found {
     slots: Vec<Slot>,
     /// The number of the document: a slot with another number is empty.
     document: u32,
-    /// For each slot the one that followed it last; the last entry is that of the beginning.
-    followers: Vec<u16>,
-    /// Keys that nothing takes, as ranges of the document.
-    unknown: Vec<(u32, u32)>,
+    /// For each level, for each of its keys the one that followed it last; the last entry is that
+    /// of the beginning.
+    followers: Vec<Vec<u16>>,
+    /// Keys that nothing takes.
+    unknown: Vec<Unknown>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,29 +301,38 @@ struct Slot {
     kind: ElementType,
 }
 
+/// A key that nothing takes: where it stands in the document, and its level.
+#[derive(Clone, Copy, Debug)]
+struct Unknown {
+    start: u32,
+    end: u32,
+    level: u32,
+}
+
 /// Why a walk ended early.
 pub(super) enum WalkError {
     Malformed(Malformed),
     /// The same key twice.
     Duplicate(u16),
-}
-
-impl WalkError {
-    pub(super) fn reason(&self) -> Reason {
-        match self {
-            Self::Malformed(_) => Reason::Malformed,
-            Self::Duplicate(_) => Reason::DuplicateKey,
-        }
-    }
+    /// The level of an embedded document whose slot holds something else.
+    NoDocument(usize),
 }
 
 impl Found {
     pub(super) fn new(keys: &Keys) -> Self {
         let empty = Slot { document: 0, start: 0, end: 0, kind: ElementType::Null };
-        let count = keys.keys.len();
+        let count = keys.levels.iter().map(|level| level.keys.len()).sum();
         // In the order in which the keys were added, until documents say otherwise.
-        let followers = (1..=count).chain([0]).map(|slot| (slot % count.max(1)) as u16).collect();
-        Self { slots: vec![empty; count], document: 0, followers, unknown: Vec::new() }
+        let followers = keys.levels.iter().map(|level| {
+            let count = level.keys.len();
+            (1..=count).chain([0]).map(|slot| (slot % count.max(1)) as u16).collect()
+        });
+        Self {
+            slots: vec![empty; count],
+            document: 0,
+            followers: followers.collect(),
+            unknown: Vec::new(),
+        }
     }
 
     /// The value in a slot, if the document has one.
@@ -200,9 +347,35 @@ impl Found {
             .map(|bytes| Value { kind: slot.kind, bytes })
     }
 
-    /// The keys that nothing takes.
-    pub(super) fn unknown<'a>(&self, document: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.unknown.iter().map(|(start, end)| &document[*start as usize..*end as usize])
+    /// The value that a level should have walked.
+    pub(super) fn no_document<'a>(
+        &self,
+        keys: &Keys,
+        level: usize,
+        document: &'a [u8],
+    ) -> Option<Value<'a>> {
+        self.get(keys.document_slot(&keys.levels[level]) as u16, document)
+    }
+
+    /// The keys that nothing takes, and whether they are the document's own: those of embedded
+    /// documents come with their paths.
+    pub(super) fn unknown<'a>(
+        &'a self,
+        keys: &'a Keys,
+        document: &'a [u8],
+    ) -> impl Iterator<Item = (Cow<'a, [u8]>, bool)> {
+        self.unknown.iter().map(|unknown| {
+            let key = &document[unknown.start as usize..unknown.end as usize];
+            match unknown.level {
+                0 => (Cow::Borrowed(key), true),
+                level => {
+                    let mut path = keys.document_path(level as usize).into_bytes();
+                    path.push(b'.');
+                    path.extend_from_slice(key);
+                    (Cow::Owned(path), false)
+                }
+            }
+        })
     }
 
     /// Whether there are such keys.
@@ -210,7 +383,30 @@ impl Found {
         !self.unknown.is_empty()
     }
 
+    /// A document of the fields of the document itself that nothing takes; empty where there are
+    /// none.
+    pub(super) fn rest(&self, document: &[u8], rest: &mut Vec<u8>) {
+        rest.clear();
+        for unknown in self.unknown.iter().filter(|unknown| unknown.level == 0) {
+            let value = unknown.end as usize + 1;
+            let start = unknown.start as usize - 1;
+            // The walk has been over the value, so its length is known to fit.
+            let Some(kind) = ElementType::from(document[start]) else { continue };
+            let Some(length) = value_length(kind, &document[value..]) else { continue };
+            if rest.is_empty() {
+                rest.extend_from_slice(&[0; 4]);
+            }
+            rest.extend_from_slice(&document[start..value + length]);
+        }
+        if !rest.is_empty() {
+            rest.push(0);
+            let length = (rest.len() as u32).to_le_bytes();
+            rest[..4].copy_from_slice(&length);
+        }
+    }
+
     /// Walks one document. After an error the slots hold what came before it.
+    #[inline]
     pub(super) fn walk(&mut self, keys: &Keys, document: &[u8]) -> Result<(), WalkError> {
         if self.document == u32::MAX {
             self.slots.iter_mut().for_each(|slot| slot.document = 0);
@@ -219,42 +415,82 @@ impl Found {
         self.document += 1;
         self.unknown.clear();
 
-        let fault = |offset, what| Err(WalkError::Malformed(Malformed { offset, what }));
         let fits = document.first_chunk::<4>().is_some_and(|length| {
             document.len() >= 5 && u32::from_le_bytes(*length) as usize == document.len()
         });
         if !fits {
             return fault(0, "the length does not fit the document");
         }
-        let end = document.len() - 1;
-        let beginning = self.followers.len() - 1;
+        self.walk_level(keys, 0, document, 0, document.len())?;
+        if keys.levels.len() > 1 { self.walk_embedded(keys, document) } else { Ok(()) }
+    }
+
+    /// Walks the embedded documents that something is taken out of.
+    fn walk_embedded(&mut self, keys: &Keys, document: &[u8]) -> Result<(), WalkError> {
+        for (index, level) in keys.levels.iter().enumerate().skip(1) {
+            let slot = self.slots[keys.document_slot(level)];
+            if slot.document != self.document {
+                continue;
+            }
+            let (start, end) = (slot.start as usize, slot.end as usize);
+            match slot.kind {
+                ElementType::EmbeddedDocument => {}
+                ElementType::Array if level.positions => {}
+                ElementType::Null => continue,
+                _ if level.whole => continue,
+                _ => return Err(WalkError::NoDocument(index)),
+            }
+            self.walk_level(keys, index, document, start, end)?;
+        }
+        Ok(())
+    }
+
+    /// Walks the document that lies between `start` and its `close`.
+    #[inline]
+    fn walk_level(
+        &mut self,
+        keys: &Keys,
+        index: usize,
+        document: &[u8],
+        start: usize,
+        close: usize,
+    ) -> Result<(), WalkError> {
+        let level = &keys.levels[index];
+        let followers = &mut self.followers[index];
+        let end = close - 1;
+        let beginning = followers.len() - 1;
         let mut previous = beginning;
-        let mut offset = 4;
+        let mut offset = start + 4;
         while offset < end {
             let Some(kind) = ElementType::from(document[offset]) else {
                 return fault(offset, "unknown element type");
             };
             let key_start = offset + 1;
             let rest = &document[key_start..end];
-            let expected = self.followers[previous];
-            let slot = if keys.keys[usize::from(expected)].starts(rest) {
+            let expected = followers[previous];
+            let slot = if level.keys[usize::from(expected)].starts(rest) {
                 Some(expected)
             } else {
                 // A field that is left out now and then is stepped over.
-                let second = self.followers[usize::from(expected)];
-                if keys.keys[usize::from(second)].starts(rest) { Some(second) } else { None }
+                let second = followers[usize::from(expected)];
+                if level.keys[usize::from(second)].starts(rest) { Some(second) } else { None }
             };
             let (slot, value_start) = match slot {
-                Some(slot) => (Some(slot), key_start + keys.name(slot).len() + 1),
+                Some(slot) => {
+                    (Some(slot), key_start + level.keys[usize::from(slot)].name.len() + 1)
+                }
                 None => {
-                    let Some((length, slot)) = keys.find(rest) else {
+                    let Some((length, slot)) = level.find(rest) else {
                         return fault(offset, "a key without an end");
                     };
                     match slot {
-                        Some(slot) => self.followers[previous] = slot,
-                        None => {
-                            self.unknown.push((key_start as u32, (key_start + length) as u32));
-                        }
+                        Some(slot) => followers[previous] = slot,
+                        None if level.whole => {}
+                        None => self.unknown.push(Unknown {
+                            start: key_start as u32,
+                            end: (key_start + length) as u32,
+                            level: index as u32,
+                        }),
                     }
                     (slot, key_start + length + 1)
                 }
@@ -263,10 +499,10 @@ impl Found {
                 return fault(value_start, "a value that does not fit into its document");
             };
             offset = value_start + length;
-            if let Some(index) = slot {
-                let slot = &mut self.slots[usize::from(index)];
-                if slot.document == self.document && usize::from(index) < keys.taken {
-                    return Err(WalkError::Duplicate(index));
+            if let Some(key) = slot {
+                let slot = &mut self.slots[level.base + usize::from(key)];
+                if slot.document == self.document && usize::from(key) < level.taken {
+                    return Err(WalkError::Duplicate((level.base + usize::from(key)) as u16));
                 }
                 *slot = Slot {
                     document: self.document,
@@ -274,7 +510,7 @@ impl Found {
                     end: offset as u32,
                     kind,
                 };
-                previous = usize::from(index);
+                previous = usize::from(key);
             }
         }
         if document[end] != 0 {
@@ -282,6 +518,11 @@ impl Found {
         }
         Ok(())
     }
+}
+
+#[cold]
+fn fault(offset: usize, what: &'static str) -> Result<(), WalkError> {
+    Err(WalkError::Malformed(Malformed { offset, what }))
 }
 
 #[cfg(test)]
@@ -332,7 +573,7 @@ mod tests {
         let bytes = document.to_vec().unwrap();
         for _ in 0..2 {
             assert!(found.walk(&keys, &bytes).is_ok());
-            let unknown: Vec<_> = found.unknown(&bytes).collect();
+            let unknown: Vec<_> = found.unknown(&keys, &bytes).map(|(key, _)| key).collect();
             let expected: [&[u8]; 4] = [b"_ie", b"", b"sixteen_bytes_ac", b"seventeen_bytes_b"];
             assert_eq!(unknown, expected);
             assert!(found.get(0, &bytes).is_none());

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{IdScheme, object_id_from_hex};
 use crate::reject::{Reason, Reject, Stage};
 use crate::row::RowWriter;
-use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model};
+use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model, key_path};
 use crate::value::Value;
 
 use keys::{Found, Keys, WalkError};
@@ -59,6 +59,10 @@ pub struct Transformer {
     /// The column of the primary key.
     id_column: usize,
     ids: IdScheme,
+    /// Whether a column takes the fields that are left over.
+    takes_rest: bool,
+    /// Groups of columns of which exactly one is not NULL.
+    one_of: Vec<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,48 @@ struct ColumnPlan {
     /// The slots of the column's keys: the first that is filled wins.
     slots: Vec<u16>,
     default: Option<Cell>,
+    /// What makes the column NULL whatever its keys hold.
+    unless: Option<Unless>,
+}
+
+/// The conditions of a column.
+#[derive(Debug)]
+struct Unless {
+    /// The slot of the embedded document that must be there and not empty.
+    within: Option<u16>,
+    /// The slot that must hold the text.
+    when: Option<(u16, &'static str)>,
+}
+
+impl Unless {
+    fn of(column: &Column, keys: &Keys) -> Option<Self> {
+        if column.within.is_none() && column.when.is_none() {
+            return None;
+        }
+        Some(Self {
+            within: column.within.map(|path| keys.slot(path)),
+            when: column.when.map(|when| (keys.slot(when.key), when.is)),
+        })
+    }
+
+    fn applies(&self, found: &Found, document: &[u8]) -> bool {
+        /// The bytes of a document or an array without elements.
+        const EMPTY_BYTES: usize = 5;
+        let absent = self.within.is_some_and(|slot| {
+            found.get(slot, document).is_none_or(|value| match value.kind {
+                ElementType::EmbeddedDocument | ElementType::Array => {
+                    value.bytes.len() == EMPTY_BYTES
+                }
+                kind => kind == ElementType::Null,
+            })
+        });
+        absent
+            || self.when.is_some_and(|(slot, is)| {
+                !found.get(slot, document).is_some_and(|value| {
+                    value.kind == ElementType::String && value.str_bytes() == is.as_bytes()
+                })
+            })
+    }
 }
 
 /// A cell that is known before the first document.
@@ -91,11 +137,13 @@ struct JunctionPlan {
 #[derive(Debug)]
 pub struct Scratch {
     found: Found,
+    /// The fields that are left over, as a document of their own.
+    rest: Vec<u8>,
 }
 
-/// Why a document does not become a row: the field, by its key in the document, and the mismatch.
+/// Why a document does not become a row: the field, by its path in the document, and the mismatch.
 struct Refusal {
-    field: &'static str,
+    field: String,
     mismatch: Mismatch,
 }
 
@@ -106,14 +154,15 @@ impl Transformer {
     /// # Errors
     /// When a default is no value of its column, or a column's types do not go together.
     pub fn new(model: &'static Model, facts: &TargetFacts, origins: &[i16]) -> Result<Self> {
-        let mut keys = Keys::new();
-        let id_slot = keys.add("_id");
+        let keys = keys_of(model);
+        let id_slot = keys.slot("_id");
         let mut columns = Vec::with_capacity(model.columns.len());
         for column in model.columns {
             let context = column_context(model, column, facts)?;
             let default = default_cell(model, column, &context)?;
-            let slots = column.keys.iter().map(|key| keys.add(key)).collect();
-            columns.push(ColumnPlan { column, context, slots, default });
+            let slots = column.keys.iter().map(|key| keys.slot(key)).collect();
+            let unless = Unless::of(column, &keys);
+            columns.push(ColumnPlan { column, context, slots, default, unless });
         }
         let id_column = model
             .columns
@@ -138,7 +187,7 @@ impl Transformer {
                 server_version: facts.server_version,
             };
             JunctionPlan {
-                slots: field.keys.iter().map(|key| keys.add(key)).collect(),
+                slots: field.keys.iter().map(|key| keys.slot(key)).collect(),
                 encode: field.encode,
                 context,
                 owner_first: field.sides(model).0 == 0,
@@ -146,12 +195,24 @@ impl Transformer {
             }
         });
         let junctions = junctions.collect();
-        keys.end_of_taken();
-        for key in model.skipped {
-            keys.add(key);
-        }
-        keys.index();
-        Ok(Self { model, keys, columns, junctions, id_slot, id_column, ids: facts.ids })
+        let takes_rest =
+            model.columns.iter().any(|column| matches!(column.convert, Convert::Rest(_)));
+        let one_of = model.one_of.iter().map(|group| {
+            let names = group.columns.iter();
+            names.filter_map(|name| Some(model.column(name)?.0)).collect()
+        });
+        let one_of = one_of.collect();
+        Ok(Self {
+            model,
+            keys,
+            columns,
+            junctions,
+            id_slot,
+            id_column,
+            ids: facts.ids,
+            takes_rest,
+            one_of,
+        })
     }
 
     /// The model.
@@ -161,7 +222,7 @@ impl Transformer {
 
     /// What one worker needs beside the transformer.
     pub fn scratch(&self) -> Scratch {
-        Scratch { found: Found::new(&self.keys) }
+        Scratch { found: Found::new(&self.keys), rest: Vec::new() }
     }
 
     /// Adds one document to the output, as a row or as a reject; true if it became a row.
@@ -174,30 +235,54 @@ impl Transformer {
         let number = out.documents;
         out.documents += 1;
         out.bytes += document.len() as u64;
-        let found = &mut scratch.found;
+        let Scratch { found, rest } = scratch;
         let refusal = match found.walk(&self.keys, document) {
             Ok(()) => {
-                if found.has_unknown() {
-                    let id = found.get(self.id_slot, document);
-                    for key in found.unknown(document) {
-                        out.count_unknown(key, id);
-                    }
+                if self.takes_rest {
+                    found.rest(document, rest);
                 }
-                match self.load(found, document, number, out) {
+                let loaded = match found.has_unknown() {
+                    true => self.look_at_unknown(found, document, out),
+                    false => Ok(()),
+                };
+                match loaded.and_then(|()| self.load(found, rest, document, number, out)) {
                     Ok(()) => return true,
                     Err(refusal) => refusal,
                 }
             }
-            Err(error) => self.walk_refusal(error),
+            Err(error) => self.walk_refusal(error, found, document),
         };
         self.reject(found, document, &refusal, out);
         false
+    }
+
+    /// Counts the fields that nothing takes, or refuses the first of them.
+    fn look_at_unknown(
+        &self,
+        found: &Found,
+        document: &[u8],
+        out: &mut Output,
+    ) -> std::result::Result<(), Refusal> {
+        let id = found.get(self.id_slot, document);
+        for (key, at_top) in found.unknown(&self.keys, document) {
+            if self.model.deny_unknown_fields {
+                let field = String::from_utf8_lossy(&key).into_owned();
+                let expected = "a field that the model takes";
+                let mismatch = Mismatch::new(Reason::UnknownField, expected, "another one");
+                return Err(Refusal { field, mismatch });
+            }
+            if !(at_top && self.takes_rest) {
+                out.count_unknown(&key, id);
+            }
+        }
+        Ok(())
     }
 
     /// Writes the row and all that belongs to it, or nothing.
     fn load(
         &self,
         found: &Found,
+        rest: &[u8],
         document: &[u8],
         number: u64,
         out: &mut Output,
@@ -206,13 +291,16 @@ impl Transformer {
         let mut id = 0..0;
         for (index, plan) in self.columns.iter().enumerate() {
             let (_, start) = row
-                .cell(|out| self.write_cell(plan, found, document, out))
+                .cell(|out| self.write_cell(plan, found, rest, document, out))
                 .map_err(|mismatch| self.refusal(plan, found, document, mismatch))?;
             if index == self.id_column {
                 id = start..row.buffer().len();
             }
         }
-        row.finish().map_err(|mismatch| Refusal { field: "", mismatch })?;
+        if !self.one_of.is_empty() {
+            self.check_one_of(row.tuple())?;
+        }
+        row.finish().map_err(|mismatch| Refusal { field: String::new(), mismatch })?;
 
         let row_end = out.rows.len();
         if !self.junctions.is_empty()
@@ -247,11 +335,36 @@ impl Transformer {
         &self,
         plan: &ColumnPlan,
         found: &Found,
+        rest: &[u8],
         document: &[u8],
         out: &mut Vec<u8>,
     ) -> std::result::Result<Wrote, Mismatch> {
+        if let Some(unless) = &plan.unless
+            && unless.applies(found, document)
+        {
+            return Ok(Wrote::Null);
+        }
         let encode = match plan.column.convert {
             Convert::Value(encode) => encode,
+            Convert::Rest(encode) => {
+                return match (rest, plan.column.nullable) {
+                    ([], true) => Ok(Wrote::Null),
+                    ([], false) => {
+                        let empty = Value::new(ElementType::EmbeddedDocument, &[5, 0, 0, 0, 0]);
+                        encode(empty, &plan.context, out)
+                    }
+                    (rest, _) => {
+                        let rest = Value::new(ElementType::EmbeddedDocument, rest);
+                        encode(rest, &plan.context, out)
+                    }
+                };
+            }
+            Convert::Presence => {
+                let value = plan.slots.iter().find_map(|slot| found.get(*slot, document));
+                let Some(value) = value else { return Ok(Wrote::Null) };
+                out.push(u8::from(value.kind != ElementType::Null));
+                return Ok(Wrote::Payload);
+            }
             Convert::Document(compute) => {
                 let raw = bson::RawDocument::from_bytes(document).map_err(|error| {
                     Mismatch::new(Reason::Malformed, "valid BSON", error.to_string())
@@ -287,7 +400,8 @@ impl Transformer {
         out: &mut Vec<u8>,
     ) -> std::result::Result<Wrote, Mismatch> {
         let column = plan.column;
-        if is_null && column.nullable {
+        let takes_null = column.nullable && !column.required;
+        if is_null && takes_null {
             return Ok(Wrote::Null);
         }
         match &plan.default {
@@ -306,7 +420,7 @@ impl Transformer {
             let value = Value::new(ElementType::DateTime, &millis);
             return encode(value, &plan.context, out);
         }
-        if column.nullable {
+        if takes_null {
             return Ok(Wrote::Null);
         }
         Err(missing(column, is_null))
@@ -324,10 +438,10 @@ impl Transformer {
         let column = plan.column;
         let read = plan.slots.iter().position(|slot| found.get(*slot, document).is_some());
         let key = match column.convert {
-            Convert::Value(_) => column.keys.get(read.unwrap_or(0)),
-            Convert::Document(_) => None,
+            Convert::Value(_) | Convert::Presence => column.keys.get(read.unwrap_or(0)),
+            Convert::Document(_) | Convert::Rest(_) => None,
         };
-        Refusal { field: key.copied().unwrap_or(column.field), mismatch }
+        Refusal { field: key_path(key.copied().unwrap_or(column.field)), mismatch }
     }
 
     /// The creation time inside the document's ObjectId.
@@ -383,8 +497,10 @@ impl Transformer {
             ElementType::Array => {
                 let mut elements = value.elements();
                 while let Some(element) = elements.next() {
-                    let (_, element) =
-                        element.map_err(|error| Refusal { field, mismatch: error.into() })?;
+                    let (_, element) = element.map_err(|error| Refusal {
+                        field: key_path(field),
+                        mismatch: error.into(),
+                    })?;
                     self.write_junction_row(index, element, found, document, id.clone(), out);
                 }
                 Ok(())
@@ -441,15 +557,44 @@ impl Transformer {
     }
 
     #[cold]
-    fn walk_refusal(&self, error: WalkError) -> Refusal {
-        let reason = error.reason();
+    fn walk_refusal(&self, error: WalkError, found: &Found, document: &[u8]) -> Refusal {
         match error {
-            WalkError::Malformed(malformed) => Refusal { field: "", mismatch: malformed.into() },
-            WalkError::Duplicate(slot) => Refusal {
-                field: self.keys.name(slot),
-                mismatch: Mismatch::new(reason, "each key once", "the same key twice"),
-            },
+            WalkError::Malformed(malformed) => {
+                Refusal { field: String::new(), mismatch: malformed.into() }
+            }
+            WalkError::Duplicate(slot) => {
+                let (expected, twice) = ("each key once", "the same key twice");
+                let mismatch = Mismatch::new(Reason::DuplicateKey, expected, twice);
+                Refusal { field: self.keys.path(slot), mismatch }
+            }
+            WalkError::NoDocument(level) => {
+                let expected = self.keys.expected(level);
+                let mismatch = match found.no_document(&self.keys, level, document) {
+                    Some(value) => Mismatch::wrong_type(expected, value),
+                    None => Mismatch::new(Reason::Type, expected, "something else"),
+                };
+                Refusal { field: self.keys.document_path(level), mismatch }
+            }
         }
+    }
+
+    /// Refuses a row that has none or several of a group's columns.
+    fn check_one_of(&self, tuple: &[u8]) -> std::result::Result<(), Refusal> {
+        for (group, columns) in self.one_of.iter().enumerate() {
+            let is_set = |column: &usize| crate::row::cell(tuple, *column).is_some();
+            let set = columns.iter().filter(|column| is_set(column)).count();
+            if set != 1 {
+                let names = self.model.one_of[group].columns.join("`, `");
+                let expected = format!("exactly one of `{names}`");
+                let field = columns.first().map(|column| {
+                    let column = &self.model.columns[*column];
+                    key_path(column.keys.first().copied().unwrap_or(column.field))
+                });
+                let mismatch = Mismatch::new(Reason::Constraint, expected, set.to_string());
+                return Err(Refusal { field: field.unwrap_or_default(), mismatch });
+            }
+        }
+        Ok(())
     }
 
     #[cold]
@@ -460,7 +605,7 @@ impl Transformer {
             source_id: self.source_id(found, document),
             stage: Stage::Transform,
             reason: refusal.mismatch.reason(),
-            field: refusal.mismatch.path(refusal.field),
+            field: refusal.mismatch.path(&refusal.field),
             message: refusal.mismatch.to_string(),
             document: document.to_vec(),
         });
@@ -469,6 +614,35 @@ impl Transformer {
     fn source_id(&self, found: &Found, document: &[u8]) -> String {
         found.get(self.id_slot, document).map(id_text).unwrap_or_default()
     }
+}
+
+/// The keys that a model takes and those that it skips.
+fn keys_of(model: &Model) -> Keys {
+    let mut keys = Keys::new();
+    keys.add_whole("_id");
+    for column in model.columns {
+        for key in column.keys {
+            match column.convert {
+                Convert::Presence => keys.add(key),
+                _ => keys.add_whole(key),
+            }
+        }
+        if let Some(path) = column.within {
+            keys.add(path);
+        }
+        if let Some(when) = column.when {
+            keys.add(when.key);
+        }
+    }
+    for key in model.junctions.iter().flat_map(|junction| junction.keys) {
+        keys.add_whole(key);
+    }
+    keys.end_of_taken();
+    for key in model.skipped {
+        keys.add(key);
+    }
+    keys.index();
+    keys
 }
 
 #[cold]

@@ -351,6 +351,8 @@ const fn base(name: &'static str) -> Model {
         junctions: &[],
         skipped: &[],
         indexes: &[],
+        deny_unknown_fields: false,
+        one_of: &[],
     }
 }
 

@@ -234,3 +234,38 @@ fn tokens_per_field() {
     );
     assert_snapshot("tokens_per_field", &text);
 }
+
+snapshot!(
+    embedded,
+    migrate,
+    r#"
+    #[migrate(deny_unknown_fields, one_of(user, company))]
+    struct Orders {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(path = "totals.gross")]
+        gross: Decimal,
+        #[migrate(flatten(prefix = "to_", present = "has_address"), rename = "shipTo")]
+        address: Option<Address>,
+        #[migrate(path = "owner.id", when("owner.kind" = "User"))]
+        #[fk(Users)]
+        user: Option<Uuid>,
+        #[migrate(path = "owner.id", when("owner.kind" = "Company"))]
+        #[fk(Companies)]
+        company: Option<Uuid>,
+    }
+"#
+);
+
+snapshot!(
+    embedded_struct,
+    migrate,
+    r#"
+    #[migrate(embedded)]
+    struct Address {
+        zip: String,
+        #[migrate(flatten)]
+        geo: Geo,
+    }
+"#
+);

@@ -1,0 +1,107 @@
+//! Documents moved into a fresh database by any registry, and what is then there.
+
+use std::sync::Arc;
+
+use migrate_core::event::Silent;
+use migrate_core::run::{Options, Stop, run};
+use migrate_core::schema::RegistryFacts;
+use migrate_core::source::Source;
+use migrate_core::summary::Summary;
+use migrate_core::validate::{Report, Request, validate};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
+
+use crate::servers;
+
+/// A finished run: its sums, its target, and what validation says of it.
+#[derive(Debug)]
+pub struct Moved {
+    /// The sums of the run, which hold.
+    pub summary: Summary,
+    /// What validation found.
+    pub report: Report,
+    /// The address of the target.
+    pub target: String,
+    connection: PgConnection,
+}
+
+/// Moves a source into a fresh database and validates it; `None` where there is no PostgreSQL.
+///
+/// # Panics
+/// When the run fails, its sums do not hold, or validation finds a difference.
+pub async fn moved(registry: &'static RegistryFacts, source: Arc<dyn Source>) -> Option<Moved> {
+    let target = servers::database(servers::NEWEST)?;
+    let options = Options::default();
+    let stop = Stop::default();
+    let reporter = Arc::new(Silent);
+    let summary = run(registry, Arc::clone(&source), &target, &options, reporter, &stop)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    assert!(summary.balanced, "{summary:?}");
+    let reporter = Arc::new(Silent);
+    let report =
+        validate(registry, source, &target, &options, &Request::default(), reporter, &stop)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    assert_eq!(report.differences(), 0, "{report:?}");
+    let connection = PgConnection::connect(&target).await.expect("the target answers");
+    Some(Moved { summary, report, target, connection })
+}
+
+impl Moved {
+    /// The rows of a query as JSON objects.
+    ///
+    /// # Panics
+    /// When the target refuses it.
+    pub async fn rows(&mut self, sql: &str) -> Vec<Value> {
+        let sql = format!("SELECT to_jsonb(moved)::text FROM ({sql}) AS moved");
+        let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        rows.iter()
+            .map(|row| serde_json::from_str(row.get(0)).expect("PostgreSQL writes JSON"))
+            .collect()
+    }
+
+    /// The rows of a query of one column as texts.
+    ///
+    /// # Panics
+    /// When the target refuses it.
+    pub async fn texts(&mut self, sql: &str) -> Vec<String> {
+        let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.connection).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The number that a query of one count gives.
+    ///
+    /// # Panics
+    /// When the target refuses it.
+    pub async fn count(&mut self, sql: &str) -> i64 {
+        let row = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.connection).await;
+        row.unwrap_or_else(|error| panic!("{error}")).get(0)
+    }
+
+    /// What the target says to a statement that it must refuse.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn refused(&mut self, sql: &str) -> String {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut self.connection).await;
+        match done {
+            Ok(_) => panic!("the target takes {sql}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// The ledger: `_id`, reason, field and message of each reject, in order.
+    ///
+    /// # Panics
+    /// When the target has none.
+    pub async fn rejects(&mut self) -> Vec<String> {
+        self.texts(
+            "SELECT concat_ws(' | ', source_id, reason, field, message) COLLATE \"C\"
+             FROM migrate.reject ORDER BY 1",
+        )
+        .await
+    }
+}
