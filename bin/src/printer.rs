@@ -1,6 +1,7 @@
 //! Who may write where: data goes to stdout, everything else to stderr, and `--quiet` leaves only
 //! data and errors.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 
@@ -50,5 +51,47 @@ impl Printer {
 
 /// Whoever reads may have gone, as `head` does; that is no failure of ours.
 fn write_to(stream: &mut impl Write, text: &dyn Display) {
-    let _ = writeln!(stream, "{text}").and_then(|()| stream.flush());
+    let _ = writeln!(stream, "{}", printable(&text.to_string())).and_then(|()| stream.flush());
+}
+
+/// Text that tells the terminal nothing: names and values come from the documents, and must not
+/// move its cursor or turn its text around. Line breaks and tabs stay.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| {
+        let turns = matches!(character,
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (character.is_control() && !matches!(character, '\n' | '\t'))
+    })
+}
+
+/// Text in one line, so that nothing in it looks like another.
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, |character| matches!(character, '\n' | '\r'))
+}
+
+fn escaped(text: &str, is_meant: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_meant) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match is_meant(character) {
+            true => clean.extend(character.escape_default()),
+            false => clean.push(character),
+        }
+    }
+    Cow::Owned(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        let text = "a\tb\n\u{1b}[2J\r\u{9b}1m\u{202e}ü";
+        assert_eq!(printable(text), "a\tb\n\\u{1b}[2J\\r\\u{9b}1m\\u{202e}ü");
+        assert_eq!(one_line("a\nb\r"), "a\\nb\\r");
+        assert!(matches!(printable("as it is\n"), Cow::Borrowed(_)));
+    }
 }

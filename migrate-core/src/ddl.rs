@@ -47,10 +47,15 @@ pub struct Names<'a> {
     pub schema: &'a str,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    /// The schema of the table, unquoted.
+    pub fn schema_of(&self, model: &Model) -> &'a str {
+        model.schema.unwrap_or(self.schema)
+    }
+
     /// The table's name in SQL, with its schema.
     pub fn table(&self, model: &Model) -> String {
-        format!("{}.{}", quote_ident(model.schema.unwrap_or(self.schema)), quote_ident(model.table))
+        format!("{}.{}", quote_ident(self.schema_of(model)), quote_ident(model.table))
     }
 
     /// The enum's name in SQL, with its schema.

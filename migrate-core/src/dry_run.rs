@@ -206,7 +206,8 @@ impl Worker {
                 let junction = model.junctions[orphan.junction].table.get().name;
                 *part.orphans.entry(junction.to_owned()).or_default() += 1;
             }
-            Side::default().take(model, &mut output, &[], &mut part.note);
+            // Its orphans are counted, not written down.
+            Side::default().take(Names { schema: "" }, model, &mut output, &[], &mut part.note);
             self.reporter.event(&Event::Progress {
                 table: model.table,
                 documents: batch.len() as u64,

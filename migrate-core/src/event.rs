@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::ledger::Entry;
 use crate::reject::Reject;
 
 /// Receives what a run tells.
@@ -130,6 +131,8 @@ pub enum Event<'a> {
     },
     /// A document was rejected, and is in the ledger when its chunk is committed.
     Rejected(&'a Reject),
+    /// A document that an earlier process of this run has rejected, when that run goes on.
+    RejectedBefore(&'a Entry),
     /// A part of a step begins: a key, an index, a junction.
     TaskStarted {
         /// The step it belongs to.

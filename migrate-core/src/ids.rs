@@ -132,7 +132,7 @@ async fn table(
             .filter(|(_, candidates)| candidates.len() > 1)
             .flat_map(|(_, candidates)| candidates.iter().map(source_id::display))
             .collect();
-        let rejected = rejected(connection, state, model, &doubtful).await?;
+        let rejected = rejected(connection, state, names, model, &doubtful).await?;
         for (key, candidates) in page {
             let shown: Vec<String> = candidates.iter().map(source_id::display).collect();
             let source_id = shown
@@ -178,6 +178,7 @@ fn candidates(model: &Model, key: &str, mapped: Vec<Vec<u8>>, run: &RunRow) -> V
 async fn rejected(
     connection: &mut Connection,
     state: &State,
+    names: Names<'_>,
     model: &Model,
     shown: &[String],
 ) -> Result<BTreeSet<String>> {
@@ -186,11 +187,13 @@ async fn rejected(
         return Ok(BTreeSet::new());
     }
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT source_id FROM {} WHERE table_name = $1 AND source_id = ANY ($2::text[])",
+        "SELECT source_id FROM {} WHERE table_schema = $3 AND table_name = $1
+            AND source_id = ANY ($2::text[])",
         state.table("reject")
     )))
     .bind(model.table)
     .bind(shown)
+    .bind(names.schema_of(model))
     .fetch_all(connection.raw())
     .await
     .map_err(|error| target_error(ACT, error))?;

@@ -301,11 +301,16 @@ pub(crate) async fn late_references(
             .execute_with(
                 &act,
                 format!(
-                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                     SELECT {run}, $3, $2, l.row_key, l.value, false {lost}",
+                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+                     SELECT {run}, $4, $3, $2, l.row_key, l.value, false {lost}",
                     state.table("orphan")
                 ),
-                &[Some(model.name), Some(foreign.column.name), Some(model.table)],
+                &[
+                    Some(model.name),
+                    Some(foreign.column.name),
+                    Some(model.table),
+                    Some(names.schema_of(model)),
+                ],
             )
             .await?;
         if noted > 0 {

@@ -1,14 +1,61 @@
 //! The ledger: rejected documents and orphans, written down in the transaction that leaves them
 //! out.
 
+use futures_util::TryStreamExt as _;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
 use crate::error::Result;
-use crate::reject::Reject;
+use crate::reject::{Reason, Reject, Stage};
 use crate::sink::{Connection, target_error};
 use crate::state::State;
+
+/// An entry of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The run that has rejected the document.
+    pub run: i64,
+    /// The schema of the table it was meant for.
+    pub schema: String,
+    /// When it was rejected, in RFC 3339.
+    pub time: String,
+    /// What was rejected, and why.
+    pub reject: Reject,
+}
+
+impl Entry {
+    /// The columns that [`Entry::from_row`] reads, in its order.
+    pub(crate) const COLUMNS: &'static str =
+        "run, table_schema, table_name, collection, source_id, stage, reason, field, message,
+        document, to_char(rejected_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')";
+
+    /// The entry of a row of [`Entry::COLUMNS`].
+    pub(crate) fn from_row(row: &PgRow) -> Result<Self> {
+        let get = |error| target_error("reading the ledger", error);
+        let text = |index: usize| row.try_get::<String, _>(index).map_err(get);
+        Ok(Self {
+            run: row.try_get(0).map_err(get)?,
+            schema: text(1)?,
+            reject: Reject {
+                table: text(2)?,
+                collection: text(3)?,
+                source_id: text(4)?,
+                stage: Stage::from_code(&text(5)?),
+                reason: Reason::from_code(&text(6)?),
+                field: text(7)?,
+                message: text(8)?,
+                document: row.try_get(9).map_err(get)?,
+            },
+            time: text(10)?,
+        })
+    }
+}
 
 /// An orphan that the load found: an element of a junction array that is no id.
 #[derive(Clone, Debug)]
 pub struct OrphanNote {
+    /// The schema of the junction's table.
+    pub schema: String,
     /// The junction's table.
     pub table: String,
     /// The junction's column it was meant for.
@@ -19,7 +66,31 @@ pub struct OrphanNote {
     pub value: String,
 }
 
-/// Writes rejects down in the caller's transaction. `chunk` is the chunk they belong to; `None`
+/// Gives every entry of a run to `each`, without keeping them.
+///
+/// # Errors
+/// When the server does not answer.
+pub(crate) async fn of_run(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    mut each: impl FnMut(Entry),
+) -> Result<()> {
+    let sql = format!(
+        "SELECT {} FROM {} WHERE run = {run} ORDER BY rejected_at, table_schema, table_name, source_id",
+        Entry::COLUMNS,
+        state.table("reject")
+    );
+    let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch(connection.raw());
+    while let Some(row) =
+        rows.try_next().await.map_err(|error| target_error("reading the ledger", error))?
+    {
+        each(Entry::from_row(&row)?);
+    }
+    Ok(())
+}
+
+/// Writes rejects down in the caller's transaction. Their tables are in `schema`; `chunk` is the chunk they belong to; `None`
 /// after the load.
 ///
 /// # Errors
@@ -28,6 +99,7 @@ pub async fn insert_rejects(
     connection: &mut Connection,
     state: &State,
     run: i64,
+    schema: &str,
     chunk: Option<i64>,
     rejects: &[Reject],
 ) -> Result<()> {
@@ -41,7 +113,7 @@ pub async fn insert_rejects(
             bytes += rejects[end].document.len();
             end += 1;
         }
-        insert_block(connection, state, run, chunk, &rejects[start..end]).await?;
+        insert_block(connection, state, run, schema, chunk, &rejects[start..end]).await?;
         start = end;
     }
     Ok(())
@@ -51,6 +123,7 @@ async fn insert_block(
     connection: &mut Connection,
     state: &State,
     run: i64,
+    schema: &str,
     chunk: Option<i64>,
     rejects: &[Reject],
 ) -> Result<()> {
@@ -58,9 +131,9 @@ async fn insert_block(
         rejects.iter().map(|reject| storable(pick(reject))).collect()
     };
     let sql = format!(
-        "INSERT INTO {} (run, chunk, table_name, collection, source_id, stage, reason, field,
-            message, document, document_json)
-         SELECT {run}, {}, t, c, i, s, r, f, m, d, j::json
+        "INSERT INTO {} (run, chunk, table_schema, table_name, collection, source_id, stage, reason,
+            field, message, document, document_json)
+         SELECT {run}, {}, $10, t, c, i, s, r, f, m, d, j::json
          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
             $7::text[], $8::bytea[], $9::text[]) AS new (t, c, i, s, r, f, m, d, j)",
         state.table("reject"),
@@ -76,6 +149,7 @@ async fn insert_block(
         .bind(text(|reject| &reject.message))
         .bind(rejects.iter().map(|reject| reject.document.clone()).collect::<Vec<_>>())
         .bind(rejects.iter().map(|reject| canonical_json(&reject.document)).collect::<Vec<_>>())
+        .bind(schema)
         .execute(connection.raw())
         .await
         .map_err(|error| target_error("writing rejects into the ledger", error))?;
@@ -97,12 +171,14 @@ pub async fn insert_orphans(
             orphans.iter().map(|orphan| storable(pick(orphan))).collect()
         };
         let sql = format!(
-            "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-             SELECT {run}, t, c, k, v, true
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS new (t, c, k, v)",
+            "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+             SELECT {run}, s, t, c, k, v, true
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+                AS new (s, t, c, k, v)",
             state.table("orphan"),
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(text(|orphan| &orphan.schema))
             .bind(text(|orphan| &orphan.table))
             .bind(text(|orphan| &orphan.column))
             .bind(text(|orphan| &orphan.row_key))

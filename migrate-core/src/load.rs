@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::context::Context;
 use crate::copy::{HEADER, TRAILER, copy_statement};
+use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::kept;
@@ -230,6 +231,7 @@ impl Side {
     /// `refused` (in order) and all that belongs to them are left out. The output is empty then.
     pub(crate) fn take(
         &mut self,
+        names: Names<'_>,
         model: &'static Model,
         output: &mut Output,
         refused: &[usize],
@@ -264,6 +266,7 @@ impl Side {
             let (_, other) = junction.sides(model);
             self.bytes += 256;
             self.orphans.push(OrphanNote {
+                schema: names.schema_of(table).to_owned(),
                 table: table.table.to_owned(),
                 column: table.columns[other].name.to_owned(),
                 row_key: key_text(settle::id_column(model), &orphan.owner),
@@ -396,7 +399,7 @@ async fn stream_rows(
             transformer.transform(scratch, document, output);
             if output.rows.len() >= MESSAGE_BYTES {
                 copy.send(output.rows.as_slice()).await.map_err(failed)?;
-                side.take(model, output, &[], &mut done.note);
+                side.take(context.names(), model, output, &[], &mut done.note);
             }
         }
         told.tell(documents);
@@ -412,7 +415,7 @@ async fn stream_rows(
     copy.send(output.rows.as_slice()).await.map_err(failed)?;
     copy.send(TRAILER.as_slice()).await.map_err(failed)?;
     copy.finish().await.map_err(failed)?;
-    side.take(model, output, &[], &mut done.note);
+    side.take(context.names(), model, output, &[], &mut done.note);
     Ok(())
 }
 
@@ -516,7 +519,7 @@ async fn write_block(
             }
         }
     }
-    side.take(model, output, &rows, note);
+    side.take(context.names(), model, output, &rows, note);
     for (_, mut reject) in refused {
         reject.document = documents.remove(&reject.source_id).unwrap_or_default();
         side.bytes += reject.document.len() + 256;
@@ -625,8 +628,9 @@ async fn write_side(
     let rejects = std::mem::take(&mut side.rejects);
     write_relations(context, connection, model, side).await?;
     if !rejects.is_empty() {
-        ledger::insert_rejects(connection, &context.state, context.run.run, Some(chunk), &rejects)
-            .await?;
+        let schema = context.names().schema_of(model);
+        let (state, run) = (&context.state, context.run.run);
+        ledger::insert_rejects(connection, state, run, schema, Some(chunk), &rejects).await?;
         done.note.rejected += rejects.len() as u64;
         done.reject_bytes += rejects.iter().map(|reject| reject.document.len()).sum::<usize>();
         if done.reject_bytes <= SIDE_BYTES {
@@ -695,7 +699,7 @@ pub(crate) async fn write_output(
     connection.copy(&act, &row_statement(context, model), &output.rows).await?;
     let mut side = Side::default();
     let mut note = ChunkNote::default();
-    side.take(model, output, &[], &mut note);
+    side.take(context.names(), model, output, &[], &mut note);
     if has_ids {
         side.ids.clear();
     }
@@ -729,13 +733,14 @@ pub(crate) async fn unstage(
         .await
         .map_err(|error| target_error("taking staged rows back", error))?;
         let notes = sqlx::query(AssertSqlSafe(format!(
-            "DELETE FROM {} WHERE run = {run} AND table_name = $1 AND column_name = $2 AND element
-                AND row_key = ANY ($3::text[])",
+            "DELETE FROM {} WHERE run = {run} AND table_schema = $4 AND table_name = $1
+                AND column_name = $2 AND element AND row_key = ANY ($3::text[])",
             context.state.table("orphan"),
         )))
         .bind(table.table)
         .bind(table.columns[1 - own].name)
         .bind(keys)
+        .bind(context.names().schema_of(table))
         .execute(connection.raw())
         .await
         .map_err(|error| target_error("taking staged rows back", error))?;
@@ -760,28 +765,16 @@ async fn tell_rejects(
     // There were too many to keep: they are read back from the ledger, a few at a time.
     const ACT: &str = "reading rejects back";
     let sql = format!(
-        "SELECT table_name, collection, source_id, reason, field, message, document, stage
-         FROM {} WHERE run = {} AND chunk = {}",
+        "SELECT {} FROM {} WHERE run = {} AND chunk = {}",
+        ledger::Entry::COLUMNS,
         context.state.table("reject"),
         context.run.run,
         chunk.chunk
     );
     let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(connection.raw());
     while let Some(row) = rows.try_next().await.map_err(|error| target_error(ACT, error))? {
-        let get = |error| target_error(ACT, error);
-        let reason: String = row.try_get(3).map_err(get)?;
-        let stage: String = row.try_get(7).map_err(get)?;
-        let reject = Reject {
-            table: row.try_get(0).map_err(get)?,
-            collection: row.try_get(1).map_err(get)?,
-            source_id: row.try_get(2).map_err(get)?,
-            stage: Stage::from_code(&stage),
-            reason: Reason::from_code(&reason),
-            field: row.try_get(4).map_err(get)?,
-            message: row.try_get(5).map_err(get)?,
-            document: row.try_get(6).map_err(get)?,
-        };
-        context.reporter.event(&Event::Rejected(&reject));
+        let entry = ledger::Entry::from_row(&row)?;
+        context.reporter.event(&Event::Rejected(&entry.reject));
     }
     Ok(())
 }

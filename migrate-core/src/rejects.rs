@@ -19,21 +19,21 @@ use crate::context::Context;
 use crate::ddl::{Names, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
-use crate::ledger;
-use crate::reject::{Reason, Reject, Stage};
+use crate::ledger::{self, Entry};
+use crate::reject::Stage;
 use crate::run::{Options, Stop};
 use crate::schema::{Model, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
-use crate::state::{ChunkNote, State};
+use crate::state::{ChunkNote, RunRow, State};
 use crate::transform::Output;
 use crate::{kept, load, preflight, run};
 
 /// Which rejects are meant; what is `None` is not restricted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Those of this table, collection or model.
+    /// Those of this table (with its schema or without) or collection.
     pub table: Option<String>,
     /// Those with this reason's code.
     pub reason: Option<String>,
@@ -41,22 +41,28 @@ pub struct Filter {
     pub field: Option<String>,
     /// The document with this `_id`, as the ledger shows it.
     pub source_id: Option<String>,
+    /// Those of this run.
+    pub run: Option<i64>,
 }
 
 impl Filter {
     /// The filter as a condition on the ledger, and its parameters.
     fn sql(&self) -> (String, [Option<&str>; 4]) {
-        let condition = "($1::text IS NULL OR $1 IN (table_name, collection))
+        let run = self.run.map_or("NULL".to_owned(), |run| run.to_string());
+        let condition = format!(
+            "coalesce(run = {run}, true) AND ($1::text IS NULL
+                OR $1 IN (table_name, collection, table_schema || '.' || table_name))
             AND ($2::text IS NULL OR reason = $2)
             AND ($3::text IS NULL OR $3 IN (field, regexp_replace(field, '\\.\\d+', '.*', 'g')))
-            AND ($4::text IS NULL OR source_id = $4)";
+            AND ($4::text IS NULL OR source_id = $4)"
+        );
         let parameters = [
             self.table.as_deref(),
             self.reason.as_deref(),
             self.field.as_deref(),
             self.source_id.as_deref(),
         ];
-        (condition.to_owned(), parameters)
+        (condition, parameters)
     }
 }
 
@@ -77,7 +83,11 @@ pub struct Group {
     pub examples: Vec<String>,
 }
 
-/// The ledger in groups, the largest first.
+/// A table of the ledger as people know it: with its schema where that is another than the run's.
+const SHOWN_TABLE: &str = "CASE WHEN table_schema = run.fingerprint->'options'->>'schema'
+    THEN table_name ELSE table_schema || '.' || table_name END";
+
+/// The ledger of all runs in groups, the largest first.
 ///
 /// # Errors
 /// When the state is not there or cannot be read.
@@ -90,15 +100,17 @@ pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<
         .query(
             ACT,
             format!(
-                "SELECT table_name, shape, reason,
+                "SELECT {SHOWN_TABLE} AS shown, shape, reason,
                     CASE WHEN reason IN ('orphan', 'duplicate')
                         THEN split_part(split_part(message, ', found', 1), '; ', 1)
                         ELSE coalesce(substring(message FROM '^(expected .*, found (?:no such field|[A-Za-z]+))'),
                             split_part(message, '; ', 1)) END AS kind,
                     count(*), (array_agg(source_id ORDER BY source_id))[1:3]
                  FROM (SELECT *, regexp_replace(field, '\\.\\d+', '.*', 'g') AS shape FROM {}) AS r
+                 JOIN {} AS run USING (run)
                  WHERE {condition} GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4",
-                state.table("reject")
+                state.table("reject"),
+                state.table("run")
             ),
             &parameters,
         )
@@ -120,7 +132,7 @@ pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<
     Ok(groups)
 }
 
-/// Gives every reject of the filter to `each`, in the order of tables and ids, without keeping
+/// Gives every entry of the filter to `each`, in the order of tables and ids, without keeping
 /// them; `each` ends the walk by returning false.
 ///
 /// # Errors
@@ -129,14 +141,15 @@ pub async fn for_each(
     target: &str,
     options: &Options,
     filter: &Filter,
-    mut each: impl FnMut(Reject) -> bool,
+    mut each: impl FnMut(Entry) -> bool,
 ) -> Result<()> {
     const ACT: &str = "reading the ledger";
     let (mut connection, state) = open(target, options).await?;
     let (condition, parameters) = filter.sql();
     let sql = format!(
-        "SELECT table_name, collection, source_id, stage, reason, field, message, document
-         FROM {} WHERE {condition} ORDER BY table_name, source_id, rejected_at",
+        "SELECT {} FROM {} WHERE {condition}
+         ORDER BY table_schema, table_name, source_id, rejected_at",
+        Entry::COLUMNS,
         state.table("reject")
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
@@ -145,20 +158,7 @@ pub async fn for_each(
     }
     let mut rows = query.fetch(connection.raw());
     while let Some(row) = rows.try_next().await.map_err(|error| target_error(ACT, error))? {
-        let get = |error| target_error(ACT, error);
-        let stage: String = row.try_get(3).map_err(get)?;
-        let reason: String = row.try_get(4).map_err(get)?;
-        let reject = Reject {
-            table: row.try_get(0).map_err(get)?,
-            collection: row.try_get(1).map_err(get)?,
-            source_id: row.try_get(2).map_err(get)?,
-            stage: Stage::from_code(&stage),
-            reason: Reason::from_code(&reason),
-            field: row.try_get(5).map_err(get)?,
-            message: row.try_get(6).map_err(get)?,
-            document: row.try_get(7).map_err(get)?,
-        };
-        if !each(reject) {
+        if !each(Entry::from_row(&row)?) {
             break;
         }
     }
@@ -201,20 +201,23 @@ pub async fn retry(
 ) -> Result<Retried> {
     let (mut connection, state) = open(target, options).await?;
     let server_version = preflight::server(&mut connection).await?;
-    let Some(mut row) = state.last_run(&mut connection).await? else {
+    let mut rows = state.runs(&mut connection).await?;
+    let Some(last) = rows.last() else {
         return Err(Error::new(ErrorKind::Usage, "the target holds no run"));
     };
-    if !row.finished {
+    if !last.finished {
         return Err(Error::new(
             ErrorKind::Usage,
-            format!("run {} is not complete, its documents cannot be tried again yet", row.run),
+            format!("run {} is not complete, its documents cannot be tried again yet", last.run),
         )
         .with_hint("finish it with `migrate run` first"));
     }
-    let registry = run::subset(registry, |model| row.fingerprint.models.contains_key(model.name));
-    // Every key is on by now, so all tables are loaded as those whose constraints are kept.
-    row.created.tables.clear();
-    let schema = row.fingerprint.options.get("schema").cloned();
+    let is_loaded = |model: &Model| {
+        rows.iter().any(|row: &RunRow| row.fingerprint.models.contains_key(model.name))
+    };
+    let whole = registry;
+    let registry = run::subset(whole, is_loaded);
+    let schema = last.fingerprint.options.get("schema").cloned();
     let options = Options {
         keep_constraints: true,
         schema: schema.unwrap_or_else(|| options.schema.clone()),
@@ -223,46 +226,54 @@ pub async fn retry(
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
     let oids = preflight::enum_oids(&mut connection, registry, names).await?;
-    let transformers = run::transformers(registry, server_version, row.ids, oids, &origins)?;
+    let transformers = run::transformers(registry, server_version, last.ids, oids, &origins)?;
     let stored = source.is_none().then(|| Arc::new(Stored::default()));
     let source = match (source, &stored) {
         (Some(source), _) => source,
         (None, Some(stored)) => Arc::clone(stored) as Arc<dyn Source>,
         (None, None) => return Err(Error::new(ErrorKind::Usage, "there is no source")),
     };
-    let context = Context {
-        registry,
-        source,
-        target: Target::parse(target)?,
-        state,
-        run: row,
-        options: options.clone(),
-        reporter,
-        stop: stop.clone(),
-        watch: Arc::default(),
-        transformers,
-        origins,
-    };
-    let left_out = context.state.left_out(&mut connection, context.run.run).await?;
+    let target = Target::parse(target)?;
+    // A document is noted in the run that has loaded its model, but settled against the rows and
+    // the junctions of all.
+    let contexts: Vec<Context> = rows
+        .drain(..)
+        .map(|mut row| {
+            // Every key is on by now, so all tables are loaded as those whose constraints are kept.
+            row.created.tables.clear();
+            Context {
+                registry,
+                source: Arc::clone(&source),
+                target: target.clone(),
+                state: state.clone(),
+                run: row,
+                options: options.clone(),
+                reporter: Arc::clone(&reporter),
+                stop: stop.clone(),
+                watch: Arc::default(),
+                transformers: transformers.clone(),
+                origins: origins.clone(),
+            }
+        })
+        .collect();
+    let mut models: Vec<(&'static Model, u16, &Context)> = Vec::new();
+    for context in &contexts {
+        let loads = |model: &Model| context.run.fingerprint.models.contains_key(model.name);
+        let own = context.collection_models().filter(|(model, _)| loads(model));
+        models.extend(own.map(|(model, phase)| (model, phase, context)));
+    }
+    models.sort_by_key(|(_, phase, _)| *phase);
     let mut retried = Retried::default();
     let mut seen = BTreeSet::new();
     loop {
         // A document may have failed only because another was rejected, so the ledger is gone
         // through until a round loads nothing.
         let mut loaded = 0;
-        let mut models: Vec<(&'static Model, u16)> = context.collection_models().collect();
-        models.sort_by_key(|(_, phase)| *phase);
-        for (model, _) in models {
-            loaded += retry_model(
-                &context,
-                &mut connection,
-                model,
-                filter,
-                stored.as_deref(),
-                &mut seen,
-                &mut retried,
-            )
-            .await?;
+        for (model, _, context) in &models {
+            let stored = stored.as_deref();
+            let (seen, retried) = (&mut seen, &mut retried);
+            loaded +=
+                retry_model(context, &mut connection, model, filter, stored, seen, retried).await?;
         }
         if loaded == 0 {
             break;
@@ -270,14 +281,22 @@ pub async fn retry(
     }
     retried.tried = seen.len() as u64;
     retried.rejected = retried.tried.saturating_sub(retried.loaded + retried.gone);
-    let collections = context.source.collections().await?;
-    // The summary of the run moves with the ledger.
-    let mut summary = crate::report::summary(&context, &mut connection, &collections).await?;
-    if stored.is_some() {
-        summary.collections_without_model = left_out;
+    let collections = source.collections().await?;
+    // The summaries move with the ledger.
+    let mut balanced = true;
+    for mut context in contexts {
+        let run = context.run.run;
+        let left_out = state.left_out(&mut connection, run).await?;
+        let own = context.run.fingerprint.models.clone();
+        context.registry = run::subset(whole, |model| own.contains_key(model.name));
+        let mut summary = crate::report::summary(&context, &mut connection, &collections).await?;
+        if stored.is_some() {
+            summary.collections_without_model = left_out;
+        }
+        crate::report::finish(&context, &mut connection, &summary).await?;
+        balanced &= summary.balanced;
     }
-    crate::report::finish(&context, &mut connection, &summary).await?;
-    if !summary.balanced {
+    if !balanced {
         return Err(Error::new(ErrorKind::Balance, "the sums do not hold after the retry"));
     }
     connection.close().await;
@@ -299,7 +318,7 @@ pub(crate) async fn open(target: &str, options: &Options) -> Result<(Connection,
 }
 
 /// An entry of the ledger that is tried again.
-struct Entry {
+struct Candidate {
     /// Its place in the table, for the time of the transaction.
     place: String,
     source_id: String,
@@ -307,6 +326,10 @@ struct Entry {
     document: RawDocumentBuf,
     id: Bson,
 }
+
+/// How many documents are tried again in one transaction, and how many bytes they have.
+const SLICE_ROWS: usize = 20_000;
+const SLICE_BYTES: usize = 32 << 20;
 
 /// Tries a model's rejects again, slice after slice; gives how many were loaded.
 async fn retry_model(
@@ -318,49 +341,74 @@ async fn retry_model(
     seen: &mut BTreeSet<(&'static str, String)>,
     retried: &mut Retried,
 ) -> Result<u64> {
-    const SLICE: usize = 2_000;
     const ACT: &str = "reading rejects to try again";
+    let get = |error| target_error(ACT, error);
     let (condition, parameters) = filter.sql();
     let mut loaded_in_all = 0;
-    let mut after = String::new();
+    // What comes back into the ledger is younger, and is not tried again in this round.
+    let rows = connection.query(ACT, "SELECT clock_timestamp()::text", &[]).await?;
+    let begun: String = match rows.first() {
+        Some(row) => row.try_get(0).map_err(get)?,
+        None => return Ok(0),
+    };
+    let mut after: Option<(String, String)> = None;
     loop {
         context.check_stop()?;
         connection.execute("beginning a transaction", "BEGIN").await?;
+        let table = context.state.table("reject");
         let sql = format!(
-            "SELECT ctid::text, source_id, stage, document FROM {}
-             WHERE {condition} AND table_name = $5 AND source_id > $6 AND octet_length(document) > 0
-             ORDER BY source_id LIMIT {SLICE} FOR UPDATE",
-            context.state.table("reject")
+            "SELECT ctid::text, source_id, stage, octet_length(document) FROM {table}
+             WHERE {condition} AND table_schema = $5 AND table_name = $6
+                AND ($7::text IS NULL OR (source_id, ctid) > ($7, $8::text::tid))
+                AND rejected_at < $9::text::timestamptz AND octet_length(document) > 0
+             ORDER BY source_id, ctid LIMIT {SLICE_ROWS} FOR UPDATE"
         );
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for parameter in parameters {
             query = query.bind(parameter);
         }
         let rows = query
+            .bind(context.names().schema_of(model))
             .bind(model.table)
-            .bind(&after)
+            .bind(after.as_ref().map(|(id, _)| id.as_str()))
+            .bind(after.as_ref().map(|(_, place)| place.as_str()))
+            .bind(&begun)
             .fetch_all(connection.raw())
             .await
-            .map_err(|error| target_error(ACT, error))?;
-        let mut entries = Vec::with_capacity(rows.len());
+            .map_err(get)?;
+        let mut slice: Vec<(String, String, Stage)> = Vec::new();
+        let mut bytes = 0;
         for row in &rows {
-            let get = |error| target_error(ACT, error);
+            let length: i32 = row.try_get(3).map_err(get)?;
+            bytes += length.unsigned_abs() as usize;
+            if bytes > SLICE_BYTES && !slice.is_empty() {
+                break;
+            }
             let stage: String = row.try_get(2).map_err(get)?;
-            let document: Vec<u8> = row.try_get(3).map_err(get)?;
-            after = row.try_get(1).map_err(get)?;
+            let (place, source_id) = (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+            slice.push((place, source_id, Stage::from_code(&stage)));
+        }
+        let last = slice.len() == rows.len() && rows.len() < SLICE_ROWS;
+        after = slice.last().map(|(place, source_id, _)| (source_id.clone(), place.clone()));
+        let places: Vec<&str> = slice.iter().map(|(place, ..)| place.as_str()).collect();
+        let sql = format!(
+            "SELECT ctid::text, document FROM {table} WHERE ctid = ANY ($1::text[]::tid[])"
+        );
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(&places);
+        let rows = rows.fetch_all(connection.raw()).await.map_err(get)?;
+        let mut documents: HashMap<String, Vec<u8>> = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            documents.insert(row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+        }
+        let mut entries = Vec::with_capacity(slice.len());
+        for (place, source_id, stage) in slice {
             // What is no BSON cannot become a row, whatever the model says.
+            let document = documents.remove(&place).unwrap_or_default();
             let Ok(document) = RawDocumentBuf::from_bytes(document) else { continue };
             let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
             let Some(id) = id else { continue };
-            entries.push(Entry {
-                place: row.try_get(0).map_err(get)?,
-                source_id: after.clone(),
-                stage: Stage::from_code(&stage),
-                document,
-                id,
-            });
+            entries.push(Candidate { place, source_id, stage, document, id });
         }
-        let last = rows.len() < SLICE;
         let loaded =
             retry_slice(context, connection, model, entries, stored, seen, retried).await?;
         connection.execute("committing a retry", "COMMIT").await?;
@@ -380,7 +428,7 @@ async fn retry_slice(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
-    mut entries: Vec<Entry>,
+    mut entries: Vec<Candidate>,
     stored: Option<&Stored>,
     seen: &mut BTreeSet<(&'static str, String)>,
     retried: &mut Retried,
@@ -460,7 +508,9 @@ async fn retry_slice(
             *note.elements.entry(junction).or_default() += elements;
         }
     }
-    ledger::insert_rejects(connection, &context.state, context.run.run, None, &rejects).await?;
+    let schema = context.names().schema_of(model);
+    ledger::insert_rejects(connection, &context.state, context.run.run, schema, None, &rejects)
+        .await?;
     for reject in &rejects {
         context.reporter.event(&Event::Rejected(reject));
     }
@@ -567,7 +617,8 @@ pub(crate) async fn restore_references(
                     format!(
                         "WITH back AS (
                             DELETE FROM {orphan} o USING {} p
-                            WHERE o.table_name = $1 AND o.column_name = $2 AND NOT o.element
+                            WHERE o.table_schema = $3 AND o.table_name = $1
+                                AND o.column_name = $2 AND NOT o.element
                                 AND p.{}::text = o.value
                             RETURNING o.row_key, o.value
                          )
@@ -579,7 +630,7 @@ pub(crate) async fn restore_references(
                         names.column_type(foreign.column),
                         names.column_type(id_column(other)),
                     ),
-                    &[Some(other.table), Some(foreign.column.name)],
+                    &[Some(other.table), Some(foreign.column.name), Some(names.schema_of(other))],
                 )
                 .await?;
             retried.references += restored;
@@ -607,7 +658,8 @@ pub(crate) async fn restore_elements(
                 format!(
                     "WITH back AS (
                         DELETE FROM {orphan} o USING {missing_table} m, {present_table} p
-                        WHERE o.table_name = $1 AND o.column_name = $2 AND o.element
+                        WHERE o.table_schema = $3 AND o.table_name = $1 AND o.column_name = $2
+                            AND o.element
                             AND m.{missing_key}::text = o.value AND p.{present_key}::text = o.row_key
                         RETURNING m.{missing_key} AS missing, p.{present_key} AS present
                      ), inserted AS (
@@ -625,7 +677,11 @@ pub(crate) async fn restore_elements(
                     missing_column = quote_ident(missing.column.name),
                     present_column = quote_ident(present.column.name),
                 ),
-                &[Some(junction.table), Some(missing.column.name)],
+                &[
+                    Some(junction.table),
+                    Some(missing.column.name),
+                    Some(names.schema_of(junction)),
+                ],
             )
             .await?;
         let Some(row) = rows.first() else { continue };

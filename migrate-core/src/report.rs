@@ -57,13 +57,15 @@ pub(crate) async fn summary(
         let rows = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
         let before = context.run.created.rows_before.get(&name).copied().unwrap_or_default();
         table.loaded = rows.saturating_sub(before);
+        let place = [Some(context.names().schema_of(model)), Some(model.table)];
         let reasons = grouped(
             connection,
             &format!(
-                "SELECT reason, count(*) FROM {} WHERE run = {run} AND table_name = $1 GROUP BY 1",
+                "SELECT reason, count(*) FROM {} WHERE run = {run} AND table_schema = $1
+                    AND table_name = $2 GROUP BY 1",
                 state.table("reject")
             ),
-            model.table,
+            &place,
         )
         .await?;
         table.rejected = reasons.values().sum();
@@ -72,10 +74,11 @@ pub(crate) async fn summary(
             connection,
             &format!(
                 "SELECT column_name, count(*) FROM {}
-                 WHERE run = {run} AND table_name = $1 AND NOT element GROUP BY 1",
+                 WHERE run = {run} AND table_schema = $1 AND table_name = $2 AND NOT element
+                 GROUP BY 1",
                 state.table("orphan")
             ),
-            model.table,
+            &place,
         )
         .await?;
         summary.tables.push(table);
@@ -90,10 +93,10 @@ pub(crate) async fn summary(
             .count(
                 &act,
                 format!(
-                    "SELECT count(*) FROM {} WHERE table_name = $1 AND element",
+                    "SELECT count(*) FROM {} WHERE table_schema = $1 AND table_name = $2 AND element",
                     state.table("orphan")
                 ),
-                &[Some(model.table)],
+                &[Some(context.names().schema_of(model)), Some(model.table)],
             )
             .await?;
         summary.junctions.push(JunctionSummary {
@@ -262,10 +265,10 @@ async fn junction_tasks(
 async fn grouped(
     connection: &mut Connection,
     sql: &str,
-    table: &str,
+    place: &[Option<&str>],
 ) -> Result<BTreeMap<String, u64>> {
     const ACT: &str = "adding up the ledger";
-    let rows = connection.query(ACT, sql, &[Some(table)]).await?;
+    let rows = connection.query(ACT, sql, place).await?;
     let mut counts = BTreeMap::new();
     for row in &rows {
         let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;

@@ -21,6 +21,7 @@ use crate::existing;
 use crate::failpoint::FailPoints;
 use crate::id::IdScheme;
 use crate::kept;
+use crate::ledger;
 use crate::preflight;
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target, target_error};
@@ -694,13 +695,20 @@ impl Beginning<'_> {
             // A new run beside it must make the same ids.
             let other =
                 |name: &str| fingerprint.options.get(name) != run.fingerprint.options.get(name);
-            if other("uuid") {
-                differences.retain(|difference| difference.contains("--uuid"));
-                return Err(Error::new(
-                    ErrorKind::Preflight,
-                    format!("an earlier run made its ids differently: {}", differences.join("; ")),
-                )
-                .with_hint("give the same `--uuid` again, or start over with `--clean`"));
+            // And its references must find the tables of those before.
+            for (option, what) in
+                [("uuid", "made its ids differently"), ("schema", "has its tables elsewhere")]
+            {
+                if other(option) {
+                    differences.retain(|difference| difference.contains(&format!("`--{option}`")));
+                    return Err(Error::new(
+                        ErrorKind::Preflight,
+                        format!("an earlier run {what}: {}", differences.join("; ")),
+                    )
+                    .with_hint(format!(
+                        "give the same `--{option}` again, or start over with `--clean`"
+                    )));
+                }
             }
             if self.earlier.iter().all(|earlier| earlier.run != run.run || !earlier.finished) {
                 return Err(Error::new(
@@ -743,6 +751,10 @@ impl Beginning<'_> {
                 });
             }
         }
+        ledger::of_run(self.connection, self.state, run.run, |entry| {
+            self.reporter.event(&Event::RejectedBefore(&entry));
+        })
+        .await?;
         Ok(run)
     }
 }

@@ -233,13 +233,17 @@ pub(crate) async fn references(
             .execute_with(
                 &act,
                 format!(
-                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                     SELECT {}, $1, $2, id::text, o{index}::text, false
+                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+                     SELECT {}, $3, $1, $2, id::text, o{index}::text, false
                      FROM orphan_found WHERE o{index} IS NOT NULL",
                     context.state.table("orphan"),
                     context.run.run
                 ),
-                &[Some(model.table), Some(foreign.column.name)],
+                &[
+                    Some(model.table),
+                    Some(foreign.column.name),
+                    Some(names.schema_of(model)),
+                ],
             )
             .await?;
         if noted > 0 {
@@ -281,8 +285,8 @@ pub(crate) async fn kept_orphans(
             .execute_with(
                 &format!("noting the orphans of {}.{}", model.table, column.name),
                 format!(
-                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                     SELECT {}, $1, $2, t.{}::text, t.{column}::text, false FROM {} t
+                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+                     SELECT {}, $3, $1, $2, t.{}::text, t.{column}::text, false FROM {} t
                      WHERE t.{column} IS NOT NULL
                         AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = t.{column})",
                     context.state.table("orphan"),
@@ -293,7 +297,7 @@ pub(crate) async fn kept_orphans(
                     quote_ident(key),
                     column = quote_ident(column.name),
                 ),
-                &[Some(model.table), Some(column.name)],
+                &[Some(model.table), Some(column.name), Some(names.schema_of(model))],
             )
             .await?;
         if noted > 0 {
@@ -513,6 +517,7 @@ pub(crate) async fn same_id(
             .filter_map(|(junction, count)| Some((context.registry.model(junction)?, count)))
             .flat_map(|(junction, count)| {
                 let note = OrphanNote {
+                    schema: context.names().schema_of(junction).to_owned(),
                     table: junction.table.to_owned(),
                     column: String::new(),
                     row_key: String::new(),
@@ -522,7 +527,9 @@ pub(crate) async fn same_id(
             })
             .collect();
         ledger::insert_orphans(connection, &context.state, context.run.run, &orphans).await?;
-        ledger::insert_rejects(connection, &context.state, context.run.run, None, &losers).await?;
+        let schema = context.names().schema_of(model);
+        let (state, run) = (&context.state, context.run.run);
+        ledger::insert_rejects(connection, state, run, schema, None, &losers).await?;
         for reject in &losers {
             context.reporter.event(&crate::event::Event::Rejected(reject));
         }
@@ -631,7 +638,9 @@ pub(crate) async fn reject_rows(
             }
         })
         .collect();
-    ledger::insert_rejects(connection, &context.state, context.run.run, None, &rejects).await?;
+    let schema = context.names().schema_of(model);
+    ledger::insert_rejects(connection, &context.state, context.run.run, schema, None, &rejects)
+        .await?;
     delete_rows(context, connection, model, table, &keys).await?;
     for reject in &rejects {
         context.reporter.event(&crate::event::Event::Rejected(reject));
@@ -659,13 +668,14 @@ async fn delete_rows(
     .await
     .map_err(|error| target_error(&act, error))?;
     sqlx::query(AssertSqlSafe(format!(
-        "DELETE FROM {} WHERE run = {} AND table_name = $1 AND NOT element
+        "DELETE FROM {} WHERE run = {} AND table_schema = $3 AND table_name = $1 AND NOT element
             AND row_key = ANY ($2::text[])",
         context.state.table("orphan"),
         context.run.run
     )))
     .bind(model.table)
     .bind(keys)
+    .bind(context.names().schema_of(model))
     .execute(connection.raw())
     .await
     .map_err(|error| target_error(&act, error))?;
@@ -736,8 +746,8 @@ pub(crate) async fn junction(
             .execute_with(
                 &act,
                 format!(
-                    "INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                     SELECT {}, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
+                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+                     SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
                         CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
                         CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true
                      FROM {stage} s{joins} WHERE NOT ({})",
@@ -745,7 +755,12 @@ pub(crate) async fn junction(
                     context.run.run,
                     there.join(" AND ")
                 ),
-                &[Some(model.table), Some(model.columns[0].name), Some(model.columns[1].name)],
+                &[
+                    Some(model.table),
+                    Some(model.columns[0].name),
+                    Some(model.columns[1].name),
+                    Some(names.schema_of(model)),
+                ],
             )
             .await?;
     }

@@ -20,7 +20,7 @@ use crate::sink::{Connection, target_error};
 use crate::source::Range;
 
 /// The version of the state schema; a run of another version is not touched.
-pub const VERSION: i32 = 1;
+pub const VERSION: i32 = 2;
 
 /// Makes the state's tables in its schema where they are missing, and the functions that translate
 /// derived ids; random ones have none. Every statement can be repeated.
@@ -80,6 +80,7 @@ COMMENT ON TABLE {s}.task IS 'What follows the load, level after level: settling
 CREATE TABLE IF NOT EXISTS {s}.reject (
     run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
     chunk bigint,
+    table_schema text NOT NULL,
     table_name text NOT NULL,
     collection text NOT NULL,
     source_id text NOT NULL,
@@ -95,6 +96,7 @@ CREATE INDEX IF NOT EXISTS reject_run_idx ON {s}.reject (run, table_name, reason
 COMMENT ON TABLE {s}.reject IS 'The ledger: every document that was not loaded, why, and the document itself';
 CREATE TABLE IF NOT EXISTS {s}.orphan (
     run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    table_schema text NOT NULL,
     table_name text NOT NULL,
     column_name text NOT NULL,
     row_key text NOT NULL,

@@ -1,6 +1,7 @@
 //! The command as a program: started, listened to, and killed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ pub struct Program {
     events: Receiver<Value>,
     /// The step that it is in, as far as it has told.
     step: String,
-    /// Its files, which go with it.
-    _folder: tempfile::TempDir,
+    /// Its files, which go with it where they are its own.
+    _folder: Option<tempfile::TempDir>,
     /// How often each event was heard.
     pub heard: std::collections::BTreeMap<String, u64>,
     /// What it waited for.
@@ -36,12 +37,22 @@ impl Program {
     /// When it cannot be started.
     pub fn start(executable: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let mut program = Self::start_in(folder.path(), executable, arguments);
+        program._folder = Some(folder);
+        program
+    }
+
+    /// Starts `executable run` with those arguments, with its files in a folder that stays.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in(folder: &Path, executable: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(executable)
             .arg("run")
             .args(arguments)
             .args(["--progress", "json", "--files"])
-            .arg(folder.path())
-            .current_dir(folder.path())
+            .arg(folder)
+            .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -61,7 +72,7 @@ impl Program {
             child,
             events,
             step: "start".to_owned(),
-            _folder: folder,
+            _folder: None,
             heard: std::collections::BTreeMap::new(),
             waits: Vec::new(),
         }

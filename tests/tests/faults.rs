@@ -5,6 +5,7 @@
 #![expect(clippy::print_stderr, reason = "kills and figures are for whoever runs the test")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -67,6 +68,7 @@ fn undisturbed(source: &str, target: &str) -> u64 {
 fn kill_until_complete(
     source: &str,
     target: &str,
+    folder: &Path,
     events: u64,
     kills: u64,
     random: &mut Random,
@@ -74,7 +76,7 @@ fn kill_until_complete(
     let mut killed = BTreeMap::new();
     let (mut done, mut left) = (0, events);
     loop {
-        let mut program = Program::start(EXECUTABLE, &arguments(source, target));
+        let mut program = Program::start_in(folder, EXECUTABLE, &arguments(source, target));
         // Each process goes on for a while counted in what it does, so that a slow machine and a
         // fast one are killed in the same places, and then for a moment counted in time. What is
         // left to do is shared out among more kills than must be, for some processes do more than
@@ -143,14 +145,43 @@ fn killed(test: &str, statements: &[String]) {
     let refused = expected["rejects"].iter().any(|reject| reject.contains(",write,"));
     assert_eq!(refused, !statements.is_empty(), "their constraints refuse rows");
     let target = make(server, test, statements);
-    let kills = kill_until_complete(source, &target, events, KILLS, &mut random);
+    let folder = tempfile::tempdir().expect("a folder");
+    let kills = kill_until_complete(source, &target, folder.path(), events, KILLS, &mut random);
     assert_same(&expected, &end_state(server, test), test);
+    assert_log_mirrors_ledger(folder.path(), server, test);
     let total: u64 = kills.values().sum();
     eprintln!("{test}: {total} kills in {:?} (alone {alone:?}): {kills:?}", begun.elapsed());
     assert!(total >= KILLS, "only {kills:?}");
     assert!(kills.contains_key("load"), "{kills:?}");
     // Settling is short: one of the two.
     assert!(kills.contains_key("constrain") || kills.contains_key("settle"), "{kills:?}");
+}
+
+/// The log of rejects has the entries of the ledger, each once, whatever was killed between a commit
+/// and the log.
+fn assert_log_mirrors_ledger(folder: &Path, server: &Postgres, database: &str) {
+    let log = std::fs::read_to_string(folder.join("migration-errors.log")).expect("the log");
+    let mut logged: Vec<String> = log
+        .split_terminator("\n\n")
+        .map(|entry| {
+            let lines: Vec<&str> = entry.lines().collect();
+            let [head, id, error, _] = lines[..] else { panic!("{entry}") };
+            let (_, table) = head.split_once("ERROR in table ").expect("a table");
+            format!("{table} {id} {error}")
+        })
+        .collect();
+    let sql = "SELECT format('\"%s\" MongoDB ObjectId: %s Error: %s%s', table_name, source_id,
+            CASE WHEN field <> '' THEN field || ': ' END, message)
+        FROM migrate.reject";
+    let rows = server.query(database, sql).expect("the ledger");
+    // An entry of the log has its four lines whatever is in the message.
+    let line = |text: String| text.replace('\n', "\\n").replace('\r', "\\r");
+    let mut ledger: Vec<String> = rows.into_iter().flatten().flatten().map(line).collect();
+    logged.sort();
+    ledger.sort();
+    let found = logged.iter().zip(&ledger).find(|(logged, ledger)| logged != ledger);
+    assert_eq!(found, None, "{database}");
+    assert_eq!(logged.len(), ledger.len(), "{database}");
 }
 
 #[test]

@@ -3,19 +3,21 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bson::{Bson, Document};
+use migrate_core::cell::extended_json;
 use migrate_core::event::Silent;
+use migrate_core::ledger::Entry;
 use migrate_core::rejects::{self, Filter, Group, Retried};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
-use migrate_core::{Error, ErrorKind, Reject, source};
+use migrate_core::{Error, ErrorKind, source};
 
 use super::out::Out;
 use super::signals;
 use crate::cli::{FilterArgs, Rejects, RejectsExport, RejectsList, RejectsRetry, RejectsShow};
 use crate::exit::Outcome;
-use crate::printer::Printer;
+use crate::printer::{Printer, one_line};
 use crate::reporter::rate::thousands;
+use crate::reporter::shown_id;
 use crate::settings::File;
 
 /// Runs one of the commands; the addresses it works with are added to `addresses`.
@@ -37,7 +39,7 @@ pub(crate) async fn rejects(
 impl From<FilterArgs> for Filter {
     fn from(arguments: FilterArgs) -> Self {
         let FilterArgs { table, reason, field } = arguments;
-        Self { table, reason, field, source_id: None }
+        Self { table, reason, field, ..Self::default() }
     }
 }
 
@@ -75,7 +77,7 @@ fn groups_text(groups: &[Group]) -> String {
             "{:width$}   {}, as in {}{more}",
             "",
             group.reason,
-            group.examples.join(", ")
+            group.examples.iter().map(|id| shown_id(id)).collect::<Vec<_>>().join(", ")
         );
     }
     let total = groups.iter().map(|group| group.count).sum();
@@ -86,7 +88,12 @@ fn groups_text(groups: &[Group]) -> String {
 /// A group in words, as in `crm_Contacts.status: expected bool, found string`.
 pub(super) fn describe(group: &Group) -> String {
     let dot = if group.field.is_empty() { "" } else { "." };
-    format!("{}{dot}{}: {}", group.table, group.field, group.message)
+    format!(
+        "{}{dot}{}: {}",
+        one_line(&group.table),
+        one_line(&group.field),
+        one_line(&group.message)
+    )
 }
 
 async fn show(
@@ -103,8 +110,8 @@ async fn show(
         ..Filter::default()
     };
     let mut entries = Vec::new();
-    rejects::for_each(&target, &options, &filter, |reject| {
-        entries.push(entry_text(&reject));
+    rejects::for_each(&target, &options, &filter, |entry| {
+        entries.push(entry_text(&entry));
         true
     })
     .await?;
@@ -121,32 +128,79 @@ async fn show(
     Ok(Outcome::Clean)
 }
 
-fn entry_text(reject: &Reject) -> String {
+fn entry_text(entry: &Entry) -> String {
+    let Entry { run, schema, time, reject } = entry;
     let document = match json(&reject.document) {
-        Some(document) => {
-            serde_json::to_string_pretty(&document).unwrap_or_else(|_| document.to_string())
-        }
+        Some(document) => pretty(&document),
         None if reject.document.is_empty() => {
             "not kept: the source had lost it when it was rejected".to_owned()
         }
-        None => format!("no BSON, in hex: {}", hex(&reject.document)),
+        None => format!("no BSON that can be shown, in hex: {}", hex(&reject.document)),
     };
     format!(
-        "table       {}\ncollection  {}\n_id         {}\nstage       {}\nreason      {}\nfield       {}\nmessage     {}\n\n{document}",
-        reject.table,
-        reject.collection,
-        reject.source_id,
+        "table       {}.{}\ncollection  {}\n_id         {}\nstage       {}\nreason      {}\nfield       {}\nmessage     {}\nrejected    {time}, in run {run}\n\n{document}",
+        one_line(schema),
+        one_line(&reject.table),
+        one_line(&reject.collection),
+        shown_id(&reject.source_id),
         reject.stage.code(),
         reject.reason,
-        reject.field,
-        reject.message,
+        one_line(&reject.field),
+        one_line(&reject.message),
     )
 }
 
-/// A document in canonical Extended JSON, unless its bytes are no BSON.
-fn json(document: &[u8]) -> Option<serde_json::Value> {
-    let document = Document::from_reader(document).ok()?;
-    Some(Bson::Document(document).into_canonical_extjson())
+/// A document in canonical Extended JSON, unless its bytes are no BSON, or it is nested deeper than
+/// anybody could read.
+fn json(document: &[u8]) -> Option<String> {
+    let text = extended_json(document);
+    (!document.is_empty() && !text.starts_with("{\"$malformed\"")).then_some(text)
+}
+
+/// JSON with a line for each value, without recursion. Beyond some levels the lines are indented no
+/// further, for they would grow with the square of the depth.
+fn pretty(json: &str) -> String {
+    const INDENTED: usize = 40;
+    let mut text = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut characters = json.chars().peekable();
+    let line = |text: &mut String, depth: usize| {
+        text.push('\n');
+        text.push_str(&"  ".repeat(depth.min(INDENTED)));
+    };
+    while let Some(character) = characters.next() {
+        if in_string {
+            (in_string, escaped) = (escaped || character != '"', !escaped && character == '\\');
+            text.push(character);
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                text.push(character);
+                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    text.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut text, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut text, depth);
+                text.push(character);
+            }
+            ',' => {
+                text.push(character);
+                line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            _ => {
+                in_string = character == '"';
+                text.push(character);
+            }
+        }
+    }
+    text
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -163,9 +217,9 @@ async fn export(
     addresses.push(target.clone());
     let mut out = Out::open(arguments.out.as_deref())?;
     let mut count = 0;
-    rejects::for_each(&target, &options, &arguments.filter.into(), |reject| {
+    rejects::for_each(&target, &options, &arguments.filter.into(), |entry| {
         count += 1;
-        out.line(&line(&reject).to_string())
+        out.line(&line(&entry))
     })
     .await?;
     out.finish()?;
@@ -175,9 +229,13 @@ async fn export(
     Ok(Outcome::Clean)
 }
 
-fn line(reject: &Reject) -> serde_json::Value {
+fn line(entry: &Entry) -> String {
+    let Entry { run, schema, time, reject } = entry;
     let document = json(&reject.document);
     let mut line = serde_json::json!({
+        "run": run,
+        "time": time,
+        "schema": schema,
         "table": reject.table,
         "collection": reject.collection,
         "source_id": reject.source_id,
@@ -189,8 +247,10 @@ fn line(reject: &Reject) -> serde_json::Value {
     if document.is_none() {
         line["bytes"] = hex(&reject.document).into();
     }
-    line["document"] = document.unwrap_or_default();
-    line
+    // The document is text already, and may be too deep for a value.
+    let mut text = line.to_string();
+    text.pop();
+    text + ",\"document\":" + document.as_deref().unwrap_or("null") + "}"
 }
 
 async fn retry(
@@ -256,8 +316,8 @@ fn retried_text(retried: &Retried) -> String {
 #[cfg(test)]
 mod tests {
     use bson::doc;
-    use migrate_core::Reason;
     use migrate_core::reject::Stage;
+    use migrate_core::{Reason, Reject};
 
     use super::*;
 
@@ -279,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_document_is_written_whole_or_as_its_bytes() {
-        let mut reject = Reject {
+        let reject = Reject {
             collection: "c".to_owned(),
             table: "t".to_owned(),
             source_id: "5".to_owned(),
@@ -289,16 +349,33 @@ mod tests {
             message: "m".to_owned(),
             document: doc! { "_id": 5, "b": 1, "a": 2_i64 }.to_vec().unwrap(),
         };
-        let text = line(&reject).to_string();
+        let (schema, time) = ("public".to_owned(), "2026-01-02T03:04:05.678Z".to_owned());
+        let mut entry = Entry { run: 3, schema, time, reject };
+        let text = line(&entry);
         assert!(
             text.ends_with(
                 r#""document":{"_id":{"$numberInt":"5"},"b":{"$numberInt":"1"},"a":{"$numberLong":"2"}}}"#
             ),
             "{text}"
         );
-        reject.document = vec![1, 255];
-        assert_eq!(line(&reject)["bytes"], "01ff");
-        assert!(line(&reject)["document"].is_null());
-        assert!(entry_text(&reject).ends_with("\n\nno BSON, in hex: 01ff"));
+        let text = entry_text(&entry);
+        assert!(text.starts_with("table       public.t\ncollection  c\n_id         5\n"), "{text}");
+        assert!(text.ends_with("  \"a\": {\n    \"$numberLong\": \"2\"\n  }\n}"), "{text}");
+        entry.reject.document = vec![1, 255];
+        let value: serde_json::Value = serde_json::from_str(&line(&entry)).unwrap();
+        assert_eq!(value["bytes"], "01ff");
+        assert!(value["document"].is_null());
+        assert!(entry_text(&entry).ends_with("\n\nno BSON that can be shown, in hex: 01ff"));
+    }
+
+    #[test]
+    fn json_is_made_pretty_whatever_is_in_it() {
+        let value = serde_json::json!({
+            "a": [], "b": {}, "c": [1, {"d": "x\"{[,:]}\\"}], "e\"": null, "f": [[[true]]],
+        });
+        let text = serde_json::to_string(&value).unwrap();
+        assert_eq!(pretty(&text), serde_json::to_string_pretty(&value).unwrap());
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert!(pretty(&deep).len() < 20_000_000);
     }
 }

@@ -138,10 +138,38 @@ pub(super) async fn execute(
         migrate_core::run::run(registry, source, target, options, reporter, &stop).await
     };
     files.finish(result.as_ref().ok());
+    if let Ok(summary) = &result
+        && !settings.dry_run
+        && files.is_doubtful(summary.totals.rejected)
+    {
+        mirror(settings, &files, summary.run).await?;
+    }
     if let Some(failure) = files.failure() {
         printer.error(format_args!("warning: {failure}; the target holds the same and more"));
     }
     Ok((result?, files))
+}
+
+/// Makes the log of rejects anew from the ledger.
+async fn mirror(settings: &RunSettings, files: &Files, run: i64) -> Result<(), Error> {
+    let mut log = match files.new_log() {
+        Ok(log) => log,
+        Err(error) => {
+            files.log_failed(&error);
+            return Ok(());
+        }
+    };
+    let filter = Filter { run: Some(run), ..Filter::default() };
+    let mut written = Ok(());
+    rejects::for_each(&settings.target, &settings.options, &filter, |entry| {
+        written = log.add(&entry);
+        written.is_ok()
+    })
+    .await?;
+    if let Err(error) = written.and_then(|()| log.finish()) {
+        files.log_failed(&error);
+    }
+    Ok(())
 }
 
 fn confirm_clean(settings: &RunSettings, printer: Printer) -> Result<(), Error> {

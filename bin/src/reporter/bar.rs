@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use migrate_core::event::{Event, Reporter, Step};
 
 use super::rate::{duration, thousands};
+use crate::printer::printable;
 
 const OVERALL: &str =
     "{prefix:<28} {wide_bar} {human_pos:>11} / {human_len:<11} {rate:>12} {eta:>5} left";
@@ -55,7 +56,7 @@ impl Bar {
 
     fn note(&self, text: &str) {
         // A terminal that is gone is told nothing.
-        let _ = self.bars.println(text);
+        let _ = self.bars.println(printable(text));
     }
 }
 

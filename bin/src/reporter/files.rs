@@ -1,6 +1,7 @@
 //! The files for people: `migration-errors.log` with every rejected document, and
 //! `migration-checkpoint.json`, a mirror of what is in the target. Both have mode 0600, for they
-//! hold customers' data. Nothing is read back from them but the target of a run that did not finish,
+//! hold customers' data. The log mirrors the ledger: it is made anew from it when a run goes on, and
+//! at the end where it may differ. Nothing is read back from them but the target of a run that did not finish,
 //! to warn whoever starts another one.
 
 use std::collections::BTreeMap;
@@ -13,8 +14,11 @@ use std::time::{Duration, Instant};
 
 use migrate_core::Reject;
 use migrate_core::event::{Event, Reporter};
+use migrate_core::ledger::Entry;
 use migrate_core::summary::Summary;
 use serde::Serialize;
+
+use crate::printer::{one_line, printable};
 
 const ERRORS: &str = "migration-errors.log";
 const CHECKPOINT: &str = "migration-checkpoint.json";
@@ -32,6 +36,10 @@ pub(crate) struct Files {
 
 struct State {
     log: Option<io::BufWriter<fs::File>>,
+    /// Entries that this process has written into the log.
+    logged: u64,
+    /// Whether something was done again, and its rejects told twice.
+    waited: bool,
     resumed: bool,
     checkpoint: Checkpoint,
     tables: BTreeMap<String, Table>,
@@ -78,6 +86,8 @@ impl Files {
         let checkpoint = Checkpoint { version: 1, ..Checkpoint::default() };
         let state = State {
             log: None,
+            logged: 0,
+            waited: false,
             resumed: false,
             checkpoint,
             tables: BTreeMap::new(),
@@ -175,7 +185,30 @@ impl Files {
         }
     }
 
-    fn write_reject(&self, state: &mut State, reject: &Reject) {
+    /// Whether the log may differ from the ledger of a run with so many rejects: an earlier process
+    /// died between a commit and the log, something was done twice, or others have done a part.
+    pub(crate) fn is_doubtful(&self, rejected: u64) -> bool {
+        let state = self.lock();
+        state.resumed || state.waited || state.logged != rejected
+    }
+
+    /// Makes the log anew, in one step when [`NewLog::finish`] is called.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn new_log(&self) -> io::Result<NewLog> {
+        let (path, new) = (self.errors(), self.folder.join(format!("{ERRORS}.new")));
+        let file = fs::File::options();
+        let file = file.clone().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        Ok(NewLog { file: io::BufWriter::new(file), path, new, is_empty: true })
+    }
+
+    /// Keeps a failure for [`Files::failure`].
+    pub(crate) fn log_failed(&self, error: &io::Error) {
+        self.lock().fail(ERRORS, error);
+    }
+
+    fn write_reject(&self, state: &mut State, reject: &Reject, time: &str) {
         let path = self.errors();
         if state.log.is_none() {
             match open_log(&path) {
@@ -184,9 +217,46 @@ impl Files {
             }
         }
         let Some(log) = &mut state.log else { return };
-        let result = log.write_all(entry(reject, &now()).as_bytes());
+        let result = log.write_all(entry(reject, time).as_bytes());
+        state.logged += 1;
         if let Err(error) = result {
             state.fail(ERRORS, &error);
+        }
+    }
+}
+
+/// A log on its way to replace the one that is there.
+pub(crate) struct NewLog {
+    file: io::BufWriter<fs::File>,
+    path: PathBuf,
+    new: PathBuf,
+    is_empty: bool,
+}
+
+impl NewLog {
+    /// Adds an entry of the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn add(&mut self, ledger: &Entry) -> io::Result<()> {
+        self.is_empty = false;
+        self.file.write_all(entry(&ledger.reject, &ledger.time).as_bytes())
+    }
+
+    /// Puts it in place; where nothing was rejected there is no log.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        if !self.is_empty {
+            return fs::rename(&self.new, &self.path);
+        }
+        fs::remove_file(&self.new)?;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 }
@@ -222,6 +292,17 @@ impl Reporter for Files {
             Event::Begun { run } => state.checkpoint.run = Some(*run),
             Event::Resumed { run, .. } => {
                 state.resumed = true;
+                // It is made anew from the ledger, whose entries follow: the process before may
+                // have died between a commit and its log.
+                if let Err(error) = fs::File::options()
+                    .write(true)
+                    .truncate(true)
+                    .open(self.errors())
+                    .and_then(|file| file.set_len(0))
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    state.fail(ERRORS, &error);
+                }
                 state.checkpoint.run = Some(*run);
             }
             Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
@@ -266,7 +347,11 @@ impl Reporter for Files {
                     self.write_checkpoint(&mut state);
                 }
             }
-            Event::Rejected(reject) => self.write_reject(&mut state, reject),
+            Event::Rejected(reject) => self.write_reject(&mut state, reject, &now()),
+            Event::RejectedBefore(entry) => {
+                self.write_reject(&mut state, &entry.reject, &entry.time);
+            }
+            Event::Waiting { .. } => state.waited = true,
             _ => {}
         }
     }
@@ -325,17 +410,25 @@ pub(crate) fn entry(reject: &Reject, time: &str) -> String {
     let separator = if reject.field.is_empty() { "" } else { ": " };
     format!(
         "[{time}] ERROR in table \"{}\"\nMongoDB ObjectId: {}\nError: {}{separator}{}\nOriginal Document: {}\n\n",
-        one_line(&reject.table),
-        one_line(&reject.source_id),
-        one_line(&reject.field),
-        one_line(&reject.message),
+        line(&reject.table),
+        shown_id(&reject.source_id),
+        line(&reject.field),
+        line(&reject.message),
         document(&reject.document),
     )
 }
 
 /// Names and values come from the documents; a line break in one must not look like another entry.
-fn one_line(text: &str) -> String {
-    text.replace('\n', "\\n").replace('\r', "\\r")
+fn line(text: &str) -> String {
+    printable(&one_line(text)).into_owned()
+}
+
+/// An `_id` as the ledger has it; a document without one has none to show.
+pub(crate) fn shown_id(source_id: &str) -> String {
+    match source_id {
+        "" => "(the document has no _id)".to_owned(),
+        id => line(id),
+    }
 }
 
 /// Canonical Extended JSON, every one of two equal keys included; of what is no BSON the bytes.
@@ -398,6 +491,8 @@ mod tests {
             ..reject()
         };
         let text = entry(&broken, "T");
+        let nameless = Reject { source_id: String::new(), ..reject() };
+        assert!(entry(&nameless, "T").contains("\nMongoDB ObjectId: (the document has no _id)\n"));
         assert!(
             text.contains(
                 "\nError: first\\nsecond\nOriginal Document: {\"$malformed\":\"Af8=\"}\n"
@@ -442,12 +537,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_run_sets_the_older_files_aside_and_a_resumed_one_adds() {
+    fn a_new_run_sets_the_older_files_aside_and_a_resumed_one_begins_with_the_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let one_reject = |resumed: bool| {
             let files = Files::new(folder.path(), false).unwrap();
             if resumed {
                 files.event(&Event::Resumed { run: 1, chunks_done: 1, chunks: 2 });
+                let (schema, time) = ("public".to_owned(), "T".to_owned());
+                let before = Entry { run: 1, schema, time, reject: reject() };
+                files.event(&Event::RejectedBefore(&before));
+                files.event(&Event::RejectedBefore(&before));
             }
             files.event(&planned("Users", 1, 1));
             files.event(&Event::Rejected(&reject()));
@@ -456,10 +555,12 @@ mod tests {
             fs::read_to_string(files.errors()).unwrap().matches("ERROR in table").count()
         };
         assert_eq!(one_reject(false), 1);
-        assert_eq!(one_reject(true), 2);
+        // What the ledger had, and one more.
+        assert_eq!(one_reject(true), 3);
+        assert_eq!(one_reject(true), 3);
         assert_eq!(one_reject(false), 1);
         let backup = fs::read_to_string(folder.path().join("migration-errors.log.bak")).unwrap();
-        assert_eq!(backup.matches("ERROR in table").count(), 2);
+        assert_eq!(backup.matches("ERROR in table").count(), 3);
         assert!(folder.path().join("migration-checkpoint.json.bak").is_file());
         let clean = Files::new(folder.path(), false).unwrap();
         clean.event(&planned("Users", 1, 1));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use migrate_core::event::{Event, Reporter, Silent};
 
-pub(crate) use files::{Files, write_private};
+pub(crate) use files::{Files, shown_id, write_private};
 
 use crate::cli::ProgressKind;
 use crate::printer::Printer;

@@ -1,0 +1,248 @@
+//! The ledger: what it names, and trying again what is in it, over tables of one name in two
+//! schemas and over the runs of a phased cut-over.
+
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+use bson::{Document, doc};
+use migrate_core::event::Silent;
+use migrate_core::rejects::{self, Filter};
+use migrate_core::run::{Options, Stop, run};
+use migrate_core::schema::RegistryFacts;
+use migrate_core::source::memory::MemorySource;
+use migrate_core::summary::Summary;
+use migrate_core::{Migrate, Registry, registry};
+use migrate_servers::Postgres;
+use migrate_tests::servers;
+use uuid::Uuid;
+
+fn server() -> &'static Postgres {
+    servers::postgres(servers::NEWEST).expect("the newest version")
+}
+
+/// The rows of a query, cells with spaces between.
+fn query(database: &str, sql: &str) -> Vec<String> {
+    let rows = server().query(database, sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let line = |row: Vec<Option<String>>| {
+        row.into_iter().map(|cell| cell.unwrap_or("-".to_owned())).collect::<Vec<_>>().join(" ")
+    };
+    rows.into_iter().map(line).collect()
+}
+
+fn id(number: u32) -> ObjectId {
+    let mut bytes = [7; 12];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    ObjectId::from_bytes(bytes)
+}
+
+async fn migrate(
+    facts: &'static RegistryFacts,
+    source: MemorySource,
+    url: &str,
+    options: &Options,
+) -> Summary {
+    run(facts, Arc::new(source), url, options, Arc::new(Silent), &Stop::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+async fn retry(facts: &'static RegistryFacts, source: MemorySource, url: &str) -> rejects::Retried {
+    let (options, filter) = (Options::default(), Filter::default());
+    let source = Some(Arc::new(source) as _);
+    rejects::retry(facts, source, url, &options, &filter, Arc::new(Silent), &Stop::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "old", schema = "old", table = "Thing")]
+#[allow(dead_code)]
+struct OldThing {
+    #[migrate(id)]
+    id: Uuid,
+    name: String,
+    #[fk(Self)]
+    parent: Option<Uuid>,
+    #[junction(OldPairs, owner = left)]
+    others: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "new", schema = "new", table = "Thing")]
+#[allow(dead_code)]
+struct NewThing {
+    #[migrate(id)]
+    id: Uuid,
+    name: String,
+    #[fk(Self)]
+    parent: Option<Uuid>,
+    #[junction(NewPairs, owner = left)]
+    others: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction, schema = "old", table = "Pairs")]
+#[allow(dead_code)]
+struct OldPairs {
+    #[fk(OldThing)]
+    left: Uuid,
+    #[fk(OldThing)]
+    right: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(junction, schema = "new", table = "Pairs")]
+#[allow(dead_code)]
+struct NewPairs {
+    #[fk(NewThing)]
+    left: Uuid,
+    #[fk(NewThing)]
+    right: Uuid,
+}
+
+registry! { Twins = [OldThing, NewThing, OldPairs, NewPairs] }
+
+/// The same ids in both; document 2 is rejected in one of them, and 3 refers to it.
+fn things(lacks_name: bool) -> Vec<Document> {
+    let mut second = doc! { "_id": id(2), "name": "two" };
+    if lacks_name {
+        second.remove("name");
+    }
+    vec![
+        doc! { "_id": id(1), "name": "one", "others": [id(2), id(3), id(4)] },
+        second,
+        doc! { "_id": id(3), "name": "three", "parent": id(2) },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_one_name_in_two_schemas_do_not_mix() {
+    let url = server().create_database("twins").expect("a database");
+    let source = || MemorySource::new().with("old", things(true)).with("new", things(false));
+    let summary = migrate(Twins::FACTS, source(), &url, &Options::default()).await;
+    assert!(summary.balanced, "{summary:#?}");
+    let counts: Vec<_> = summary
+        .tables
+        .iter()
+        .map(|table| {
+            let orphans = table.orphans.values().sum::<u64>();
+            (table.table.as_str(), table.loaded, table.rejected, orphans)
+        })
+        .collect();
+    assert_eq!(counts, [("old.Thing", 2, 1, 1), ("new.Thing", 3, 0, 0)]);
+    let counts: Vec<_> = summary
+        .junctions
+        .iter()
+        .map(|junction| (junction.model.as_str(), junction.inserted, junction.orphans))
+        .collect();
+    assert_eq!(counts, [("OldPairs", 1, 2), ("NewPairs", 2, 1)]);
+    let groups = rejects::groups(&url, &Options::default(), &Filter::default()).await.unwrap();
+    assert_eq!(groups[0].table, "old.Thing");
+    let filter = |table: &str| Filter { table: Some(table.to_owned()), ..Filter::default() };
+    for (table, found) in [("old.Thing", 1), ("new.Thing", 0), ("Thing", 1)] {
+        let groups = rejects::groups(&url, &Options::default(), &filter(table)).await.unwrap();
+        assert_eq!(groups.len(), found, "{table}");
+    }
+
+    // Mended, it comes back into its own table, and so does what referred to it.
+    let mended = MemorySource::new().with("old", things(false)).with("new", things(false));
+    let retried = retry(Twins::FACTS, mended, &url).await;
+    assert_eq!((retried.loaded, retried.references, retried.junction_rows), (1, 1, 1));
+    let rows = "SELECT * FROM old.\"Thing\" EXCEPT SELECT * FROM new.\"Thing\"";
+    assert_eq!(query("twins", rows), [""; 0]);
+    assert_eq!(query("twins", "SELECT count(*) FROM old.\"Pairs\""), ["2"]);
+    let orphans = "SELECT table_schema, count(*) FROM migrate.orphan GROUP BY 1 ORDER BY 1";
+    assert_eq!(query("twins", orphans), ["new 1", "old 1"]);
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "owners")]
+#[allow(dead_code)]
+struct Owner {
+    #[migrate(id)]
+    id: Uuid,
+    name: String,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "items")]
+#[allow(dead_code)]
+struct Item {
+    #[migrate(id)]
+    id: Uuid,
+    #[fk(Owner)]
+    owner: Uuid,
+    #[junction(Fans)]
+    fans: Vec<Uuid>,
+}
+
+#[derive(Migrate)]
+#[migrate(junction)]
+#[allow(dead_code)]
+struct Fans {
+    #[fk(Item)]
+    item: Uuid,
+    #[fk(Owner)]
+    owner: Uuid,
+}
+
+registry! { Shop = [Owner, Item, Fans] }
+
+fn shop(mended: bool) -> MemorySource {
+    let mut second = doc! { "_id": id(2), "name": "two" };
+    if !mended {
+        second.remove("name");
+    }
+    let owners = vec![doc! { "_id": id(1), "name": "one" }, second];
+    let items = vec![
+        doc! { "_id": id(10), "owner": id(1), "fans": [id(1), id(2)] },
+        doc! { "_id": id(20), "owner": id(2), "fans": [id(1), id(2)] },
+    ];
+    MemorySource::new().with("owners", owners).with("items", items)
+}
+
+/// A phased cut-over: the rejects of every part can be seen and tried again, not only those of the
+/// last, and each part's sums move with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_of_every_part_are_tried_again() {
+    let url = server().create_database("phased").expect("a database");
+    let only = |model: &str| Options { only: vec![model.to_owned()], ..Options::default() };
+    let first = migrate(Shop::FACTS, shop(false), &url, &only("Owner")).await;
+    let second = migrate(Shop::FACTS, shop(false), &url, &only("Item")).await;
+    assert_eq!((first.totals.rejected, second.totals.rejected), (1, 1));
+    let groups = rejects::groups(&url, &Options::default(), &Filter::default()).await.unwrap();
+    assert_eq!(groups.len(), 2, "{groups:?}");
+    let mut runs = Vec::new();
+    rejects::for_each(&url, &Options::default(), &Filter::default(), |entry| {
+        runs.push((entry.run, entry.reject.table));
+        true
+    })
+    .await
+    .unwrap();
+    assert_eq!(runs, [(2, "Item".to_owned()), (1, "Owner".to_owned())]);
+
+    let retried = retry(Shop::FACTS, shop(false), &url).await;
+    assert_eq!((retried.tried, retried.loaded, retried.rejected), (2, 0, 2));
+    let retried = retry(Shop::FACTS, shop(true), &url).await;
+    assert_eq!((retried.tried, retried.loaded, retried.rejected), (2, 2, 0));
+    assert_eq!(query("phased", "SELECT count(*) FROM migrate.reject"), ["0"]);
+    assert_eq!(query("phased", "SELECT count(*) FROM migrate.orphan"), ["0"]);
+    assert_eq!(query("phased", "SELECT count(*) FROM \"Fans\""), ["4"]);
+    let summaries = "SELECT summary->'totals'->>'loaded', summary->'totals'->>'rejected',
+        summary->>'balanced' FROM migrate.run ORDER BY run";
+    assert_eq!(query("phased", summaries), ["2 0 true", "2 0 true"]);
+
+    // A part in another schema would not find the others.
+    let elsewhere = Options { schema: "elsewhere".to_owned(), ..Options::default() };
+    let error = run(
+        Shop::FACTS,
+        Arc::new(shop(true)),
+        &url,
+        &elsewhere,
+        Arc::new(Silent),
+        &Stop::default(),
+    )
+    .await
+    .expect_err("everything is loaded");
+    assert!(error.hint().is_some(), "{error}");
+}
