@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::schema::{
-    BaseType, Column, EnumType, Model, OnDelete, Orphan, RegistryFacts, quote_ident,
+    BaseType, Column, EnumType, Model, OnDelete, Orphan, RegistryFacts, quote_ident, quote_literal,
 };
 
 /// The part of the schema that a statement makes; a run makes the parts in this order.
@@ -56,6 +56,12 @@ impl<'a> Names<'a> {
     /// The table's name in SQL, with its schema.
     pub fn table(&self, model: &Model) -> String {
         format!("{}.{}", quote_ident(self.schema_of(model)), quote_ident(model.table))
+    }
+
+    /// The condition on the ledger's tables that an entry is of the model's table.
+    pub(crate) fn is_noted(&self, model: &Model) -> String {
+        let (schema, table) = (quote_literal(self.schema_of(model)), quote_literal(model.table));
+        format!("table_schema = {schema} AND table_name = {table}")
     }
 
     /// The enum's name in SQL, with its schema.

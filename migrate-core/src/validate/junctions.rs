@@ -229,10 +229,11 @@ async fn noted(
         .count(
             &act,
             format!(
-                "SELECT count(*) FROM {} WHERE table_name = $1 AND element",
-                context.state.table("orphan")
+                "SELECT count(*) FROM {} WHERE {} AND element",
+                context.state.table("orphan"),
+                context.names().is_noted(model)
             ),
-            &[Some(model.table)],
+            &[],
         )
         .await?;
     Ok((duplicates, orphans))

@@ -146,9 +146,9 @@ pub(super) async fn judge(
     // Documents in the ledger rightly have no row of their own. Two may have come to one key, of
     // which one was loaded; so it is the document that counts here, and not the key.
     let in_ledger = format!(
-        "SELECT FROM {} r WHERE r.table_name = {} AND r.source_id = s.{SHOWN_ID}",
+        "SELECT FROM {} r WHERE {} AND r.source_id = s.{SHOWN_ID}",
         context.state.table("reject"),
-        quote_literal(model.table)
+        names.is_noted(model)
     );
     connection
         .execute(

@@ -94,11 +94,11 @@ pub(super) async fn compare(
                     .count(
                         &act,
                         format!(
-                            "SELECT count(*) FROM {}
-                             WHERE table_name = $1 AND column_name = $2 AND NOT element",
-                            context.state.table("orphan")
+                            "SELECT count(*) FROM {} WHERE {} AND column_name = $1 AND NOT element",
+                            context.state.table("orphan"),
+                            context.names().is_noted(model)
                         ),
-                        &[Some(model.table), Some(foreign.column.name)],
+                        &[Some(foreign.column.name)],
                     )
                     .await?,
                 nulled: nulled.of(model, foreign.column.name),

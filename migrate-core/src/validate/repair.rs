@@ -461,12 +461,14 @@ impl Slice<'_> {
                                 SELECT {id}, {column} AS value FROM {} WHERE {meant}
                             ) old WHERE t.{id} = old.{id} RETURNING old.{id} AS id, old.value
                          )
-                         INSERT INTO {} (run, table_name, column_name, row_key, value, element)
-                         SELECT {}, {}, {}, id::text, value::text, false FROM lost",
+                         INSERT INTO {} (run, table_schema, table_name, column_name, row_key,
+                            value, element)
+                         SELECT {}, {}, {}, {}, id::text, value::text, false FROM lost",
                         names.table(other),
                         names.table(other),
                         context.state.table("orphan"),
                         context.run.run,
+                        crate::schema::quote_literal(names.schema_of(other)),
                         crate::schema::quote_literal(other.table),
                         crate::schema::quote_literal(foreign.column.name),
                         id = quote_ident(id_column(other).name),
@@ -500,9 +502,9 @@ impl Slice<'_> {
     /// Takes back what was noted about references of rows.
     async fn forget_orphans(&mut self, keys: &[String]) -> Result<()> {
         let sql = format!(
-            "DELETE FROM {} WHERE table_name = {} AND NOT element AND row_key = ANY ($1::text[])",
+            "DELETE FROM {} WHERE {} AND NOT element AND row_key = ANY ($1::text[])",
             self.context.state.table("orphan"),
-            crate::schema::quote_literal(self.model.table)
+            self.context.names().is_noted(self.model)
         );
         self.change("taking notes about references back", sql, keys).await.map(drop)
     }
@@ -524,11 +526,11 @@ impl Slice<'_> {
                     .execute_with(
                         &act,
                         format!(
-                            "DELETE FROM {}
-                             WHERE table_name = $1 AND column_name = $2 AND NOT element",
-                            context.state.table("orphan")
+                            "DELETE FROM {} WHERE {} AND column_name = $1 AND NOT element",
+                            context.state.table("orphan"),
+                            context.names().is_noted(model)
                         ),
-                        &[Some(model.table), Some(column.name)],
+                        &[Some(column.name)],
                     )
                     .await?;
             }
@@ -544,6 +546,7 @@ impl Slice<'_> {
             self.connection,
             &context.state,
             context.run.run,
+            context.names().schema_of(model),
             None,
             &output.rejects,
         )
@@ -849,32 +852,34 @@ async fn note_elements(
     let (first, second) = (quote_ident(model.columns[0].name), quote_ident(model.columns[1].name));
     let expected = expected_pairs(context, model);
     let orphan = context.state.table("orphan");
-    let sql = format!("DELETE FROM {orphan} WHERE table_name = $1 AND element");
-    connection.execute_with(&act, sql, &[Some(model.table)]).await?;
+    let noted = context.names().is_noted(model);
+    connection.execute(&act, format!("DELETE FROM {orphan} WHERE {noted} AND element")).await?;
+    let schema = Some(context.names().schema_of(model));
     // As settling notes them; `origin` is odd when the array stood at the second column's row.
     let in_pairs = connection
         .execute_with(
             &act,
             format!(
-                "INSERT INTO {orphan} (run, table_name, column_name, row_key, value, element)
-                 SELECT {}, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
+                "INSERT INTO {orphan} (run, table_schema, table_name, column_name, row_key, value,
+                    element)
+                 SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
                     CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
                     CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true
                  FROM {stage} s WHERE (s.{first}, s.{second}) NOT IN ({expected})",
                 context.run.run
             ),
-            &[Some(model.table), Some(model.columns[0].name), Some(model.columns[1].name)],
+            &[Some(model.table), Some(model.columns[0].name), Some(model.columns[1].name), schema],
         )
         .await?;
     let sent = connection.count(&act, format!("SELECT count(*) FROM {stage}"), &[]).await?;
     let no_ids = elements.saturating_sub(sent);
     let sql = format!(
-        "INSERT INTO {orphan} (run, table_name, column_name, row_key, value, element)
-         SELECT {}, $1, '', '', 'an element that is no id', true
+        "INSERT INTO {orphan} (run, table_schema, table_name, column_name, row_key, value, element)
+         SELECT {}, $2, $1, '', '', 'an element that is no id', true
          FROM generate_series(1, {no_ids})",
         context.run.run
     );
-    connection.execute_with(&act, sql, &[Some(model.table)]).await?;
+    connection.execute_with(&act, sql, &[Some(model.table), schema]).await?;
     let pairs = connection
         .count(&act, format!("SELECT count(*) FROM {}", context.names().table(model)), &[])
         .await?

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::ddl::list;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::schema::Model;
+use crate::schema::{Model, quote_ident};
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
 use crate::transform::Output;
@@ -92,10 +92,11 @@ impl Compared {
             true => Vec::new(),
             false => {
                 let sql = format!(
-                    "SELECT source_id FROM {} WHERE table_name = $1 AND reason = 'duplicate'",
-                    context.state.table("reject")
+                    "SELECT source_id FROM {} WHERE {} AND reason = 'duplicate'",
+                    context.state.table("reject"),
+                    context.names().is_noted(model)
                 );
-                connection.query(ACT, sql, &[Some(model.table)]).await?
+                connection.query(ACT, sql, &[]).await?
             }
         };
         let doubles = look::texts(ACT, &rows)?.into_iter().collect();
@@ -163,7 +164,7 @@ pub(super) async fn compare(
         table.model = model.name.to_owned();
         table.table = model.table.to_owned();
         table.target = rows;
-        table.rejected = rejected.get(model.table).copied().unwrap_or_default();
+        table.rejected = rejected.get(&context.names().table(model)).copied().unwrap_or_default();
         table.before = rows_before(context, &context.names().table(model));
         if table.extra.count <= table.before {
             // Rows that were there before came from no document.
@@ -518,7 +519,7 @@ async fn rejected_by_table(
         .query(
             ACT,
             format!(
-                "SELECT table_name, count(*) FROM {} GROUP BY 1",
+                "SELECT table_schema, table_name, count(*) FROM {} GROUP BY 1, 2",
                 context.state.table("reject")
             ),
             &[],
@@ -527,8 +528,11 @@ async fn rejected_by_table(
     let mut counts = HashMap::new();
     for row in &rows {
         let get = |error| target_error(ACT, error);
-        let count: i64 = row.try_get(1).map_err(get)?;
-        counts.insert(row.try_get(0).map_err(get)?, count.unsigned_abs());
+        let count: i64 = row.try_get(2).map_err(get)?;
+        let schema: String = row.try_get(0).map_err(get)?;
+        let table: String = row.try_get(1).map_err(get)?;
+        let name = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
+        counts.insert(name, count.unsigned_abs());
     }
     Ok(counts)
 }
