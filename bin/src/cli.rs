@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Compare every row of the target with its source
     Validate(Validate),
+    /// Show what a run did so far and does now, from any shell
+    Status(Status),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
     /// Show the schema that the models describe, make it in the target, or compare the two
@@ -245,6 +247,44 @@ pub(crate) struct Validate {
     /// The folder for `migration-validation-report.json` [default: .]
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  migrate status --target postgres://me@localhost/crm
+  migrate status --watch                     redrawn every 2 seconds until the run is complete
+  migrate status --watch 60 >> status.log    a line a minute
+  migrate status --json | jq .activity
+
+Everything is read from the target: it works while a run is going on, from any machine, and after it
+was killed.
+
+Exit codes:
+  0    at work, or complete and clean
+  1    stopped before it was complete, or complete with rejected documents
+  2    could not look: usage, connection, no run in the target")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// The number of the run; the last one unless told
+    #[arg(long, value_name = "N")]
+    pub(crate) run: Option<i64>,
+
+    /// Look again every so many seconds until the run is complete; on a terminal in place
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(1..=86_400)
+    )]
+    pub(crate) watch: Option<u32>,
+
+    /// Print the status as JSON, one line at each look
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

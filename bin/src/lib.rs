@@ -26,6 +26,7 @@ mod reporter;
 mod settings;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use migrate_core::schema::RegistryFacts;
@@ -78,6 +79,16 @@ fn run(
             let settings = ValidateSettings::new(validate, file)?;
             addresses.extend([settings.source.clone(), settings.target.clone()]);
             runtime.block_on(commands::validate::validate(registry, settings, printer))
+        }
+        Command::Status(arguments) => {
+            let (target, options) = file.state(arguments.state)?;
+            addresses.push(target.clone());
+            let look = commands::status::Look {
+                run: arguments.run,
+                watch: arguments.watch.map(|seconds| Duration::from_secs(seconds.into())),
+                json: arguments.json,
+            };
+            runtime.block_on(commands::status::status(registry, &target, &options, look, printer))
         }
         Command::Plan(plan) => {
             printer.data(commands::plan::plan(registry, plan.format));

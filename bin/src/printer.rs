@@ -26,6 +26,15 @@ impl Printer {
         write_to(&mut io::stdout().lock(), &text);
     }
 
+    /// Writes what the command was asked for over what it wrote before, on a terminal.
+    pub(crate) fn redraw(self, text: &str) {
+        // From the upper left corner, each line to its end, and nothing below; so it does not
+        // flicker as a cleared screen does.
+        let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
+        let _ = write!(io::stdout().lock(), "\x1b[H{lines}\x1b[J");
+        let _ = io::stdout().flush();
+    }
+
     /// Tells a person something on stderr.
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {

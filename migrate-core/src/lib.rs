@@ -39,6 +39,7 @@ pub mod sink;
 pub mod source;
 pub mod source_id;
 pub mod state;
+pub mod status;
 pub mod summary;
 mod task;
 pub mod transform;

@@ -29,6 +29,7 @@ use crate::sink::{Connection, database_error, sql_state, target_error};
 use crate::source::Batch;
 use crate::source_id;
 use crate::state::{Chunk, ChunkNote};
+use crate::status::{self, Work};
 use crate::transform::{Output, Scratch, Transformer};
 
 /// Rows leave in messages of about this size: large enough that the number of messages does not
@@ -127,17 +128,20 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
 /// Locks the chunk again after its transaction was rolled back; false when another worker has
 /// taken or finished it in between.
 async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<bool> {
+    let run = context.run.run;
     let rows = connection
         .query(
             "taking a chunk again",
             format!(
-                "SELECT 1 FROM {} WHERE run = {} AND chunk = {} AND NOT done
-                 FOR UPDATE SKIP LOCKED",
+                "WITH taken AS (
+                    SELECT chunk FROM {} WHERE run = {run} AND chunk = {} AND NOT done
+                    FOR UPDATE SKIP LOCKED)
+                 SELECT {} FROM taken",
                 context.state.table("chunk"),
-                context.run.run,
-                chunk.chunk
+                chunk.chunk,
+                status::announce_sql(run, Work::Chunk, "chunk"),
             ),
-            &[],
+            &[Some(context.state.schema())],
         )
         .await?;
     Ok(!rows.is_empty())

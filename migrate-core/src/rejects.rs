@@ -308,13 +308,18 @@ pub(crate) async fn open(target: &str, options: &Options) -> Result<(Connection,
     let mut connection = Target::parse(target)?.connect().await?;
     let state = State::new(&options.state_schema);
     if !state.exists(&mut connection).await? {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!("the target has no run in the schema `{}`", options.state_schema),
-        )
-        .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
+        return Err(no_run(options));
     }
     Ok((connection, state))
+}
+
+/// That no run has left a state in the schema of the options.
+pub(crate) fn no_run(options: &Options) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("the target has no run in the schema `{}`", options.state_schema),
+    )
+    .with_hint("name the schema with `--state-schema`, or the right target with `--target`")
 }
 
 /// An entry of the ledger that is tried again.

@@ -30,7 +30,7 @@ use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
 use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
 use crate::watch::Watch;
-use crate::{load, report, task};
+use crate::{load, report, status, task};
 
 /// How ids become UUIDs, as a person chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -228,7 +228,7 @@ async fn watched_run(
     let context = Arc::new(Context {
         registry,
         source,
-        target: target.clone(),
+        target: target.clone().named(&status::worker_name(run.run, &options.state_schema)),
         state,
         run,
         options: options.clone(),

@@ -18,6 +18,7 @@ use crate::run::UuidVersion;
 use crate::schema::{quote_ident, quote_literal};
 use crate::sink::{Connection, target_error};
 use crate::source::Range;
+use crate::status::{self, Work};
 
 /// The version of the state schema; a run of another version is not touched.
 pub const VERSION: i32 = 2;
@@ -265,12 +266,19 @@ pub struct ChunkNote {
 #[derive(Clone, Debug)]
 pub struct State {
     schema: String,
+    /// The schema's name without quotes.
+    name: String,
 }
 
 impl State {
     /// The state in that schema.
     pub fn new(schema: &str) -> Self {
-        Self { schema: quote_ident(schema) }
+        Self { schema: quote_ident(schema), name: schema.to_owned() }
+    }
+
+    /// The schema's name, as a person writes it.
+    pub fn schema(&self) -> &str {
+        &self.name
     }
 
     /// The SQL name of a table of the state.
@@ -473,14 +481,17 @@ impl State {
             .query(
                 ACT,
                 format!(
-                    "SELECT chunk, model, collection, range::text FROM {}
-                     WHERE run = {run} AND NOT done AND phase = (
-                        SELECT min(phase) FROM {} WHERE run = {run} AND NOT done)
-                     ORDER BY chunk LIMIT 1 FOR UPDATE SKIP LOCKED",
+                    "WITH taken AS (
+                        SELECT chunk, model, collection, range::text FROM {}
+                        WHERE run = {run} AND NOT done AND phase = (
+                            SELECT min(phase) FROM {} WHERE run = {run} AND NOT done)
+                        ORDER BY chunk LIMIT 1 FOR UPDATE SKIP LOCKED)
+                     SELECT *, {} FROM taken",
                     self.table("chunk"),
-                    self.table("chunk")
+                    self.table("chunk"),
+                    status::announce_sql(run, Work::Chunk, "chunk"),
                 ),
-                &[],
+                &[Some(&self.name)],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };

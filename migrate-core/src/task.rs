@@ -22,6 +22,7 @@ use crate::schema::{Model, ModelKind, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, target_error};
 use crate::state::State;
+use crate::status::{self, Work};
 
 /// One piece of work after the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,7 +72,7 @@ const ANALYZE: i32 = 100_005;
 
 impl Task {
     /// The step of the run that it belongs to.
-    fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         match self {
             Self::Fit { .. }
             | Self::Settle { .. }
@@ -86,8 +87,24 @@ impl Task {
         }
     }
 
+    /// The model that it is about, where there is one.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::PrimaryKey { model, .. }
+            | Self::Fit { model, .. }
+            | Self::Settle { model }
+            | Self::LateReferences { model }
+            | Self::Junction { model }
+            | Self::Analyze { model } => Some(model),
+            Self::SettleDeferred
+            | Self::Index { .. }
+            | Self::AddForeignKeys
+            | Self::ValidateForeignKeys { .. } => None,
+        }
+    }
+
     /// The task in words.
-    fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::PrimaryKey { model, .. } => format!("primary key of {model}"),
             Self::Fit { model, .. } => format!("values too long for the indexes of {model}"),
@@ -229,12 +246,15 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
         .query(
             ACT,
             format!(
-                "SELECT task, body::text FROM {table}
-                 WHERE run = {run} AND NOT done AND level = (
-                    SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
-                 ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED"
+                "WITH taken AS (
+                    SELECT task, body::text FROM {table}
+                    WHERE run = {run} AND NOT done AND level = (
+                        SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
+                    ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 SELECT *, {} FROM taken",
+                status::announce_sql(run, Work::Task, "task"),
             ),
-            &[],
+            &[Some(state.schema())],
         )
         .await?;
     if let Some(row) = rows.first() {

@@ -10,5 +10,6 @@ pub(crate) mod rejects;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod signals;
+pub(crate) mod status;
 mod summary;
 pub(crate) mod validate;

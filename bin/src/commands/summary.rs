@@ -63,7 +63,7 @@ fn tables(text: &mut String, summary: &Summary) {
     }
     for table in &summary.tables {
         let mut row = vec![
-            table.table.clone(),
+            shorten_name(&table.table),
             thousands(table.read),
             thousands(table.loaded),
             thousands(table.rejected),
@@ -98,7 +98,7 @@ fn junctions(text: &mut String, summary: &Summary) {
     let mut grid = Grid::new(&["junction", "elements", "rows", "duplicates", "orphans"]);
     for junction in &summary.junctions {
         grid.rows.push(vec![
-            junction.table.clone(),
+            shorten_name(&junction.table),
             thousands(junction.elements),
             thousands(junction.inserted),
             thousands(junction.duplicates),
@@ -129,7 +129,7 @@ fn slowest(text: &mut String, summary: &Summary) {
     let mut grid = Grid::new(&[]);
     for table in tables {
         grid.rows.push(vec![
-            format!("  {}", table.table),
+            format!("  {}", shorten_name(&table.table)),
             format!("{:.1} s", table.seconds),
             format!("{} documents/s", thousands((table.read as f64 / table.seconds) as u64)),
             bytes(table.bytes),
@@ -207,7 +207,7 @@ fn strangers(text: &mut String, summary: &Summary) {
         text.push_str("\ncollections without a model, not loaded\n");
         let mut grid = Grid::new(&[]);
         for (collection, documents) in &summary.collections_without_model {
-            grid.rows.push(vec![format!("  {collection}"), in_documents(*documents)]);
+            grid.rows.push(vec![format!("  {}", shorten_name(collection)), in_documents(*documents)]);
         }
         grid.write(text);
     }
@@ -279,9 +279,21 @@ fn balance(text: &mut String, summary: &Summary, kind: Kind) {
     }
 }
 
+/// A name that does not push the columns behind it out of sight; its end tells names apart.
+pub(super) fn shorten_name(name: &str) -> String {
+    const MOST_CHARS: usize = 48;
+    let count = name.chars().count();
+    if count <= MOST_CHARS {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(MOST_CHARS / 2).collect();
+    let tail: String = name.chars().skip(count - (MOST_CHARS / 2 - 1)).collect();
+    format!("{head}…{tail}")
+}
+
 /// Text in columns: the first to the left, the others to the right.
 pub(super) struct Grid {
-    head: Vec<String>,
+    pub(super) head: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
 }
 
@@ -294,7 +306,7 @@ impl Grid {
         self.write_columns(text, usize::MAX);
     }
 
-    fn write_with_text_last(&self, text: &mut String) {
+    pub(super) fn write_with_text_last(&self, text: &mut String) {
         let last = self.rows.first().map_or(0, |row| row.len().saturating_sub(1));
         self.write_columns(text, last);
     }

@@ -64,6 +64,14 @@ impl Target {
         Ok(Self { options })
     }
 
+    /// The same target under another name in PostgreSQL's list of connections
+    /// (`pg_stat_activity`), by which [`crate::status`] tells who is at work.
+    #[must_use]
+    pub fn named(mut self, application: &str) -> Self {
+        self.options = self.options.application_name(application);
+        self
+    }
+
     /// The target in words, without secrets.
     pub fn describe(&self) -> String {
         format!(

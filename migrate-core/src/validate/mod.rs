@@ -38,6 +38,7 @@ use crate::schema::{Model, ModelKind, RegistryFacts};
 use crate::sink::{Connection, Target};
 use crate::source::Source;
 use crate::state::{RunRow, State};
+use crate::status;
 
 pub use repair::{Repaired, repair};
 pub use structure::StructureDifference;
@@ -403,7 +404,7 @@ async fn prepare(
     let context = Arc::new(Context {
         registry,
         source,
-        target: parsed,
+        target: parsed.named(&status::validator_name(run.run, &options.state_schema)),
         state,
         run,
         options: options.clone(),
