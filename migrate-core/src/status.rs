@@ -411,9 +411,7 @@ impl Observer {
         // The version is checked there.
         let runs = self.state.runs(&mut self.connection).await?;
         let number = number(&runs, run, &self.state)?;
-        self.connection
-            .execute(ACT, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            .await?;
+        self.connection.execute(ACT, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let status = self.read(number, runs.len() as u64).await;
         // The error of the reading is the one that says what went wrong.
         let ended = self.connection.execute(ACT, "ROLLBACK").await;
@@ -429,10 +427,8 @@ impl Observer {
         let runs = self.state.runs(&mut self.connection).await?;
         let run = number(&runs, run, &self.state)?;
         let mut history = History::default();
-        let since = format!(
-            "(SELECT started_at FROM {} WHERE run = {run})",
-            self.state.table("run")
-        );
+        let since =
+            format!("(SELECT started_at FROM {} WHERE run = {run})", self.state.table("run"));
         for row in self
             .query(format!(
                 "SELECT model, extract(epoch FROM done_at - {since})::float8, seconds, read, bytes
@@ -834,7 +830,8 @@ impl Observer {
             ))
             .await?;
         let Some(row) = rows.first() else { return Ok(Rate::default()) };
-        let (documents, bytes, seconds): (f64, f64, f64) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+        let (documents, bytes, seconds): (f64, f64, f64) =
+            (get(row, 0)?, get(row, 1)?, get(row, 2)?);
         if documents > 0.0 && seconds > 0.0 {
             return Ok(Rate { documents: documents / seconds, bytes: bytes / seconds, seconds });
         }

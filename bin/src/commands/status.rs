@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use migrate_core::Error;
 use migrate_core::run::Options;
@@ -60,13 +60,14 @@ pub(crate) async fn status(
         // The same run, also when another one begins meanwhile.
         let run = Some(status.run);
         tokio::time::sleep(pause).await;
+        let begun = Instant::now();
         loop {
             match observer.status(run).await {
                 Ok(next) => {
                     status = next;
                     break;
                 }
-                Err(error) if error.kind().is_transient() => {
+                Err(error) if error.kind().is_transient() && begun.elapsed() < options.patience => {
                     printer.note(format_args!("{error}; trying again"));
                     tokio::time::sleep(pause).await;
                     if let Ok(next) = Observer::open(registry, target, options).await {
@@ -130,7 +131,8 @@ fn text(status: &Status, size: Size) -> String {
 /// What run it is and how it goes.
 fn headline(status: &Status) -> String {
     let took = took(status.seconds);
-    let workers = plural(status.workers.iter().filter(|worker| !worker.validates).count(), "worker");
+    let workers =
+        plural(status.workers.iter().filter(|worker| !worker.validates).count(), "worker");
     let doing = match (status.activity, status.stage) {
         (Activity::Running, stage) => format!("{}, {workers}, for {took}", doing(stage)),
         (Activity::Stopped, stage) => {
@@ -187,7 +189,8 @@ fn tables(text: &mut String, status: &Status, size: Size) {
         Size::Whole => all.iter().collect(),
         Size::Screen => all.iter().filter(|table| begun(table)).take(MOST_TABLES).collect(),
     };
-    let mut grid = Grid::new(&["table", "chunks", "read", "of about", "loaded", "rejected", "size"]);
+    let mut grid =
+        Grid::new(&["table", "chunks", "read", "of about", "loaded", "rejected", "size"]);
     let skips = status.totals.skipped > 0;
     if skips {
         grid.head.insert(6, "skipped".to_owned());
@@ -325,7 +328,7 @@ fn next(status: &Status) -> Option<String> {
 
 /// The command that goes on with a run.
 fn resume(status: &Status) -> String {
-    let mut words = vec!["migrate run --source".to_owned(), shell(&status.source)];
+    let mut words = vec!["migrate run --source".to_owned(), shell(address(&status.source))];
     words.extend(["--target".to_owned(), shell(&status.target)]);
     let option = |name: &str| status.options.get(name).map_or("", String::as_str);
     for (name, default) in [("uuid", "v8"), ("schema", "public")] {
@@ -345,6 +348,14 @@ fn resume(status: &Status) -> String {
         words.extend(["--only".to_owned(), shell(model)]);
     }
     words.join(" ")
+}
+
+/// What names a source on the command line: a dump describes itself with its size.
+fn address(source: &str) -> &str {
+    match source.strip_prefix("dump ").and_then(|rest| rest.rsplit_once(" (")) {
+        Some((path, _)) => path,
+        None => source,
+    }
 }
 
 /// A word as a shell takes it.
@@ -415,13 +426,8 @@ mod tests {
     use super::*;
 
     fn example() -> Status {
-        let totals = TableTotals {
-            read: 8_000,
-            loaded: 7_990,
-            rejected: 10,
-            skipped: 0,
-            bytes: 4 << 20,
-        };
+        let totals =
+            TableTotals { read: 8_000, loaded: 7_990, rejected: 10, skipped: 0, bytes: 4 << 20 };
         let table = TableStatus {
             model: "Tasks".to_owned(),
             table: "Tasks".to_owned(),
@@ -437,7 +443,7 @@ mod tests {
             run: 3,
             runs: 3,
             registry: "NextCrm".to_owned(),
-            source: "./my dump".to_owned(),
+            source: "dump ./my dump (1 collections, 7 bytes)".to_owned(),
             target: "postgres://me@h:5432/crm".to_owned(),
             state_schema: "migrate".to_owned(),
             options: [("uuid".to_owned(), "v7".to_owned())].into(),
@@ -461,7 +467,7 @@ mod tests {
             text(&example(), Size::Whole),
             "\
 run 3 of NextCrm: stopped after 1m05s, while it was loading
-  from  ./my dump
+  from  dump ./my dump (1 collections, 7 bytes)
   into  postgres://me@h:5432/crm
   since 2026-01-31 12:00:00 UTC
 
@@ -501,11 +507,8 @@ Passwords and options of the addresses are not kept: add them where they are nee
             ..Worker::default()
         };
         let idle = Worker { pid: 8, user: "me".to_owned(), ..Worker::default() };
-        let status = Status {
-            activity: Activity::Running,
-            workers: vec![worker, idle],
-            ..example()
-        };
+        let status =
+            Status { activity: Activity::Running, workers: vec![worker, idle], ..example() };
         let shown = text(&status, Size::Screen);
         assert!(shown.starts_with("run 3 of NextCrm: loading, 2 workers, for 1m05s\n"), "{shown}");
         assert!(

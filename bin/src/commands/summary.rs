@@ -207,7 +207,8 @@ fn strangers(text: &mut String, summary: &Summary) {
         text.push_str("\ncollections without a model, not loaded\n");
         let mut grid = Grid::new(&[]);
         for (collection, documents) in &summary.collections_without_model {
-            grid.rows.push(vec![format!("  {}", shorten_name(collection)), in_documents(*documents)]);
+            grid.rows
+                .push(vec![format!("  {}", shorten_name(collection)), in_documents(*documents)]);
         }
         grid.write(text);
     }
