@@ -201,7 +201,7 @@ async fn ask(
                 nullif(s.application_name, ''), s.state) || ')', 'a prepared transaction') AS holder
             FROM unnest(pg_blocking_pids(a.pid)) AS by (pid)
             LEFT JOIN pg_stat_activity s ON s.pid = by.pid
-            WHERE s.application_name IS DISTINCT FROM 'migrate' LIMIT 1
+            WHERE coalesce(s.application_name, '') !~ '^migrate( |$)' LIMIT 1
          ) b ON a.wait_event_type = 'Lock'
          WHERE a.pid = ANY ($1::bigint[])",
     ))

@@ -268,7 +268,7 @@ fn postgresql_is_killed_and_comes_back() {
             servers += 1;
             return;
         }
-        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'migrate'
+        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name ~ '^migrate( |$)'
                    ORDER BY random() LIMIT 1";
         // It may still be recovering from the fault before.
         let rows = server.query("postgres", sql).unwrap_or_default();

@@ -270,7 +270,7 @@ fn a_killed_run_says_how_to_go_on_and_that_works() {
     let arguments = [&["--source", source, "--target", &target], &small[..]].concat();
     let mut program = Program::start(EXECUTABLE, &arguments);
     assert!(program.hear(12), "it ended too soon");
-    assert_eq!(program.kill(), None);
+    assert_eq!(program.kill().0, None);
 
     // The server takes a moment to see that its client is gone.
     let begun = Instant::now();
