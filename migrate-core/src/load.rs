@@ -141,7 +141,7 @@ async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -
                 chunk.chunk,
                 status::announce_sql(run, Work::Chunk, "chunk"),
             ),
-            &[Some(context.state.schema())],
+            &[Some(context.state.name())],
         )
         .await?;
     Ok(!rows.is_empty())

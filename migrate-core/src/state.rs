@@ -277,7 +277,7 @@ impl State {
     }
 
     /// The schema's name, as a person writes it.
-    pub fn schema(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 

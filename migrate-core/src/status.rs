@@ -499,7 +499,7 @@ impl Observer {
             run,
             runs,
             target: self.target.describe(),
-            state_schema: self.state.schema().to_owned(),
+            state_schema: self.state.name().to_owned(),
             ..Status::default()
         };
         let finished = self.read_run(&mut status).await?;
@@ -899,16 +899,13 @@ fn number(runs: &[crate::state::RunRow], run: Option<i64>, state: &State) -> Res
         }),
         None => Error::new(
             ErrorKind::Usage,
-            format!("no run was begun in the schema `{}`", state.schema()),
+            format!("no run was begun in the schema `{}`", state.name()),
         ),
     })
 }
 
 fn no_such_run(run: i64, state: &State) -> Error {
-    Error::new(
-        ErrorKind::Usage,
-        format!("there is no run {run} in the schema `{}`", state.schema()),
-    )
+    Error::new(ErrorKind::Usage, format!("there is no run {run} in the schema `{}`", state.name()))
 }
 
 fn unreadable(error: serde_json::Error) -> Error {

@@ -254,7 +254,7 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
                  SELECT *, {} FROM taken",
                 status::announce_sql(run, Work::Task, "task"),
             ),
-            &[Some(state.schema())],
+            &[Some(state.name())],
         )
         .await?;
     if let Some(row) = rows.first() {
