@@ -31,8 +31,16 @@ fn dirty_dump(scale: f64) -> tempfile::TempDir {
 /// told to let them go, or to let them fail.
 #[derive(Default)]
 struct Gate {
-    state: Mutex<(usize, usize, Option<Result<(), ()>>)>,
+    state: Mutex<Passing>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Passing {
+    came_by: usize,
+    held: usize,
+    /// Whether they go on, or fail; `None` holds them.
+    how: Option<Result<(), ()>>,
 }
 
 impl Gate {
@@ -43,17 +51,17 @@ impl Gate {
                 return Ok(());
             }
             let mut state = gate.state.lock().unwrap();
-            state.0 += 1;
-            if state.0 < number {
+            state.came_by += 1;
+            if state.came_by < number {
                 return Ok(());
             }
-            state.1 += 1;
+            state.held += 1;
             gate.changed.notify_all();
             drop(state);
             // What else the runtime's thread had to do goes on on another.
             let how = tokio::task::block_in_place(|| {
                 let state = gate.state.lock().unwrap();
-                gate.changed.wait_while(state, |state| state.2.is_none()).unwrap().2
+                gate.changed.wait_while(state, |state| state.how.is_none()).unwrap().how
             });
             match how {
                 Some(Err(())) => Err(Error::new(ErrorKind::Interrupted, "it was to fail")),
@@ -67,12 +75,12 @@ impl Gate {
         let state = self.state.lock().unwrap();
         let patience = Duration::from_secs(60);
         let (state, late) =
-            self.changed.wait_timeout_while(state, patience, |state| state.1 < workers).unwrap();
-        assert!(!late.timed_out(), "{} of {workers} workers came by", state.1);
+            self.changed.wait_timeout_while(state, patience, |state| state.held < workers).unwrap();
+        assert!(!late.timed_out(), "{} of {workers} workers came by", state.held);
     }
 
     fn open(&self, how: Result<(), ()>) {
-        self.state.lock().unwrap().2 = Some(how);
+        self.state.lock().unwrap().how = Some(how);
         self.changed.notify_all();
     }
 }
@@ -89,7 +97,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.0.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.2.get_or_insert(Err(()));
+        state.how.get_or_insert(Err(()));
         self.0.changed.notify_all();
     }
 }
