@@ -30,6 +30,7 @@ use crate::source::Batch;
 use crate::source_id;
 use crate::state::{Chunk, ChunkNote};
 use crate::status::{self, Work};
+use crate::summary::add_replaced;
 use crate::transform::{Output, Scratch, Transformer};
 
 /// Rows leave in messages of about this size: large enough that the number of messages does not
@@ -295,6 +296,8 @@ impl Side {
                 }
             }
         }
+        let replaced = output.replaced.iter().map(|(column, values)| (*column, values));
+        add_replaced(&mut note.replaced, replaced);
         note.read += output.documents;
         note.bytes += output.bytes;
         note.loaded += (output.row_count() - refused.len()) as u64;

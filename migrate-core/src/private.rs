@@ -12,8 +12,8 @@ pub use crate::flatten;
 pub use crate::model::{Flatten, Migrate};
 pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
-    BaseType, CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef,
-    OnDelete, OneOf, Orphan, Reference, Registry, RegistryFacts,
+    BaseType, CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, Nul,
+    OnDelete, OnInvalid, OneOf, Orphan, Reference, Registry, RegistryFacts, Step,
 };
 pub use crate::value::Value;
 

@@ -99,15 +99,19 @@ impl Reason {
                 "make the field an `Option`, or give it `#[migrate(default = ..)]`; `id_time` fills a time from the ObjectId"
             }
             Self::Type => {
-                "give the field the type that the data has, or convert it with `#[migrate(with = ..)]`, as text into a number"
+                "give the field the type that the data has, read it with `#[migrate(lenient)]`, as a number from text, or convert it with `with = ..`; `on_invalid = null` gives it up"
             }
             Self::Range => "take a wider type, as `i64` for `i32`",
-            Self::Fraction => "take `f64` or `Decimal`, or round with `#[migrate(with = ..)]`",
+            Self::Fraction => "take `f64` or `Decimal`, or cut it off with `#[migrate(truncate)]`",
             Self::TooLong => {
-                "take a wider type (`String` has no limit), or cut with `#[migrate(with = ..)]`; a value too long for an index needs the index dropped"
+                "take a wider type (`String` has no limit), or cut with `#[migrate(truncate)]`; a value too long for an index needs the index dropped"
             }
-            Self::Label => "add the label to the enum, or map it with `#[migrate(with = ..)]`",
-            Self::Nul => "PostgreSQL has no U+0000: take it out with `#[migrate(with = ..)]`",
+            Self::Label => {
+                "add the label to the enum, replace it with `#[migrate(map(..))]`, or mark a variant `other` that takes unknown ones"
+            }
+            Self::Nul => {
+                "PostgreSQL has no U+0000: take it out with `#[migrate(nul = strip)]` or `nul = replace`"
+            }
             Self::NotFinite => {
                 "take `f64`, which has NaN and the infinities, or convert with `#[migrate(with = ..)]`"
             }

@@ -175,7 +175,7 @@ async fn chunk_notes(
             ACT,
             format!(
                 "SELECT model, read, loaded, rejected, skipped, bytes, seconds,
-                    elements::text, unknown::text
+                    elements::text, unknown::text, replaced::text
                  FROM {} WHERE run = {} ORDER BY chunk",
                 context.state.table("chunk"),
                 context.run.run
@@ -192,6 +192,7 @@ async fn chunk_notes(
         let model: String = row.try_get(0).map_err(get)?;
         let elements: String = row.try_get(7).map_err(get)?;
         let unknown: String = row.try_get(8).map_err(get)?;
+        let replaced: String = row.try_get(9).map_err(get)?;
         let parse = |error: serde_json::Error| {
             Error::new(ErrorKind::Preflight, "the note of a chunk cannot be understood")
                 .caused_by(error)
@@ -205,6 +206,7 @@ async fn chunk_notes(
             seconds: row.try_get(6).map_err(get)?,
             elements: serde_json::from_str(&elements).map_err(parse)?,
             unknown: serde_json::from_str(&unknown).map_err(parse)?,
+            replaced: serde_json::from_str(&replaced).map_err(parse)?,
         });
     }
     Ok(notes)

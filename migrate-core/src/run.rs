@@ -1053,11 +1053,11 @@ fn default_payload(column: &Column) -> Option<Vec<u8>> {
     })
 }
 
-/// The labels of a column's enum.
-fn labels(column: &Column) -> &'static [&'static str] {
+/// The labels of a column's enum, and which one takes those that are not among them.
+fn labels(column: &Column) -> (&'static [&'static str], Option<&'static str>) {
     match column.ty.base {
-        BaseType::Enum(ty) => ty.labels,
-        _ => &[],
+        BaseType::Enum(ty) => (ty.labels, ty.other),
+        _ => (&[], None),
     }
 }
 
@@ -1081,6 +1081,7 @@ fn fingerprint(
                         (column.primary_key, column.unique, column.index),
                         (default_payload(column), column.db_default, labels(column)),
                         (column.id_time, column.empty_as_null),
+                        (column.steps, column.on_invalid),
                         column.reference,
                         (column.within, column.when, convert_name(column)),
                     )

@@ -123,6 +123,10 @@ pub struct Column {
     pub unique: bool,
     /// Whether it has an index of its own.
     pub index: bool,
+    /// What is done to a value before it is converted, in order.
+    pub steps: &'static [Step],
+    /// What becomes of a value that cannot be converted.
+    pub on_invalid: OnInvalid,
     /// How a value becomes the cell.
     pub convert: Convert,
     /// The cell for a missing field, and for null where the column takes no NULL.
@@ -159,6 +163,61 @@ pub const KEY_SEPARATOR: char = '\0';
 /// A key or a path as people write it, as in `address.zip`.
 pub fn key_path(key: &str) -> String {
     key.replace(KEY_SEPARATOR, ".")
+}
+
+/// Something done to a value before it becomes a cell, because the model asks for it by name.
+///
+/// A step that has nothing to do with a value hands it on as it is, so that the next one may try;
+/// what is no value of the column in the end is a reject. On an array, each step but `Split` is
+/// done to every element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Takes white space off both ends of a text.
+    Trim,
+    /// Cuts a text into an array at each of these separators.
+    Split(&'static str),
+    /// Replaces labels; `None` makes the value null.
+    Map(&'static [(&'static str, Option<&'static str>)]),
+    /// Reads values of other types, dates by these formats of chrono's language.
+    Lenient(&'static [&'static str]),
+    /// Cuts off what the column's type has no room for.
+    Truncate,
+    /// Takes U+0000 out of text.
+    Nul(Nul),
+}
+
+impl Step {
+    /// The word that asks for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Trim => "trim",
+            Self::Split(_) => "split",
+            Self::Map(_) => "map",
+            Self::Lenient(_) => "lenient",
+            Self::Truncate => "truncate",
+            Self::Nul(_) => "nul",
+        }
+    }
+}
+
+/// What becomes of U+0000 in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nul {
+    /// It is left out.
+    Strip,
+    /// It becomes U+FFFD.
+    Replace,
+}
+
+/// What becomes of a value that cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnInvalid {
+    /// The document is rejected.
+    Reject,
+    /// The column is NULL, and the value is counted.
+    Null,
+    /// The column has its default, and the value is counted.
+    Default,
 }
 
 /// Converts one BSON value into the payload of a cell, appended to the buffer.
@@ -199,6 +258,8 @@ impl Column {
             primary_key: false,
             unique: false,
             index: false,
+            steps: &[],
+            on_invalid: OnInvalid::Reject,
             convert: Convert::Value(T::encode),
             default: None,
             db_default: None,
@@ -224,6 +285,16 @@ impl Column {
     /// Gives it an index.
     pub const fn index(self) -> Self {
         Self { index: true, ..self }
+    }
+
+    /// Sets what is done to a value first.
+    pub const fn steps(self, steps: &'static [Step]) -> Self {
+        Self { steps, ..self }
+    }
+
+    /// Sets what becomes of a value that cannot be converted.
+    pub const fn on_invalid(self, on_invalid: OnInvalid) -> Self {
+        Self { on_invalid, ..self }
     }
 
     /// Replaces the conversion, for `with`.
@@ -381,6 +452,8 @@ pub struct EnumType {
     pub schema: Option<&'static str>,
     /// The labels in sort order.
     pub labels: &'static [&'static str],
+    /// The label that a column takes, and counts, for one that is not among them.
+    pub other: Option<&'static str>,
 }
 
 /// A foreign key.

@@ -61,6 +61,7 @@ CREATE TABLE IF NOT EXISTS {s}.chunk (
     seconds double precision NOT NULL DEFAULT 0,
     elements jsonb NOT NULL DEFAULT '{{}}',
     unknown jsonb NOT NULL DEFAULT '{{}}',
+    replaced jsonb NOT NULL DEFAULT '{{}}',
     done_at timestamptz,
     PRIMARY KEY (run, chunk)
 );
@@ -260,6 +261,8 @@ pub struct ChunkNote {
     pub elements: BTreeMap<String, u64>,
     /// Fields that no column takes: documents and an example.
     pub unknown: BTreeMap<String, crate::summary::UnknownField>,
+    /// Values that became something else because their column did not take them, by column.
+    pub replaced: BTreeMap<String, crate::summary::ReplacedValues>,
 }
 
 /// The state of one run in one schema: every statement on it goes through here.
@@ -526,7 +529,8 @@ impl State {
                 format!(
                     "UPDATE {} SET done = true, done_at = clock_timestamp(), read = {}, loaded = {},
                         rejected = {}, skipped = {}, bytes = {}, seconds = {},
-                        elements = $1::jsonb, unknown = $2::jsonb
+                        elements = $1::jsonb, unknown = $2::jsonb,
+                        replaced = $3::jsonb
                      WHERE run = {run} AND chunk = {chunk} AND NOT done",
                     self.table("chunk"),
                     note.read,
@@ -539,6 +543,7 @@ impl State {
                 &[
                     Some(&json(serde_json::to_string(&note.elements))),
                     Some(&json(serde_json::to_string(&note.unknown))),
+                    Some(&json(serde_json::to_string(&note.replaced))),
                 ],
             )
             .await?;

@@ -59,6 +59,10 @@ pub struct TableSummary {
     pub orphans: BTreeMap<String, u64>,
     /// Fields that no column takes: how many documents have one, and one of them.
     pub unknown_fields: BTreeMap<String, UnknownField>,
+    /// Values that their column did not take and that became something else, as the model says
+    /// (`on_invalid`, `other`), by column.
+    #[serde(default)]
+    pub replaced: BTreeMap<String, ReplacedValues>,
     /// BSON bytes read.
     pub bytes: u64,
     /// Seconds of work in all chunks; workers side by side each count theirs.
@@ -74,6 +78,55 @@ pub struct UnknownField {
     pub documents: u64,
     /// The `_id` of one of them.
     pub example: String,
+}
+
+/// Values that one column did not take, by what took their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedValues {
+    /// Those that are NULL, by `on_invalid = null`.
+    pub null: u64,
+    /// Those that are the column's default, by `on_invalid = default`.
+    pub default: u64,
+    /// Documents with a label that is the enum's `other`.
+    pub other: u64,
+    /// The `_id` of one document.
+    pub example: String,
+    /// What was wrong with its value.
+    pub message: String,
+}
+
+impl ReplacedValues {
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.null + self.default + self.other
+    }
+
+    /// Adds the counts of another part; the example stays.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.null += other.null;
+        self.default += other.default;
+        self.other += other.other;
+    }
+
+    /// Counts from 0 again; the example stays.
+    pub(crate) fn clear(&mut self) {
+        (self.null, self.default, self.other) = (0, 0, 0);
+    }
+}
+
+/// Adds counts by column to others.
+pub(crate) fn add_replaced<'a>(
+    sums: &mut BTreeMap<String, ReplacedValues>,
+    parts: impl IntoIterator<Item = (&'a str, &'a ReplacedValues)>,
+) {
+    for (column, values) in parts.into_iter().filter(|(_, values)| values.count() > 0) {
+        match sums.get_mut(column) {
+            Some(sum) => sum.add(values),
+            None => {
+                sums.insert(column.to_owned(), values.clone());
+            }
+        }
+    }
 }
 
 /// What became of the elements of all arrays that fill one junction.
@@ -126,6 +179,8 @@ impl TableSummary {
                 .or_insert_with(|| UnknownField { documents: 0, example: unknown.example.clone() });
             sum.documents += unknown.documents;
         }
+        let replaced = note.replaced.iter().map(|(column, values)| (column.as_str(), values));
+        add_replaced(&mut self.replaced, replaced);
     }
 }
 

@@ -4,7 +4,7 @@
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::{ParseStream, Parser};
+use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Expr, Ident, Lit, LitStr, Meta, Path, Token, token};
 
@@ -63,6 +63,9 @@ pub(crate) struct FieldAttrs {
     pub(crate) compute: Option<Word<Path>>,
     pub(crate) empty_as_null: Option<Word>,
     pub(crate) id_time: Option<Word>,
+    /// The conversions that are not exact, in the order written.
+    pub(crate) steps: Vec<Word<Step>>,
+    pub(crate) on_invalid: Option<Word<Ident>>,
     pub(crate) fk: Option<Word<ForeignKey>>,
     pub(crate) junction: Option<Word<Junction>>,
 }
@@ -87,6 +90,39 @@ pub(crate) struct Flatten {
 pub(crate) struct When {
     pub(crate) path: LitStr,
     pub(crate) is: LitStr,
+}
+
+/// A conversion that is not exact.
+#[derive(Clone)]
+pub(crate) enum Step {
+    Trim,
+    Split(LitStr),
+    /// Labels and what becomes of them; `None` is null.
+    Map(Vec<(LitStr, Option<LitStr>)>),
+    /// The formats of dates.
+    Lenient(Vec<LitStr>),
+    Truncate,
+    Nul(Nul),
+}
+
+impl Step {
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Trim => "trim",
+            Self::Split(_) => "split",
+            Self::Map(_) => "map",
+            Self::Lenient(_) => "lenient",
+            Self::Truncate => "truncate",
+            Self::Nul(_) => "nul",
+        }
+    }
+}
+
+/// What becomes of U+0000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nul {
+    Strip,
+    Replace,
 }
 
 /// `#[fk(Model, ..)]`.
@@ -119,11 +155,16 @@ pub(crate) struct EnumAttrs {
 #[derive(Default)]
 pub(crate) struct VariantAttrs {
     pub(crate) rename: Option<Word<LitStr>>,
+    pub(crate) other: Option<Word>,
 }
 
 /// The values of `on_delete`.
 pub(crate) const ON_DELETE: [&str; 5] =
     ["cascade", "restrict", "set_null", "set_default", "no_action"];
+/// The values of `nul`.
+const NUL: [&str; 2] = ["strip", "replace"];
+/// The values of `on_invalid`.
+const ON_INVALID: [&str; 3] = ["null", "default", "reject"];
 /// The values of `orphan`.
 pub(crate) const ORPHAN: [&str; 3] = ["reject", "null", "keep"];
 
@@ -201,6 +242,15 @@ impl FieldAttrs {
             "with" => item.set(ctxt, &mut parsed.with, Item::path),
             "compute" => item.set(ctxt, &mut parsed.compute, Item::path),
             "empty_as_null" => item.set(ctxt, &mut parsed.empty_as_null, Item::flag),
+            "on_invalid" => {
+                let read = |item: &Item, ctxt: &Ctxt| item.choice(ctxt, &ON_INVALID);
+                item.set(ctxt, &mut parsed.on_invalid, read);
+            }
+            "trim" | "split" | "map" | "lenient" | "truncate" | "nul" => {
+                if let Some(value) = item.step(ctxt) {
+                    parsed.steps.push(Word { span: item.word.span(), value });
+                }
+            }
             _ => item.set(ctxt, &mut parsed.id_time, Item::flag),
         });
         for attr in attrs {
@@ -259,8 +309,9 @@ impl EnumAttrs {
 impl VariantAttrs {
     pub(crate) fn parse(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
         let mut parsed = Self::default();
-        each_item(ctxt, attrs, Place::Variant, |item| {
-            item.set(ctxt, &mut parsed.rename, Item::label);
+        each_item(ctxt, attrs, Place::Variant, |item| match item.name.as_str() {
+            "other" => item.set(ctxt, &mut parsed.other, Item::flag),
+            _ => item.set(ctxt, &mut parsed.rename, Item::label),
         });
         parsed
     }
@@ -468,6 +519,71 @@ impl Item {
         }
     }
 
+    /// A conversion that is not exact.
+    fn step(&self, ctxt: &Ctxt) -> Option<Step> {
+        match self.name.as_str() {
+            "trim" => self.flag(ctxt).map(|()| Step::Trim),
+            "truncate" => self.flag(ctxt).map(|()| Step::Truncate),
+            "split" => self.separator(ctxt).map(Step::Split),
+            "map" => self.labels(ctxt).map(Step::Map),
+            "lenient" => self.formats(ctxt).map(Step::Lenient),
+            _ => {
+                let choice = self.choice(ctxt, &NUL)?;
+                Some(Step::Nul(if choice == "strip" { Nul::Strip } else { Nul::Replace }))
+            }
+        }
+    }
+
+    fn separator(&self, ctxt: &Ctxt) -> Option<LitStr> {
+        let text = self.string(ctxt)?;
+        if text.value().is_empty() {
+            self.wrong(ctxt, "must not be empty: every text would end nowhere");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// `(A = "active", "N/A" = null)`
+    fn labels(&self, ctxt: &Ctxt) -> Option<Vec<(LitStr, Option<LitStr>)>> {
+        let ItemValue::List(tokens, _) = &self.value else {
+            self.wrong(ctxt, "needs labels in parentheses");
+            return None;
+        };
+        let parser = |input: ParseStream<'_>| input.parse_terminated(parse_label, Token![,]);
+        match parser.parse2(tokens.clone()) {
+            Ok(labels) if labels.is_empty() => {
+                self.wrong(ctxt, "needs labels in parentheses");
+                None
+            }
+            Ok(labels) => Some(labels.into_iter().collect()),
+            Err(error) => {
+                ctxt.syn_error(error);
+                None
+            }
+        }
+    }
+
+    /// Nothing, or `("%d.%m.%Y", ..)`
+    fn formats(&self, ctxt: &Ctxt) -> Option<Vec<LitStr>> {
+        let formats = match &self.value {
+            ItemValue::Alone => return Some(Vec::new()),
+            ItemValue::List(tokens, _) => {
+                let parser = |input: ParseStream<'_>| {
+                    input.parse_terminated(<LitStr as Parse>::parse, Token![,])
+                };
+                parser.parse2(tokens.clone()).ok()
+            }
+            ItemValue::Equals(_) => None,
+        };
+        match formats {
+            Some(formats) if !formats.is_empty() => Some(formats.into_iter().collect()),
+            _ => {
+                self.wrong(ctxt, "stands alone, or has formats of dates in quotes in parentheses");
+                None
+            }
+        }
+    }
+
     fn optional_expr(&self, ctxt: &Ctxt) -> Option<Option<Expr>> {
         match &self.value {
             ItemValue::Alone => Some(None),
@@ -628,6 +744,34 @@ fn parse_item(input: ParseStream<'_>, place: Place) -> syn::Result<Item> {
         ItemValue::Alone
     };
     Ok(Item { word, name, value, place })
+}
+
+/// One label of `map` and what becomes of it, as in `A = "active"`.
+fn parse_label(input: ParseStream<'_>) -> syn::Result<(LitStr, Option<LitStr>)> {
+    let wrong = |span: Span, what: &str| {
+        let help = r#"write it as `map(A = "active", "N/A" = null)`"#;
+        syn::Error::new(span, format!("`map` needs {what}\nhelp: {help}"))
+    };
+    let from = if input.peek(LitStr) {
+        input.parse::<LitStr>()?
+    } else {
+        match input.call(Ident::parse_any) {
+            Ok(ident) => LitStr::new(&ident.unraw().to_string(), ident.span()),
+            Err(error) => {
+                return Err(wrong(error.span(), "a label before `=`, as a name or in quotes"));
+            }
+        }
+    };
+    let needs = "a text or `null` behind `=`";
+    input.parse::<Token![=]>().map_err(|_| wrong(from.span(), needs))?;
+    if input.peek(LitStr) {
+        return Ok((from, Some(input.parse()?)));
+    }
+    match input.call(Ident::parse_any) {
+        Ok(ident) if ident == "null" => Ok((from, None)),
+        Ok(ident) => Err(wrong(ident.span(), needs)),
+        Err(_) => Err(wrong(from.span(), needs)),
+    }
 }
 
 /// The expression inside the invisible group that a `macro_rules!` fragment arrives in.

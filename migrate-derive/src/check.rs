@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 
 use proc_macro2::Span;
+use syn::LitStr;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
 use crate::ast::{Enum, Fate, Field, Model};
+use crate::attr::{Step, Word};
 use crate::ctxt::Ctxt;
 use crate::symbol;
 
@@ -38,6 +40,8 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
                 check_path(ctxt, field);
                 check_extra(ctxt, model, field);
                 check_missing(ctxt, field);
+                check_steps(ctxt, field);
+                check_on_invalid(ctxt, field);
                 check_foreign_key(ctxt, model, field);
             }
         }
@@ -64,6 +68,17 @@ pub(crate) fn check_enum(ctxt: &Ctxt, input: &Enum) {
     if let Some(schema) = &input.attrs.schema {
         check_length(ctxt, &schema.value.value(), schema.value.span(), "name");
     }
+    let mut others = input.variants.iter().filter(|variant| variant.attrs.other.is_some());
+    if let Some(first) = others.next() {
+        for variant in others {
+            let span = variant.attrs.other.as_ref().map_or(variant.ident.span(), |word| word.span);
+            ctxt.error(
+                span,
+                format!("`{}` and `{}` are both marked `other`", first.ident, variant.ident),
+                "one label takes the unknown ones: remove `other` from one of them",
+            );
+        }
+    }
     let mut labels: HashMap<String, String> = HashMap::new();
     for variant in &input.variants {
         let (label, span) = input.label(variant);
@@ -88,9 +103,9 @@ fn conflict(ctxt: &Ctxt, first: &str, second: (&str, Option<Span>), help: &str) 
 }
 
 /// Every attribute on a field by its word, except those that say what becomes of the field.
-fn words(field: &Field) -> [(&'static str, Option<Span>); 20] {
+fn words(field: &Field) -> Vec<(&'static str, Option<Span>)> {
     let attrs = &field.attrs;
-    [
+    let mut words = vec![
         ("id", attrs.id.as_ref().map(|word| word.span)),
         ("rename", attrs.rename.as_ref().map(|word| word.span)),
         ("column", attrs.column.as_ref().map(|word| word.span)),
@@ -111,7 +126,10 @@ fn words(field: &Field) -> [(&'static str, Option<Span>); 20] {
         ("id_time", attrs.id_time.as_ref().map(|word| word.span)),
         ("#[fk]", attrs.fk.as_ref().map(|word| word.span)),
         ("#[junction]", attrs.junction.as_ref().map(|word| word.span)),
-    ]
+        ("on_invalid", attrs.on_invalid.as_ref().map(|word| word.span)),
+    ];
+    words.extend(attrs.steps.iter().map(|step| (step.value.word(), Some(step.span))));
+    words
 }
 
 /// The words on the field other than those allowed.
@@ -245,6 +263,9 @@ fn check_id(ctxt: &Ctxt, field: &Field) {
             "compute" => "the id is read from `_id`; `with = ..` converts it",
             "index" | "unique" => "a primary key is unique and has an index: remove it",
             "json" => "jsonb is no id: remove one of them",
+            "trim" | "split" | "map" | "lenient" | "truncate" | "nul" | "on_invalid" => {
+                "a document is found again by its `_id`, which is taken exactly as it is: remove it"
+            }
             _ => continue,
         };
         conflict(ctxt, "id", (word, span), help);
@@ -262,6 +283,9 @@ fn check_computed(ctxt: &Ctxt, field: &Field) {
             "default" | "id_time" | "empty_as_null" => "let the function give that value",
             "with" => "one function makes the value: keep one of them",
             "json" => "the function makes the value: remove `json`",
+            "trim" | "split" | "map" | "lenient" | "truncate" | "nul" => {
+                "the function reads the document itself: let it do that"
+            }
             _ => continue,
         };
         conflict(ctxt, "compute", (word, span), help);
@@ -460,6 +484,134 @@ fn check_missing(ctxt: &Ctxt, field: &Field) {
             ("json", span),
             "both say how the value is written: keep one of them",
         );
+    }
+}
+
+/// Steps whose order makes no sense, or that another word leaves without a meaning.
+fn check_steps(ctxt: &Ctxt, field: &Field) {
+    let steps = &field.attrs.steps;
+    if field.attrs.with.is_some() {
+        for step in steps {
+            let help = match step.value {
+                Step::Lenient(_) => {
+                    "the function is given the value as it is, and reads what it likes"
+                }
+                Step::Truncate => "the function makes the value: let it do that",
+                _ => continue,
+            };
+            conflict(ctxt, "with", (step.value.word(), Some(step.span)), help);
+        }
+    }
+    for (index, step) in steps.iter().enumerate() {
+        let word = step.value.word();
+        if let Some(twin) = steps[..index].iter().rposition(|other| other.value.word() == word) {
+            // White space may be taken off a text, and again off each of its parts.
+            let split = |other: &Word<Step>| matches!(other.value, Step::Split(_));
+            if !matches!(step.value, Step::Trim) || !steps[twin..index].iter().any(split) {
+                let help = match step.value {
+                    Step::Map(_) => "put all labels into one `map(..)`",
+                    Step::Lenient(_) => "put all formats into one `lenient(..)`",
+                    _ => "remove one of them",
+                };
+                ctxt.error(step.span, format!("`{word}` is given twice"), help);
+            }
+        }
+        for other in &steps[..index] {
+            let first = other.value.word();
+            let help = match (&other.value, &step.value) {
+                (Step::Truncate, Step::Split(_) | Step::Map(_) | Step::Lenient(_)) => {
+                    "what is cut off first is missing here: write `truncate` last"
+                }
+                (Step::Lenient(_), Step::Split(_)) => {
+                    "the parts of a text are texts, and would have to be read still: write `split` first"
+                }
+                (Step::Map(_), Step::Split(_)) => {
+                    "a label is looked for among the parts: write `split` first"
+                }
+                _ => continue,
+            };
+            ctxt.error(step.span, format!("`{word}` comes too late behind `{first}`"), help);
+        }
+    }
+    for step in steps {
+        match &step.value {
+            Step::Map(labels) => check_labels_differ(ctxt, labels),
+            Step::Lenient(formats) => formats.iter().for_each(|format| check_format(ctxt, format)),
+            _ => {}
+        }
+    }
+}
+
+/// The same label twice: one of the two would never be found.
+fn check_labels_differ(ctxt: &Ctxt, labels: &[(LitStr, Option<LitStr>)]) {
+    for (index, (from, to)) in labels.iter().enumerate() {
+        let text = from.value();
+        if labels[..index].iter().any(|(earlier, _)| earlier.value() == text) {
+            ctxt.error(
+                from.span(),
+                format!("`map` has the label `{text}` already"),
+                "remove one of them",
+            );
+        }
+        if to.as_ref().is_some_and(|to| to.value() == text) {
+            ctxt.error(
+                from.span(),
+                format!("`map` makes the label `{text}` what it is"),
+                "remove it: what is not in the list stays as it is",
+            );
+        }
+    }
+}
+
+/// A format of chrono's language that chrono would not know, or that no date comes from.
+fn check_format(ctxt: &Ctxt, format: &LitStr) {
+    /// The letters, without those that stand for a name of a zone, which is read over.
+    const LETTERS: &str = "YCyqmbBhdeaAwuUWGgVjDxFvHkIlPpMSfRTXrzs+ctn%";
+    /// Those that say which day it is.
+    const DAYS: &str = "YyGgDxFvcs+";
+    let text = format.value();
+    let mut names_day = false;
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('%') {
+        let flags = |c: char| matches!(c, '-' | '_' | '.' | ':' | '#' | '0'..='9');
+        let behind = rest[at + 1..].trim_start_matches(flags);
+        let letter = behind.chars().next();
+        match letter {
+            Some(letter) if LETTERS.contains(letter) => {
+                names_day |= DAYS.contains(letter);
+                rest = &behind[letter.len_utf8()..];
+            }
+            _ => {
+                let written: String =
+                    rest[at..].chars().take(1 + rest[at + 1..].len() - behind.len()).collect();
+                let letter = letter.map(String::from).unwrap_or_default();
+                ctxt.error(
+                    format.span(),
+                    format!("formats of dates have no `{written}{letter}`"),
+                    "the language is that of chrono, as in `%Y-%m-%d %H:%M:%S%.f` or `%d.%m.%Y`",
+                );
+                return;
+            }
+        }
+    }
+    if !names_day {
+        ctxt.error(
+            format.span(),
+            format!("the format `{text}` says nothing of the year"),
+            "a date needs a day, a month and a year, as in `%d.%m.%Y`",
+        );
+    }
+}
+
+/// A rule for invalid values that has nothing to give.
+fn check_on_invalid(ctxt: &Ctxt, field: &Field) {
+    let Some(rule) = &field.attrs.on_invalid else { return };
+    if rule.value == "default" && field.attrs.default.is_none() && field.attrs.id.is_none() {
+        let help = match field.attrs.id_time {
+            Some(_) => "`id_time` fills what is missing: write `default = ..` in its place",
+            None => "add `default = ..`",
+        };
+        ctxt.error(rule.value.span(), "`on_invalid = default` needs a default", help);
     }
 }
 

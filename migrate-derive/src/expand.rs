@@ -10,7 +10,7 @@ use syn::spanned::Spanned;
 use syn::{Ident, LitStr, Path};
 
 use crate::ast::{Enum, Fate, Field, Model};
-use crate::attr::{Flatten, ForeignKey, IndexAttr, Json, Word, path_key};
+use crate::attr::{Flatten, ForeignKey, IndexAttr, Json, Nul, Step, Word, path_key};
 
 /// For a struct, expands to:
 ///
@@ -243,6 +243,18 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
         let (key, is) = (path_key(&when.path.value()), &when.is);
         then(quote!(when(#key, #is)));
     }
+    if !attrs.steps.is_empty() {
+        let steps = attrs.steps.iter().map(|word| expand_step(&word.value));
+        then(quote!(steps(&[#(#steps),*])));
+    }
+    if let Some(Word { value: on_invalid, .. }) = &attrs.on_invalid {
+        let rule = match on_invalid.unraw().to_string().as_str() {
+            "null" => quote!(Null),
+            "default" => quote!(Default),
+            _ => quote!(Reject),
+        };
+        then(quote!(on_invalid(_migrate::OnInvalid::#rule)));
+    }
     if let Some(Word { value: path, .. }) = &attrs.with {
         then(quote! {
             with(|__value, __context, __out| {
@@ -288,6 +300,29 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
         then(quote!(reference(#reference)));
     }
     tokens
+}
+
+/// For `map(A = "active", "N/A" = null)`, expands to:
+///
+/// ```text
+/// _migrate::Step::Map(&[("A", _migrate::Some("active")), ("N/A", _migrate::None)])
+/// ```
+fn expand_step(step: &Step) -> TokenStream {
+    match step {
+        Step::Trim => quote!(_migrate::Step::Trim),
+        Step::Split(separator) => quote!(_migrate::Step::Split(#separator)),
+        Step::Map(labels) => {
+            let labels = labels.iter().map(|(from, to)| match to {
+                Some(to) => quote!((#from, _migrate::Some(#to))),
+                None => quote!((#from, _migrate::None)),
+            });
+            quote!(_migrate::Step::Map(&[#(#labels),*]))
+        }
+        Step::Lenient(formats) => quote!(_migrate::Step::Lenient(&[#(#formats),*])),
+        Step::Truncate => quote!(_migrate::Step::Truncate),
+        Step::Nul(Nul::Strip) => quote!(_migrate::Step::Nul(_migrate::Nul::Strip)),
+        Step::Nul(Nul::Replace) => quote!(_migrate::Step::Nul(_migrate::Nul::Replace)),
+    }
 }
 
 fn expand_reference(model: &Model, fk: &ForeignKey) -> TokenStream {
@@ -419,6 +454,14 @@ fn expand_checks(model: &Model) -> TokenStream {
         } else if in_one_of(model, field) {
             check(field.ty.span(), "takes_null", quote!(#index, "one_of"));
         }
+        // What a function of the user's own takes, only the user knows.
+        for (step, word) in attrs.steps.iter().enumerate().filter(|_| attrs.with.is_none()) {
+            check(word.span, "step", quote!(#index, #step));
+        }
+        if let Some(Word { value, .. }) = attrs.on_invalid.as_ref().filter(|on| on.value == "null")
+        {
+            check(value.span(), "takes_null", quote!(#index, "on_invalid = null"));
+        }
         let Some(fk) = &attrs.fk else { continue };
         check(fk.value.model.span(), "reference", quote!(#index));
         if let Some(Word { value: key, .. }) = &fk.value.key {
@@ -475,6 +518,11 @@ pub(crate) fn expand_enum(input: &Enum) -> TokenStream {
     let schema = expand_option(input.attrs.schema.as_ref());
     let labels: Vec<String> = input.variants.iter().map(|variant| input.label(variant).0).collect();
     let variants: Vec<_> = input.variants.iter().map(|variant| &variant.ident).collect();
+    let other = input.variants.iter().find(|variant| variant.attrs.other.is_some());
+    let other = match other.map(|variant| input.label(variant).0) {
+        Some(label) => quote!(_migrate::Some(#label)),
+        None => quote!(_migrate::None),
+    };
     let count = variants.len();
     let ident = &input.ident;
     let implementations =
@@ -484,6 +532,7 @@ pub(crate) fn expand_enum(input: &Enum) -> TokenStream {
             name: #name,
             schema: #schema,
             labels: &[#(#labels),*],
+            other: #other,
         };
         #implementations
         #[allow(dead_code, deprecated)]

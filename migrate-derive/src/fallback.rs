@@ -46,7 +46,12 @@ pub(crate) fn expand_enum(input: &DeriveInput, errors: &syn::Error) -> TokenStre
     let implementations = expand_enum_impls(&input.ident, quote!(""));
     let fallback = wrap(quote! {
         static __ENUM: _migrate::EnumType =
-            _migrate::EnumType { name: #name, schema: _migrate::None, labels: &[] };
+            _migrate::EnumType {
+                name: #name,
+                schema: _migrate::None,
+                labels: &[],
+                other: _migrate::None,
+            };
         #implementations
     });
     quote!(#errors #fallback)

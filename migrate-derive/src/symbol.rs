@@ -97,6 +97,13 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Field, "compute", "compute = my::computation"),
     symbol(Place::Field, "empty_as_null", "empty_as_null"),
     symbol(Place::Field, "id_time", "id_time"),
+    symbol(Place::Field, "trim", "trim"),
+    symbol(Place::Field, "split", "split = \",\""),
+    symbol(Place::Field, "map", "map(A = \"active\", \"N/A\" = null)"),
+    symbol(Place::Field, "lenient", "lenient"),
+    symbol(Place::Field, "truncate", "truncate"),
+    symbol(Place::Field, "nul", "nul = strip"),
+    symbol(Place::Field, "on_invalid", "on_invalid = null"),
     symbol(Place::Fk, "key", "key = \"code\""),
     symbol(Place::Fk, "on_delete", "on_delete = cascade"),
     symbol(Place::Fk, "deferred", "deferred"),
@@ -108,6 +115,7 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Enum, "schema", "schema = \"crm\""),
     symbol(Place::Enum, "rename_all", "rename_all = \"UPPERCASE\""),
     symbol(Place::Variant, "rename", "rename = \"In progress\""),
+    symbol(Place::Variant, "other", "other"),
 ];
 
 /// The candidate that somebody may have meant by `word`: at most a third of it is different.

@@ -116,7 +116,8 @@ const PARTS: &[(&str, &str)] = &[
     ),
     (
         "chunks",
-        "SELECT model, chunk, read, loaded, rejected, skipped, bytes, elements, unknown
+        "SELECT model, chunk, read, loaded, rejected, skipped, bytes, elements, unknown,
+            replaced
          FROM migrate.chunk",
     ),
 ];

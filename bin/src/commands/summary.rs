@@ -363,7 +363,7 @@ mod tests {
             patterns(&groups),
             "most rejects (1,700 of 2,000) are of these kinds
   1,700 × Tasks.state: expected a label
-    to accept them: add the label to the enum, or map it with `#[migrate(with = ..)]`"
+    to accept them: add the label to the enum, replace it with `#[migrate(map(..))]`, or mark a variant `other` that takes unknown ones"
         );
         let even: Vec<Group> = (0..9).map(|_| group(1, "type")).collect();
         assert_eq!(patterns(&even).matches('×').count(), 5);

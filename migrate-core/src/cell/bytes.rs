@@ -27,12 +27,12 @@ impl Element for u8 {
             }
             (3 | 4, _) => Err(Mismatch::new(
                 Reason::Type,
-                "bytea (take a UUID as `Uuid`)",
+                "bytea (take a UUID as `Uuid`, or its bytes with `lenient`)",
                 "binData that is a UUID",
             )),
             (subtype, _) => Err(Mismatch::new(
                 Reason::Type,
-                "bytea (take other subtypes as `Json` or with `with = ..`)",
+                "bytea (take other subtypes as `Json`, or their bytes with `lenient`)",
                 format!("binData of subtype {subtype}"),
             )),
         }

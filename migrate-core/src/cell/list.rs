@@ -1,4 +1,5 @@
-//! Arrays: `Vec<T>`, `Vec<Option<T>>` and `Vec<Vec<T>>`, from BSON arrays alone.
+//! Arrays: `Vec<T>`, `Vec<Option<T>>` and `Vec<Vec<T>>`, from BSON arrays alone; of floats also
+//! from vectors (binary subtype 9).
 //!
 //! The elements' positions are what counts; the keys that BSON stores with them are not looked
 //! at. Format: `array_recv`. PostgreSQL knows one empty array, whatever its dimensions: `[]` is
@@ -6,9 +7,10 @@
 
 use bson::spec::ElementType;
 
+use super::vector::{SUBTYPE, each_element};
 use super::{CellContext, Element, Mismatch, PathStep, Scalar, ToCell, Wrote, builtin_oid};
 use crate::reject::Reason;
-use crate::schema::CellType;
+use crate::schema::{BaseType, CellType};
 use crate::value::Value;
 
 // As for enums: an error should name the trait that the user asked for.
@@ -23,6 +25,11 @@ impl<T: Scalar> Element for T {
         out: &mut Vec<u8>,
     ) -> Result<Wrote, Mismatch> {
         let mut array = ArrayWriter::new(Self::VEC_TYPE, context, out);
+        if is_vector(value, T::TYPE.base) {
+            array.vector(value, T::TYPE.base)?;
+            array.finish();
+            return Ok(Wrote::Payload);
+        }
         encode_row(value, Self::VEC_TYPE, array_of_one(&mut array, context, T::encode, false))?;
         array.finish();
         Ok(Wrote::Payload)
@@ -52,6 +59,11 @@ impl<T: Scalar> Element for Option<T> {
         out: &mut Vec<u8>,
     ) -> Result<Wrote, Mismatch> {
         let mut array = ArrayWriter::new(Self::VEC_TYPE, context, out);
+        if is_vector(value, T::TYPE.base) {
+            array.vector(value, T::TYPE.base)?;
+            array.finish();
+            return Ok(Wrote::Payload);
+        }
         encode_row(value, Self::VEC_TYPE, array_of_one(&mut array, context, T::encode, true))?;
         array.finish();
         Ok(Wrote::Payload)
@@ -148,6 +160,14 @@ fn array_of_one<'a>(
     }
 }
 
+/// Whether a value is a binary of subtype 9 and the array's elements are floats.
+#[inline]
+fn is_vector(value: Value<'_>, base: BaseType) -> bool {
+    matches!(base, BaseType::Float4 | BaseType::Float8)
+        && value.kind == ElementType::Binary
+        && value.bytes[4] == SUBTYPE
+}
+
 /// How many elements each row of a two-dimensional array has.
 #[derive(Default)]
 struct Columns {
@@ -221,6 +241,19 @@ impl<'a> ArrayWriter<'a> {
         }
         self.count += 1;
         Ok(())
+    }
+
+    /// Writes the elements of a binary that is a vector.
+    fn vector(&mut self, value: Value<'_>, base: BaseType) -> Result<(), Mismatch> {
+        each_element(value, |number| {
+            self.element(false, |out| {
+                match base {
+                    BaseType::Float4 => out.extend_from_slice(&number.to_be_bytes()),
+                    _ => out.extend_from_slice(&f64::from(number).to_be_bytes()),
+                }
+                Ok(Wrote::Payload)
+            })
+        })
     }
 
     fn finish(self) {

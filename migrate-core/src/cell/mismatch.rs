@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use bson::spec::ElementType;
+
 use crate::reject::Reason;
 use crate::value::{Malformed, Value};
 
@@ -47,7 +49,9 @@ impl Mismatch {
     /// The value has another BSON type than the column takes.
     #[cold]
     pub fn wrong_type(expected: impl Into<Cow<'static, str>>, value: Value<'_>) -> Self {
-        Self::new(Reason::Type, expected, describe(value))
+        let mut found = describe(value);
+        found.push_str(way_to_take(value.kind));
+        Self::new(Reason::Type, expected, found)
     }
 
     /// The value has a type that the column takes, but not a value that it takes.
@@ -115,11 +119,33 @@ impl fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
+/// How to take a value of a type that no column has, for the end of a message.
+fn way_to_take(kind: ElementType) -> &'static str {
+    match kind {
+        ElementType::Symbol | ElementType::JavaScriptCode | ElementType::RegularExpression => {
+            " (take it as `Json` with `json`, as text with `lenient`, or with `with = ..`)"
+        }
+        ElementType::Timestamp => {
+            " (take it as `Json` with `json`, as a time with `lenient`, or with `with = ..`)"
+        }
+        ElementType::JavaScriptCodeWithScope
+        | ElementType::DbPointer
+        | ElementType::MinKey
+        | ElementType::MaxKey => " (take it as `Json` with `json`, or with `with = ..`)",
+        _ => "",
+    }
+}
+
 /// A value in a message: its type and, where short, itself.
 #[cold]
 pub(crate) fn describe(value: Value<'_>) -> String {
     const MOST_CHARS: usize = 60;
     let name = value.kind_name();
+    // A date that `lenient` has made may be longer than BSON's.
+    let value = match value.kind {
+        ElementType::DateTime => Value::new(value.kind, &value.bytes[..8]),
+        _ => value,
+    };
     match value.to_bson() {
         Ok(bson::Bson::String(text)) => {
             let short: String = text.chars().take(MOST_CHARS).collect();

@@ -14,6 +14,7 @@ use crate::value::Value;
 
 mod bytes;
 pub(crate) mod enumeration;
+mod geometry;
 mod json;
 mod list;
 mod mismatch;
@@ -21,14 +22,21 @@ mod numeric;
 mod object_id;
 mod scalar;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod text;
 mod time;
+mod vector;
 
+pub(crate) use geometry::pair;
+pub use geometry::{Geometry, Point};
 pub use json::{Json, encode_extended, extended_json, id_text};
+pub(crate) use json::{iso_date, write_hex};
 pub(crate) use mismatch::describe;
 pub use mismatch::{Mismatch, PathStep};
 pub use numeric::Decimal;
+pub(crate) use numeric::Number;
+pub(crate) use object_id::stored_uuid;
+pub use vector::Vector;
 
 /// Whether a conversion wrote a payload or stands for NULL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +243,8 @@ pub enum Limit {
     },
     /// `timestamp(n)`: at most `n` digits of the second.
     SecondDigits(u8),
+    /// `vector(n)`: exactly `n` dimensions.
+    Dimensions(u32),
 }
 
 /// The kind of the type modifier's own base: what `pg_type = "varchar(3)"` says about the type.
@@ -269,6 +279,7 @@ pub fn parse_limit(pg_type: &str) -> Limit {
         ("timestamp" | "timestamptz", [digits]) => {
             Limit::SecondDigits(u8::try_from(*digits).unwrap_or(6))
         }
+        ("vector", [dimensions]) => Limit::Dimensions(u32::try_from(*dimensions).unwrap_or(0)),
         _ => Limit::None,
     }
 }
@@ -294,6 +305,7 @@ pub const fn builtin_oid(base: BaseType) -> u32 {
         BaseType::Numeric => 1700,
         BaseType::Uuid => 2950,
         BaseType::Jsonb => 3802,
+        BaseType::Other(name) if crate::schema::str_eq(name, "point") => 600,
         BaseType::Enum(_) | BaseType::Other(_) => 0,
     }
 }

@@ -167,6 +167,110 @@ impl Number {
         Self::Finite { negative: number.is_sign_negative(), coefficient, exponent }
     }
 
+    /// Whether a text is a decimal number: digits with at most one point among them, a sign
+    /// before and an exponent behind where wanted. White space is none of it.
+    pub(crate) fn is_decimal(text: &[u8]) -> bool {
+        let text = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+        let mantissa_end =
+            text.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(text.len());
+        let (mantissa, exponent) = text.split_at(mantissa_end);
+        let digits = mantissa.iter().filter(|byte| byte.is_ascii_digit()).count();
+        let points = mantissa.iter().filter(|byte| **byte == b'.').count();
+        if digits == 0 || points > 1 || digits + points < mantissa.len() {
+            return false;
+        }
+        let Some((_, exponent)) = exponent.split_first() else { return true };
+        let exponent = (exponent.strip_prefix(b"-"))
+            .or_else(|| exponent.strip_prefix(b"+"))
+            .unwrap_or(exponent);
+        (1..=6).contains(&exponent.len()) && exponent.iter().all(u8::is_ascii_digit)
+    }
+
+    /// The number that a decimal text is, its scale kept; `None` for more than 34 digits.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        if !Self::is_decimal(text) {
+            return None;
+        }
+        let (mut coefficient, mut exponent, mut behind_point) = (0_u128, 0_i32, false);
+        let mut rest = text.iter();
+        for byte in rest.by_ref() {
+            match byte {
+                b'0'..=b'9' => {
+                    coefficient = coefficient * 10 + u128::from(byte - b'0');
+                    if coefficient > MAX_COEFFICIENT {
+                        return None;
+                    }
+                    exponent -= i32::from(behind_point);
+                }
+                b'.' => behind_point = true,
+                b'e' | b'E' => break,
+                _ => {}
+            }
+        }
+        let tail = rest.as_slice();
+        if !tail.is_empty() {
+            exponent += std::str::from_utf8(tail).ok()?.parse::<i32>().ok()?;
+        }
+        Some(Self::Finite { negative: text[0] == b'-', coefficient, exponent })
+    }
+
+    /// The same number as a Decimal128; `None` where its exponent has no room there.
+    pub(crate) fn to_decimal128(self) -> Option<[u8; 16]> {
+        const EXPONENTS: std::ops::RangeInclusive<i32> = -6176..=6111;
+        let (negative, mut coefficient, mut exponent) = match self {
+            Self::Nan => return Some((0b11111_u128 << 122).to_le_bytes()),
+            Self::Infinity { negative } => {
+                let bits = u128::from(negative) << 127 | 0b11110 << 122;
+                return Some(bits.to_le_bytes());
+            }
+            Self::Finite { negative, coefficient, exponent } => (negative, coefficient, exponent),
+        };
+        if coefficient == 0 {
+            exponent = exponent.clamp(*EXPONENTS.start(), *EXPONENTS.end());
+        }
+        while exponent < *EXPONENTS.start() && coefficient.is_multiple_of(10) {
+            coefficient /= 10;
+            exponent += 1;
+        }
+        while exponent > *EXPONENTS.end() && coefficient <= MAX_COEFFICIENT / 10 {
+            coefficient *= 10;
+            exponent -= 1;
+        }
+        if !EXPONENTS.contains(&exponent) || coefficient > MAX_COEFFICIENT {
+            return None;
+        }
+        let exponent = (exponent + EXPONENT_BIAS as i32) as u128;
+        let bits = u128::from(negative) << 127 | exponent << EXPONENT_SHIFT | coefficient;
+        Some(bits.to_le_bytes())
+    }
+
+    /// The number without its digits behind `scale` decimal places; `None` if it has none there.
+    pub(crate) fn cut(self, scale: i32) -> Option<Self> {
+        let Self::Finite { negative, coefficient, exponent } = self else { return None };
+        let (stripped, stripped_exponent) = strip_zeros(coefficient, exponent);
+        let surplus = -stripped_exponent - scale;
+        if stripped == 0 || surplus <= 0 {
+            return None;
+        }
+        let power = 10_u128.checked_pow(surplus.unsigned_abs());
+        let coefficient = power.map_or(0, |power| stripped / power);
+        Some(Self::Finite { negative: negative && coefficient > 0, coefficient, exponent: -scale })
+    }
+
+    /// The same number without an exponent above 0, as far as its digits allow.
+    pub(crate) fn written_out(self) -> Self {
+        let Self::Finite { negative, mut coefficient, mut exponent } = self else { return self };
+        const MOST_DIGITS: u128 = 10_u128.pow(21);
+        while exponent > 0 && coefficient > 0 && coefficient < MOST_DIGITS / 10 {
+            coefficient *= 10;
+            exponent -= 1;
+        }
+        if exponent > 0 {
+            return self;
+        }
+        Self::Finite { negative, coefficient, exponent }
+    }
+
     /// The integer that it is.
     pub(crate) fn to_i64(self) -> Result<i64, Reason> {
         let Self::Finite { negative, coefficient, exponent } = self else {

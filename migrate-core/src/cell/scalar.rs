@@ -96,7 +96,7 @@ fn whole_double(number: f64) -> Result<i64, Reason> {
 
 /// The double that is exactly the value.
 #[inline]
-fn exact_double(value: Value<'_>, expected: &'static str) -> Result<f64, Mismatch> {
+pub(super) fn exact_double(value: Value<'_>, expected: &'static str) -> Result<f64, Mismatch> {
     match value.kind {
         ElementType::Double => Ok(f64::from_le_bytes(value.fixed())),
         ElementType::Int32 => Ok(i32::from_le_bytes(value.fixed()).into()),

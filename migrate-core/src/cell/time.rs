@@ -9,6 +9,7 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use super::{CellContext, Limit, Mismatch, Scalar, ToCell, Wrote};
 use crate::reject::Reason;
 use crate::schema::{BaseType, CellType};
+use crate::steps::IsoTime;
 use crate::value::Value;
 
 /// 2000-01-01 as Unix milliseconds.
@@ -41,10 +42,15 @@ macro_rules! timestamp {
                 if value.kind != ElementType::DateTime {
                     return Err(Mismatch::wrong_type($name, value));
                 }
-                let micros = i64::from_le_bytes(value.fixed())
-                    .checked_sub(EPOCH_MS)
-                    .and_then(|millis| millis.checked_mul(1000));
+                let time = IsoTime::read(value);
+                let micros = (time.millis.checked_sub(EPOCH_MS))
+                    .and_then(|millis| millis.checked_mul(1000))
+                    .and_then(|micros| micros.checked_add(i64::from(time.nanos / 1000)));
                 let micros = check_micros(micros, context.limit)
+                    .and_then(|micros| match time.nanos % 1000 {
+                        0 => Ok(micros),
+                        _ => Err(Reason::TooLong),
+                    })
                     .map_err(|reason| Mismatch::found(reason, expected(reason, context), value))?;
                 out.extend_from_slice(&micros.to_be_bytes());
                 Ok(Wrote::Payload)
@@ -102,8 +108,8 @@ impl ToCell for NaiveDate {
         if value.kind != ElementType::DateTime {
             return Err(Mismatch::wrong_type("date", value));
         }
-        let millis = i64::from_le_bytes(value.fixed());
-        if millis.rem_euclid(DAY_MS) != 0 {
+        let IsoTime { millis, nanos } = IsoTime::read(value);
+        if millis.rem_euclid(DAY_MS) != 0 || nanos != 0 {
             return Err(Mismatch::found(Reason::Fraction, "a date at midnight UTC", value));
         }
         let days = millis / DAY_MS - EPOCH_MS / DAY_MS;

@@ -8,7 +8,7 @@
 use super::text::Text;
 use super::{cycle, is_junction, position};
 use crate::schema::{
-    BaseType, CellType, Column, EnumType, JunctionField, Model, ModelKind, ModelRef, str_eq,
+    BaseType, CellType, Column, EnumType, JunctionField, Model, ModelKind, ModelRef, Step, str_eq,
 };
 
 /// Checks the foreign key on a column: that its target can be referred to, that the key there has
@@ -83,6 +83,15 @@ pub const fn extra(model: &'static Model, column: usize) {
 #[track_caller]
 pub const fn flatten(model: &'static Model, embedded: ModelRef, first: usize) {
     tell(&flatten_fault(model, embedded.get(), first));
+}
+
+/// Checks a step: that its word can do something to values of the column's type.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn step(model: &'static Model, column: usize, step: usize) {
+    tell(&step_fault(model, column, step));
 }
 
 /// Checks a `#[junction(..)]` field: that its table is a junction with one side for the owner
@@ -362,6 +371,106 @@ const fn share_key(a: &Column, b: &Column) -> bool {
             j += 1;
         }
         i += 1;
+    }
+    false
+}
+
+const fn step_fault(model: &Model, index: usize, step: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    let base = column.ty.base;
+    let text = matches!(base, BaseType::Text | BaseType::Enum(_) | BaseType::Uuid);
+    let time = matches!(base, BaseType::Timestamp | BaseType::TimestampTz | BaseType::Date);
+    let number = matches!(
+        base,
+        BaseType::Bool
+            | BaseType::Int2
+            | BaseType::Int4
+            | BaseType::Int8
+            | BaseType::Float4
+            | BaseType::Float8
+            | BaseType::Numeric
+    );
+    let own = matches!(base, BaseType::Other(_));
+    let limited = match column.pg_type {
+        Some(pg_type) => has_parenthesis(pg_type),
+        None => false,
+    };
+    let (fits, help) = match column.steps[step] {
+        Step::Split(_) => {
+            (column.ty.dimensions > 0, "`split` makes an array: write the field's type as a `Vec`")
+        }
+        Step::Trim | Step::Map(_) => (
+            text || own || lenient_follows(column.steps, step),
+            match base {
+                BaseType::Jsonb | BaseType::Bytea => {
+                    "its values are no texts: remove it, or convert with `with = ..`"
+                }
+                _ => {
+                    "its values are no texts: write `lenient` behind it, which reads them from texts"
+                }
+            },
+        ),
+        Step::Lenient(formats) => match base {
+            BaseType::Jsonb => (false, "jsonb takes every value as it is: remove it"),
+            BaseType::Other(name) => {
+                (str_eq(name, "vector"), "only `with = ..` can convert to a type of your own")
+            }
+            _ if !formats.is_empty() => {
+                (time, "formats of dates are for timestamps and dates: write `lenient` alone")
+            }
+            _ => (text || time || number || matches!(base, BaseType::Bytea), ""),
+        },
+        Step::Truncate => match base {
+            BaseType::Text => {
+                (limited, "there is nothing to cut without a limit: add `pg_type = \"varchar(n)\"`")
+            }
+            BaseType::Numeric => (
+                limited,
+                "there is nothing to cut without a scale: add `pg_type = \"numeric(p, s)\"`",
+            ),
+            BaseType::Int2 | BaseType::Int4 | BaseType::Int8 => (true, ""),
+            _ => (time, "texts, decimals, whole numbers and times can be cut: remove it"),
+        },
+        Step::Nul(_) => (
+            text || own || matches!(base, BaseType::Jsonb),
+            "U+0000 is found in text and jsonb alone: remove it",
+        ),
+    };
+    if fits {
+        return None;
+    }
+    Some(
+        Text::new("`")
+            .and(column.steps[step].word())
+            .and("` has no meaning here, because ")
+            .and_place(model, column)
+            .and(" is ")
+            .and_type(column.ty)
+            .and("\nhelp: ")
+            .and(help),
+    )
+}
+
+/// Whether `lenient` stands behind that step.
+const fn lenient_follows(steps: &[Step], step: usize) -> bool {
+    let mut index = step + 1;
+    while index < steps.len() {
+        if matches!(steps[index], Step::Lenient(_)) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+const fn has_parenthesis(sql: &str) -> bool {
+    let bytes = sql.as_bytes();
+    let mut index = 0;
+    while index < bytes.len() {
+        if bytes[index] == b'(' {
+            return true;
+        }
+        index += 1;
     }
     false
 }

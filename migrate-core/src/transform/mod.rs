@@ -17,12 +17,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{IdScheme, object_id_from_hex};
 use crate::reject::{Reason, Reject, Stage};
 use crate::row::RowWriter;
-use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model, key_path};
+use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model, OnInvalid, key_path};
+use crate::steps::{Steps, Workspace};
 use crate::value::Value;
 
 use keys::{Found, Keys, WalkError};
 pub use output::{
-    IrregularId, JunctionMark, JunctionOutput, MAX_UNKNOWN_KEYS, OrphanElement, Output, RowMark,
+    IrregularId, JunctionMark, JunctionOutput, MAX_UNKNOWN_KEYS, OrphanElement, Output, ReplacedBy,
+    RowMark,
 };
 
 /// What has to be known of the target before the first row.
@@ -74,6 +76,8 @@ struct ColumnPlan {
     default: Option<Cell>,
     /// What makes the column NULL whatever its keys hold.
     unless: Option<Unless>,
+    /// What is done to a value first; `None` for most columns.
+    steps: Option<Steps>,
 }
 
 /// The conditions of a column.
@@ -139,6 +143,23 @@ pub struct Scratch {
     found: Found,
     /// The fields that are left over, as a document of their own.
     rest: Vec<u8>,
+    work: Work,
+}
+
+/// What lasts no longer than one document, the keys aside.
+#[derive(Debug, Default)]
+struct Work {
+    workspace: Workspace,
+    /// Values of this document that became something else, to be counted when it is loaded.
+    replaced: Vec<Replacement>,
+}
+
+/// A value that its column did not take, and what the column got in its place.
+#[derive(Debug)]
+struct Replacement {
+    column: &'static str,
+    by: ReplacedBy,
+    message: String,
 }
 
 /// Why a document does not become a row: the field, by its path in the document, and the mismatch.
@@ -162,7 +183,9 @@ impl Transformer {
             let default = default_cell(model, column, &context)?;
             let slots = column.keys.iter().map(|key| keys.slot(key)).collect();
             let unless = Unless::of(column, &keys);
-            columns.push(ColumnPlan { column, context, slots, default, unless });
+            let steps = Steps { steps: column.steps, ty: column.ty, limit: context.limit };
+            let steps = steps.any().then_some(steps);
+            columns.push(ColumnPlan { column, context, slots, default, unless, steps });
         }
         let id_column = model
             .columns
@@ -222,7 +245,7 @@ impl Transformer {
 
     /// What one worker needs beside the transformer.
     pub fn scratch(&self) -> Scratch {
-        Scratch { found: Found::new(&self.keys), rest: Vec::new() }
+        Scratch { found: Found::new(&self.keys), rest: Vec::new(), work: Work::default() }
     }
 
     /// Adds one document to the output, as a row or as a reject; true if it became a row.
@@ -235,7 +258,7 @@ impl Transformer {
         let number = out.documents;
         out.documents += 1;
         out.bytes += document.len() as u64;
-        let Scratch { found, rest } = scratch;
+        let Scratch { found, rest, work } = scratch;
         let refusal = match found.walk(&self.keys, document) {
             Ok(()) => {
                 if self.takes_rest {
@@ -245,8 +268,17 @@ impl Transformer {
                     true => self.look_at_unknown(found, document, out),
                     false => Ok(()),
                 };
-                match loaded.and_then(|()| self.load(found, rest, document, number, out)) {
-                    Ok(()) => return true,
+                let loaded =
+                    loaded.and_then(|()| self.load(found, rest, document, number, work, out));
+                let replaced = work.replaced.drain(..);
+                match loaded {
+                    Ok(()) => {
+                        for Replacement { column, by, message } in replaced {
+                            let id = found.get(self.id_slot, document);
+                            out.count_replaced(column, by, message, id);
+                        }
+                        return true;
+                    }
                     Err(refusal) => refusal,
                 }
             }
@@ -285,13 +317,14 @@ impl Transformer {
         rest: &[u8],
         document: &[u8],
         number: u64,
+        work: &mut Work,
         out: &mut Output,
     ) -> std::result::Result<(), Refusal> {
         let mut row = RowWriter::new(&mut out.rows, self.columns.len() as u16);
         let mut id = 0..0;
         for (index, plan) in self.columns.iter().enumerate() {
             let (_, start) = row
-                .cell(|out| self.write_cell(plan, found, rest, document, out))
+                .cell(|out| self.write_cell(plan, found, rest, document, work, out))
                 .map_err(|mismatch| self.refusal(plan, found, document, mismatch))?;
             if index == self.id_column {
                 id = start..row.buffer().len();
@@ -337,6 +370,27 @@ impl Transformer {
         found: &Found,
         rest: &[u8],
         document: &[u8],
+        work: &mut Work,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<Wrote, Mismatch> {
+        let start = out.len();
+        match self.write_value(plan, found, rest, document, work, out) {
+            Err(mismatch) if plan.column.on_invalid != OnInvalid::Reject => {
+                out.truncate(start);
+                write_invalid(plan, mismatch, work, out)
+            }
+            wrote => wrote,
+        }
+    }
+
+    #[inline]
+    fn write_value(
+        &self,
+        plan: &ColumnPlan,
+        found: &Found,
+        rest: &[u8],
+        document: &[u8],
+        work: &mut Work,
         out: &mut Vec<u8>,
     ) -> std::result::Result<Wrote, Mismatch> {
         if let Some(unless) = &plan.unless
@@ -354,7 +408,10 @@ impl Transformer {
                         encode(empty, &plan.context, out)
                     }
                     (rest, _) => {
-                        let rest = Value::new(ElementType::EmbeddedDocument, rest);
+                        let mut rest = Value::new(ElementType::EmbeddedDocument, rest);
+                        if let Some(steps) = &plan.steps {
+                            rest = steps.apply(rest, &mut work.workspace)?.value;
+                        }
                         encode(rest, &plan.context, out)
                     }
                 };
@@ -376,9 +433,17 @@ impl Transformer {
             }
         };
         let value = plan.slots.iter().find_map(|slot| found.get(*slot, document));
-        let Some(value) = value else {
+        let Some(mut value) = value else {
             return self.write_absent(plan, false, found, document, out);
         };
+        if let Some(steps) = &plan.steps {
+            let stepped = steps.apply(value, &mut work.workspace)?;
+            if let Some(message) = stepped.other {
+                let by = ReplacedBy::Other;
+                work.replaced.push(Replacement { column: plan.column.name, by, message });
+            }
+            value = stepped.value;
+        }
         let is_null = match value.kind {
             ElementType::Null => true,
             ElementType::String => plan.column.empty_as_null && value.str_bytes().is_empty(),
@@ -643,6 +708,33 @@ fn keys_of(model: &Model) -> Keys {
     }
     keys.index();
     keys
+}
+
+/// Writes what `on_invalid` says in place of a value that was refused, and notes it. Bytes that
+/// are no BSON remain a reject, and so does what has nothing to take its place.
+#[cold]
+fn write_invalid(
+    plan: &ColumnPlan,
+    mismatch: Mismatch,
+    work: &mut Work,
+    out: &mut Vec<u8>,
+) -> std::result::Result<Wrote, Mismatch> {
+    if matches!(mismatch.reason(), Reason::Malformed | Reason::Missing) {
+        return Err(mismatch);
+    }
+    let column = plan.column;
+    let (by, wrote) = match (column.on_invalid, &plan.default) {
+        (OnInvalid::Null, _) if column.nullable => (ReplacedBy::Null, Wrote::Null),
+        (OnInvalid::Default, Some(Cell::Null)) => (ReplacedBy::Default, Wrote::Null),
+        (OnInvalid::Default, Some(Cell::Payload(payload))) => {
+            out.extend_from_slice(payload);
+            (ReplacedBy::Default, Wrote::Payload)
+        }
+        _ => return Err(mismatch),
+    };
+    let message = mismatch.to_string();
+    work.replaced.push(Replacement { column: column.name, by, message });
+    Ok(wrote)
 }
 
 #[cold]

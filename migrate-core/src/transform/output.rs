@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bson::spec::ElementType;
 
 use crate::reject::Reject;
-use crate::summary::UnknownField;
+use crate::summary::{ReplacedValues, UnknownField};
 use crate::value::Value;
 
 /// The results of a number of documents.
@@ -30,10 +30,24 @@ pub struct Output {
     /// Fields at the top level that nothing of the model takes, by key; entries with a count of 0
     /// are left from before. Keys beyond [`MAX_UNKNOWN_KEYS`] are counted under `*`.
     pub unknown: HashMap<String, UnknownField>,
+    /// Values of loaded rows that their column did not take and that became something else, as
+    /// the model says, by column; entries whose counts are 0 are left from before.
+    pub replaced: HashMap<&'static str, ReplacedValues>,
     /// Documents seen.
     pub documents: u64,
     /// Their size.
     pub bytes: u64,
+}
+
+/// What took the place of a value that its column did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplacedBy {
+    /// NULL, by `on_invalid = null`.
+    Null,
+    /// The column's default, by `on_invalid = default`.
+    Default,
+    /// The label of the variant that is marked `other`.
+    Other,
 }
 
 /// How many different unknown keys are counted by name.
@@ -166,8 +180,31 @@ impl Output {
         for field in self.unknown.values_mut() {
             field.documents = 0;
         }
+        for values in self.replaced.values_mut() {
+            values.clear();
+        }
         self.documents = 0;
         self.bytes = 0;
+    }
+
+    /// Counts a value that became something else.
+    pub(super) fn count_replaced(
+        &mut self,
+        column: &'static str,
+        by: ReplacedBy,
+        message: String,
+        id: Option<Value<'_>>,
+    ) {
+        let values = self.replaced.entry(column).or_insert_with(|| ReplacedValues {
+            example: id.map(crate::cell::id_text).unwrap_or_default(),
+            message,
+            ..ReplacedValues::default()
+        });
+        match by {
+            ReplacedBy::Null => values.null += 1,
+            ReplacedBy::Default => values.default += 1,
+            ReplacedBy::Other => values.other += 1,
+        }
     }
 
     /// Counts a key that nothing takes.

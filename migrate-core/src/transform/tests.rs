@@ -470,3 +470,103 @@ proptest! {
         }
     }
 }
+
+#[derive(crate::PgEnum)]
+enum Grade {
+    A,
+    B,
+    #[migrate(other)]
+    Ungraded,
+}
+
+#[derive(crate::Migrate)]
+#[allow(dead_code, reason = "a model is only declared")]
+struct Messy {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(trim, map("N/A" = null, "-" = null), lenient, empty_as_null, on_invalid = null)]
+    count: Option<i32>,
+    #[migrate(lenient, on_invalid = default, default = true)]
+    active: bool,
+    #[migrate(split = ";", trim)]
+    tags: Option<Vec<String>>,
+    grade: Option<Grade>,
+    #[migrate(trim)]
+    title: Option<String>,
+}
+
+/// The cells behind the id, and what was replaced: NULL, default, other.
+fn messy(documents: &[Document]) -> (Vec<Vec<Option<Vec<u8>>>>, Output) {
+    let model = <Messy as crate::Migrate>::MODEL.get();
+    let facts = TargetFacts::new(180_000, IdScheme::V8);
+    let transformer = Transformer::new(model, &facts, &[]).unwrap();
+    let mut scratch = transformer.scratch();
+    let mut out = Output::default();
+    for document in documents {
+        transformer.transform(&mut scratch, &document.to_vec().unwrap(), &mut out);
+    }
+    let rows = (0..out.row_count()).map(|row| {
+        cells(out.row(row)).into_iter().skip(1).map(|cell| cell.map(<[u8]>::to_vec)).collect()
+    });
+    (rows.collect(), out)
+}
+
+#[test]
+fn steps_come_before_the_cell() {
+    let document = doc! {
+        "_id": id(), "count": " 12 ", "active": "yes", "tags": "a; b", "grade": "A", "title": "\tt ",
+    };
+    let (rows, out) = messy(&[document]);
+    assert_eq!(out.rejects, []);
+    assert!(out.replaced.is_empty());
+    let tags = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(rows[0], [written(12), written(true), written(tags), written("A"), written("t")]);
+    // A text that is empty once it is trimmed is empty, and a label may stand for null.
+    for nothing in ["  ", "", "N/A ", "-"] {
+        let (rows, out) = messy(&[doc! { "_id": id(), "count": nothing }]);
+        assert_eq!((&rows[0][0], out.replaced.len()), (&None, 0), "{nothing:?}");
+    }
+}
+
+#[test]
+fn invalid_values_are_counted_and_not_rejected() {
+    let (rows, mut out) = messy(&[
+        doc! { "_id": id(), "count": "many", "active": "perhaps", "grade": "Z" },
+        doc! { "_id": id(), "count": 5, "active": 7 },
+        doc! { "_id": id(), "count": 1.5, "grade": "Y" },
+        // A document that is rejected counts for nothing else.
+        doc! { "_id": id(), "count": "x", "title": 5 },
+        doc! { "_id": id(), "grade": 5 },
+    ]);
+    assert_eq!(out.rejects.len(), 2);
+    assert_eq!(rows[0], [None, written(true), None, written("Ungraded"), None]);
+    assert_eq!(rows[1][..2], [written(5), written(true)]);
+    assert_eq!((&rows[2][0], &rows[2][3]), (&None, &written("Ungraded")));
+    let count = |out: &Output, column: &str| {
+        let values = &out.replaced[column];
+        (values.null, values.default, values.other)
+    };
+    assert_eq!(count(&out, "count"), (2, 0, 0));
+    assert_eq!(count(&out, "active"), (0, 2, 0));
+    assert_eq!(count(&out, "grade"), (0, 0, 2));
+    let example = &out.replaced["count"];
+    assert_eq!(example.message, "expected int4, found string \"many\"");
+    assert_eq!(example.example, id().to_hex());
+    assert_eq!(out.replaced["grade"].message, "string \"Z\"");
+    out.clear();
+    assert!(out.replaced.values().all(|values| values.count() == 0));
+}
+
+#[test]
+fn text_that_is_not_utf8_is_invalid_too() {
+    let mut bytes = doc! { "_id": id(), "active": "yes" }.to_vec().unwrap();
+    let place = bytes.windows(3).position(|window| window == b"yes").unwrap();
+    bytes[place] = 0xff;
+    let model = <Messy as crate::Migrate>::MODEL.get();
+    let facts = TargetFacts::new(180_000, IdScheme::V8);
+    let transformer = Transformer::new(model, &facts, &[]).unwrap();
+    let mut out = Output::default();
+    // Text that is not UTF-8 is an invalid value like any other.
+    assert!(transformer.transform(&mut transformer.scratch(), &bytes, &mut out));
+    assert_eq!(out.replaced["active"].default, 1);
+}

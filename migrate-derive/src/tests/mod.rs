@@ -92,6 +92,29 @@ snapshot!(
 );
 
 snapshot!(
+    steps,
+    migrate,
+    r#"
+    struct Films {
+        #[migrate(id)]
+        id: i32,
+        #[migrate(rename = "Special Features", split = ",", trim)]
+        special_features: Vec<String>,
+        #[migrate(trim, map(A = "active", "N/A" = null), on_invalid = null)]
+        state: Option<State>,
+        #[migrate(lenient("%Y-%m-%d %H:%M:%S%.f", "%d.%m.%Y"), truncate)]
+        returned: Option<NaiveDate>,
+        #[migrate(lenient, default = 0, on_invalid = default)]
+        length: i16,
+        #[migrate(nul = replace, truncate, pg_type = "varchar(80)")]
+        title: String,
+        #[migrate(json, nul = strip)]
+        raw: Json,
+    }
+"#
+);
+
+snapshot!(
     indexes,
     migrate,
     r#"
@@ -171,6 +194,8 @@ snapshot!(
         #[migrate(rename = "in work")]
         InWork,
         r#Done,
+        #[migrate(other)]
+        Unknown,
     }
 "#
 );
