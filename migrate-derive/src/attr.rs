@@ -537,7 +537,7 @@ impl Item {
     fn separator(&self, ctxt: &Ctxt) -> Option<LitStr> {
         let text = self.string(ctxt)?;
         if text.value().is_empty() {
-            self.wrong(ctxt, "must not be empty: every text would end nowhere");
+            self.wrong(ctxt, "must not be empty");
             return None;
         }
         Some(text)

@@ -308,7 +308,10 @@ fn check_path(ctxt: &Ctxt, field: &Field) {
 /// it is refused.
 fn check_extra(ctxt: &Ctxt, model: &Model, field: &Field) {
     let Some(extra) = &field.attrs.extra else { return };
-    for (word, span) in words_except(field, &["extra", "json", "column", "pg_type", "db_default"]) {
+    for (word, span) in words_except(
+        field,
+        &["extra", "json", "column", "pg_type", "db_default", "nul", "on_invalid"],
+    ) {
         if word != "id" {
             conflict(
                 ctxt,
@@ -524,9 +527,6 @@ fn check_steps(ctxt: &Ctxt, field: &Field) {
                 }
                 (Step::Lenient(_), Step::Split(_)) => {
                     "the parts of a text are texts, and would have to be read still: write `split` first"
-                }
-                (Step::Map(_), Step::Split(_)) => {
-                    "a label is looked for among the parts: write `split` first"
                 }
                 _ => continue,
             };

@@ -81,7 +81,7 @@ mod tests;
 ///
 /// `bool`, `i16`, `i32`, `i64`, `f32`, `f64`, `String`, `Uuid`, `DateTime<Utc>`, `NaiveDateTime`,
 /// `NaiveDate`, `Decimal`, `Json`, `Vec<u8>`, an enum with `#[derive(PgEnum)]`, `Option` and `Vec`
-/// of them, and whatever implements `ToCell`. An `Option` is a column that takes NULL. The derive
+/// of them, `Point`, PostGIS' `Geometry` and pgvector's `Vector`, and whatever implements `ToCell`. An `Option` is a column that takes NULL. The derive
 /// asks the type and does not read how it is written, so an alias of `Option` is one too.
 ///
 /// # On the struct
@@ -283,6 +283,113 @@ mod tests;
 /// assert!(Products::MODEL.get().columns[1].default.is_some());
 /// ```
 ///
+/// ## Optional: conversions that are not exact
+///
+/// A column takes a value that is exactly one of its type, and else the document is rejected. These
+/// words ask for more, each by its name. They are *steps*: done one after the other, in the order
+/// written, before the value becomes a cell. A step that has nothing to do with a value hands it on as
+/// it is; what is no value of the column in the end is a reject, as without steps. On an array a step is
+/// done to every element. Missing and null fields are seen to before, `empty_as_null` after the steps. The
+/// id takes no steps: a document is found again by it.
+///
+/// * `#[migrate(trim)]`: white space, as Unicode knows it, is taken off both ends of a text.
+/// * `#[migrate(split = ",")]`: a text becomes an array, cut at each separator; an empty text becomes
+///   an empty array. The field is a `Vec`. A step before it sees the whole text, a step behind it each part.
+/// * `#[migrate(map(A = "active", "N/A" = null))]`: a text that is a label on the left becomes the one on
+///   the right, or null. Labels that are no names stand in quotes. Others are handed on.
+/// * `#[migrate(lenient)]`: values of other types are read; see the table. With
+///   `lenient("%Y-%m-%d %H:%M:%S%.f", "%d.%m.%Y")` a text becomes a time by the first of these formats, in
+///   the language of [chrono](https://docs.rs/chrono/latest/chrono/format/strftime/index.html), that reads
+///   it whole.
+/// * `#[migrate(truncate)]`: what the column has no room for is cut off, never rounded: characters
+///   beyond the n of `pg_type = "varchar(n)"`, digits behind the s of `numeric(p, s)`, the fraction for a
+///   whole number, digits of the second beyond the n of `timestamp(n)` and beyond the microsecond for every
+///   timestamp, the time of day for a date. Times are cut towards the past, numbers towards zero. A number
+///   with too many digits before its point stays a reject.
+/// * `#[migrate(nul = strip)]`, `#[migrate(nul = replace)]`: U+0000, which PostgreSQL cannot hold, is left
+///   out of text, or becomes U+FFFD; in jsonb, out of every text inside.
+/// * `#[migrate(on_invalid = null)]`, `#[migrate(on_invalid = default)]`: no step, and where it stands does
+///   not matter. A value that is refused in the end does not reject the document: the column is NULL, or has
+///   what `default = ..` says. Each is counted by column, and the summary of the run shows the counts with
+///   an example. `on_invalid = reject` is what happens without the word. Bytes that are no BSON stay a reject.
+///
+/// What `lenient` reads, by the type of the column (of its elements, if it is an array). White space is
+/// part of a text: where there may be some, write `trim` before it.
+///
+/// | column | reads | as |
+/// |---|---|---|
+/// | `bool` | numbers 0 and 1 of every type; `true t yes y on 1` and `false f no n off 0` in any case | that |
+/// | whole numbers | a decimal text as `12`, `-12.00`, `1.2e3` | that number; with a fraction or out of range it is a reject |
+/// | `Decimal` | a decimal text of up to 34 digits; `NaN`, `Infinity` | that number, its scale kept |
+/// | `f32`, `f64` | a decimal text; a number of every type; `NaN`, `Infinity` | the nearest number that the type has |
+/// | `String`, `PgEnum` | numbers and booleans | `5` (for 5 and 5.0), `12.75`, `true` |
+/// | | ObjectIds, UUIDs | hex digits, with hyphens for UUIDs |
+/// | | dates | ISO 8601, as `2024-02-29T23:59:59.001Z` |
+/// | | symbols, code without scope, regular expressions | their text, `/pattern/options` |
+/// | `Uuid` | a UUID as text | that UUID |
+/// | timestamps and dates | ISO 8601: `2024-02-29`, `2024-02-29T23:59`, with a space for `T`, seconds of up to 9 digits, `Z` or an offset | that time; a time of day does not fit a date |
+/// | | whole numbers | milliseconds since 1970; with formats their digits are read by these, and `%s` is seconds |
+/// | | BSON timestamps | their seconds |
+/// | `Vec<u8>` | binary of every subtype | its bytes; the subtype is lost |
+/// | `Vector` | numbers in an array | the nearest float of four bytes |
+/// | any array | a single value of the types above | an array of it |
+///
+/// A text without an offset is UTC; one with an offset is brought to UTC. A format without a time of day
+/// means midnight. A double with a fraction is never rounded to a whole number, and nothing is read
+/// from a text that is not a number to its last character.
+///
+/// ```
+/// # use chrono::{NaiveDate, NaiveDateTime};
+/// # use migrate_core::{Decimal, Json, Migrate, PgEnum};
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Orders {
+///     #[migrate(id)]
+///     id: Uuid,
+///     // " 12 " is 12, "N/A" and "" are NULL, "many" is NULL and counted.
+///     #[migrate(trim, map("N/A" = null), lenient, empty_as_null, on_invalid = null)]
+///     count: Option<i32>,
+///     // "a, b" is {a,b}.
+///     #[migrate(split = ",", trim)]
+///     tags: Vec<String>,
+///     // "A" is 'active', "B" is rejected.
+///     #[migrate(map(A = "active", I = "inactive"))]
+///     state: State,
+///     // "29.02.2024" and "2024-02-29 23:59:59.5".
+///     #[migrate(lenient("%Y-%m-%d %H:%M:%S%.f", "%d.%m.%Y"))]
+///     paid_at: Option<NaiveDateTime>,
+///     // The time of day is left out.
+///     #[migrate(truncate)]
+///     day: NaiveDate,
+///     // 12.349 is 12.34.
+///     #[migrate(truncate, pg_type = "numeric(10, 2)")]
+///     total: Decimal,
+///     // The first 80 characters, those that PostgreSQL has.
+///     #[migrate(nul = replace, truncate, pg_type = "varchar(80)")]
+///     note: String,
+///     #[migrate(json, nul = strip)]
+///     raw: Option<Json>,
+///     // "yes", 1 and "TRUE" are true; what is neither is false, and counted.
+///     #[migrate(lenient, default = false, on_invalid = default)]
+///     shipped: bool,
+/// }
+///
+/// #[derive(PgEnum)]
+/// #[migrate(name = "order_state", rename_all = "lowercase")]
+/// enum State {
+///     Active,
+///     Inactive,
+/// }
+///
+/// use migrate_core::schema::{OnInvalid, Step};
+/// let count = Orders::MODEL.get().column("count").unwrap().1;
+/// assert_eq!(count.steps[0], Step::Trim);
+/// assert_eq!(count.on_invalid, OnInvalid::Null);
+/// ```
+///
+/// For texts as `1.234,56 €`, shares in percent and points with the latitude first there are functions for
+/// `with` in `migrate_core::convert`.
+///
 /// ## Optional: the column
 ///
 /// * `#[migrate(index)]`: an index on it alone.
@@ -386,6 +493,9 @@ pub fn derive_migrate(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 /// ## Optional
 ///
 /// * `#[migrate(rename = "In progress")]`: the label. Without it, the variant's name.
+/// * `#[migrate(other)]`, on one variant: a text that is no label becomes this one in a column, and
+///   is counted; the summary of the run shows the count with an example. Without it, such a text
+///   rejects the document.
 ///
 /// ```
 /// use migrate_core::PgEnum;
@@ -396,10 +506,13 @@ pub fn derive_migrate(input: proc_macro::TokenStream) -> proc_macro::TokenStream
 ///     Active,
 ///     #[migrate(rename = "In progress")]
 ///     InProgress,
+///     #[migrate(other)]
+///     Unknown,
 /// }
 ///
 /// assert_eq!(TaskStatus::ENUM.name, "task_status");
-/// assert_eq!(TaskStatus::ENUM.labels, ["ACTIVE", "In progress"]);
+/// assert_eq!(TaskStatus::ENUM.labels, ["ACTIVE", "In progress", "UNKNOWN"]);
+/// assert_eq!(TaskStatus::ENUM.other, Some("UNKNOWN"));
 /// ```
 #[proc_macro_derive(PgEnum, attributes(migrate))]
 pub fn derive_pg_enum(input: proc_macro::TokenStream) -> proc_macro::TokenStream {

@@ -114,6 +114,7 @@ mod shadowed {
         #[migrate(compute = own::from_document, pg_type = "uuid")]
         b: own::Id,
         #[fk(super::Plain, orphan = null)]
+        #[migrate(trim, map(Some = "x", None = null), lenient, nul = strip, on_invalid = null)]
         c: ::std::option::Option<own::Id>,
         status: Status,
     }
@@ -123,6 +124,7 @@ mod shadowed {
     enum Status {
         Some,
         None,
+        #[migrate(other)]
         r#type,
     }
 

@@ -37,6 +37,7 @@ pub(super) fn text(summary: &Summary, kind: Kind) -> String {
     slowest(&mut text, summary);
     rejects(&mut text, summary);
     strangers(&mut text, summary);
+    replaced(&mut text, summary);
     balance(&mut text, summary, kind);
     let took = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
     let rate = || thousands((summary.totals.read as f64 / summary.seconds.max(0.001)) as u64);
@@ -239,6 +240,41 @@ fn strangers(text: &mut String, summary: &Summary) {
     }
 }
 
+/// Values that columns did not take and that became something else, as the model says.
+fn replaced(text: &mut String, summary: &Summary) {
+    let replaced: Vec<_> = summary
+        .tables
+        .iter()
+        .flat_map(|table| table.replaced.iter().map(move |values| (table, values)))
+        .collect();
+    if replaced.is_empty() {
+        return;
+    }
+    text.push_str("\nvalues replaced, as the models say\n");
+    let mut grid = Grid::new(&[]);
+    for (table, (column, values)) in replaced.iter().take(LONGEST_LIST) {
+        let parts = [
+            (values.null, "became NULL"),
+            (values.default, "became the default"),
+            (values.other, "became the label for unknown ones"),
+        ];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{} {what}", thousands(count)))
+            .collect();
+        grid.rows.push(vec![
+            format!("  {}.{column}", table.table),
+            parts.join(", "),
+            format!("as in {}: {}", values.example, values.message),
+        ]);
+    }
+    grid.write_with_text_last(text);
+    if replaced.len() > LONGEST_LIST {
+        let _ = writeln!(text, "  and {} more in `--summary`", replaced.len() - LONGEST_LIST);
+    }
+}
+
 fn in_documents(count: u64) -> String {
     format!("{} {}", thousands(count), if count == 1 { "document" } else { "documents" })
 }
@@ -343,7 +379,7 @@ impl Grid {
 
 #[cfg(test)]
 mod tests {
-    use migrate_core::summary::{JunctionSummary, UnknownField};
+    use migrate_core::summary::{JunctionSummary, ReplacedValues, UnknownField};
 
     use super::*;
 
@@ -390,6 +426,14 @@ mod tests {
         tasks.rejected_by_reason.insert("duplicate".to_owned(), 1);
         let example = UnknownField { documents: 7, example: "507f1f77bcf86cd799439011".to_owned() };
         tasks.unknown_fields.insert("legacy".to_owned(), example);
+        let values = ReplacedValues {
+            null: 1200,
+            other: 3,
+            example: "507f1f77bcf86cd799439011".to_owned(),
+            message: "expected int4, found string \"many\"".to_owned(),
+            ..ReplacedValues::default()
+        };
+        tasks.replaced.insert("count".to_owned(), values);
         let mut summary = Summary {
             run: 1,
             tables: vec![users, tasks],
@@ -430,6 +474,9 @@ collections without a model, not loaded
 
 fields that no column takes
   Tasks.legacy  7 documents  as in 507f1f77bcf86cd799439011
+
+values replaced, as the models say
+  Tasks.count  1,200 became NULL, 3 became the label for unknown ones  as in 507f1f77bcf86cd799439011: expected int4, found string \"many\"
 
 balance: 1,230 documents read = 1,224 loaded + 5 rejected
          10 junction elements = 7 rows + 2 duplicates + 1 orphans

@@ -3,7 +3,7 @@
 
 use bson::{Bson, Document, doc};
 use migrate_core::Reason;
-use migrate_core::schema::{BaseType, Column, Model};
+use migrate_core::schema::{BaseType, Column, Model, OnInvalid};
 
 use super::ledger::{Expected, Fault};
 use super::random::Random;
@@ -87,6 +87,8 @@ impl Faults {
             self.add(fault, spot);
         }
         let faults: &[Fault] = match (column.ty.base, column.ty.dimensions) {
+            // What becomes of a value there is for the model to say.
+            _ if takes_more(column) => &[],
             (BaseType::Text | BaseType::Uuid, 1..) => &[Fault::ScalarForArray, Fault::ElementType],
             (_, 1..) => &[Fault::ScalarForArray],
             // Another number would be another reference, or somebody else's unique value.
@@ -126,6 +128,15 @@ impl Faults {
         let (fault, spots) = &self.0[random.below(self.0.len() as u64) as usize];
         (*fault, random.pick(spots))
     }
+}
+
+/// Whether a column takes more than the values of its type.
+fn takes_more(column: &Column) -> bool {
+    let other = match column.ty.base {
+        BaseType::Enum(ty) => ty.other,
+        _ => None,
+    };
+    !column.steps.is_empty() || column.on_invalid != OnInvalid::Reject || other.is_some()
 }
 
 /// What the plan knows of a document that its fault needs.

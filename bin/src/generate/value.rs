@@ -66,6 +66,10 @@ pub(super) fn value(ty: CellType, place: &Place<'_>, random: &mut Random) -> Opt
             bytes: random.next().to_be_bytes().to_vec(),
         }),
         BaseType::Enum(ty) => Bson::String(random.pick(ty.labels).to_owned()),
+        BaseType::Other("point" | "geometry") => {
+            let (x, y) = (random.range(-1440, 1440), random.range(-720, 720));
+            bson::bson!([x as f64 / 8.0, y as f64 / 8.0])
+        }
         _ => return None,
     })
 }

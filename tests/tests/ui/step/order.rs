@@ -13,7 +13,7 @@ struct Users {
     b: Vec<String>,
     #[migrate(lenient, split = ",")]
     c: Vec<i32>,
-    #[migrate(map(A = "a"), split = ",")]
+    #[migrate(split = ";", trim, split = ",")]
     d: Vec<String>,
     #[migrate(truncate, lenient)]
     e: i32,
