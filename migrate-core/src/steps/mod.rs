@@ -112,7 +112,13 @@ impl Steps {
         value: Value<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Option<ElementType>, Mismatch> {
-        let (base, limit, dimensions) = (self.ty.base, self.limit, self.ty.dimensions);
+        let (base, limit) = (self.ty.base, self.limit);
+        let array = self.ty.dimensions > 0;
+        // A vector is one value to PostgreSQL, and an array in a document.
+        let dimensions = match base {
+            BaseType::Other("vector") => 1,
+            _ => self.ty.dimensions,
+        };
         match *step {
             Step::Split(separator) => Ok(text::split(separator, value, out)),
             Step::Lenient(formats) => {
@@ -120,10 +126,10 @@ impl Steps {
                     lenient::convert(base, formats, value, out)
                 };
                 match each(value, dimensions, out, &mut convert)? {
-                    Some(kind) if dimensions > 0 && kind != ElementType::Array => {
+                    Some(kind) if array && kind != ElementType::Array => {
                         Ok(Some(wrap_last(kind, 0, out)))
                     }
-                    None if dimensions > 0 && lenient::is_single(value) => {
+                    None if array && lenient::is_single(value) => {
                         out.extend_from_slice(value.bytes);
                         Ok(Some(wrap_last(value.kind, 0, out)))
                     }

@@ -819,7 +819,8 @@ fn element_oid(column: &Column, facts: &TargetFacts) -> Option<u32> {
     }
     match column.ty.base {
         BaseType::Enum(ty) => facts.enum_oids.get(&(ty.schema, ty.name)).copied(),
-        BaseType::Other(name) => facts.other_oids.get(name).copied(),
+        BaseType::Other(name) => (facts.other_oids.get(name).copied())
+            .or_else(|| Some(builtin_oid(column.ty.base)).filter(|oid| *oid != 0)),
         base => Some(builtin_oid(base)),
     }
 }
