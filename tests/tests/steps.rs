@@ -115,8 +115,11 @@ use Fate::{Became, Is, Rejected};
 
 const NULL: Fate = Is("∅");
 
+/// A value, or none, and what becomes of it.
+type Found = (Option<Bson>, Fate);
+
 /// For each field the values that are found there, with what a person says that they mean.
-fn found() -> Vec<(&'static str, Vec<(Option<Bson>, Fate)>)> {
+fn found() -> Vec<(&'static str, Vec<Found>)> {
     let some = |value: Bson, fate| (Some(value), fate);
     let given_up = Became("∅");
     let date = |text: &str| {

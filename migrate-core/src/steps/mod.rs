@@ -153,13 +153,16 @@ impl Steps {
     }
 }
 
+/// The type of the value that was appended, if one was.
+type Changed = Result<Option<ElementType>, Mismatch>;
+
 /// Does something to every element of an array of so many dimensions, or to what is none.
 fn each(
     value: Value<'_>,
     dimensions: u8,
     out: &mut Vec<u8>,
-    convert: &mut dyn FnMut(Value<'_>, &mut Vec<u8>) -> Result<Option<ElementType>, Mismatch>,
-) -> Result<Option<ElementType>, Mismatch> {
+    convert: &mut dyn FnMut(Value<'_>, &mut Vec<u8>) -> Changed,
+) -> Changed {
     if dimensions == 0 || value.kind != ElementType::Array {
         return convert(value, out);
     }
