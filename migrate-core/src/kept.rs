@@ -6,6 +6,9 @@
 //! reference to the table itself, or one left out of the order, may point to a row that comes
 //! later: it is kept aside and set when everything is loaded.
 
+use std::collections::HashMap;
+
+use bson::Bson;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::context::Context;
@@ -13,6 +16,7 @@ use crate::ddl::{Foreign, foreign_keys, list};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load;
 use crate::reject::Reason;
+use crate::run;
 use crate::schema::{Column, Model, Orphan, quote_ident};
 use crate::settle::{self, Loser, Settled, id_column};
 use crate::sink::{Connection, sql_state, target_error};
@@ -58,26 +62,121 @@ pub(crate) fn check(model: &'static Model) -> Result<()> {
     }
 }
 
-/// Makes the temporary table of a chunk; it goes with the transaction.
+/// Makes the temporary tables of a chunk; they go with the transaction. What stands beside the rows
+/// waits as well: of a row that is refused because its key is taken, nothing may come to the row
+/// that has the key.
 pub(crate) async fn prepare(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
 ) -> Result<()> {
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-    connection
-        .execute(
-            &format!("making a temporary table for {}", model.table),
-            format!(
-                "DROP TABLE IF EXISTS {TABLE};
-                 CREATE TEMPORARY TABLE kept_rows ON COMMIT DROP AS
-                 SELECT {} FROM {} WITH NO DATA",
-                list(&columns),
-                context.names().table(model)
-            ),
-        )
+    let mut sql = format!(
+        "DROP TABLE IF EXISTS {TABLE}, {ORPHAN}, {IDS};
+         CREATE TEMPORARY TABLE kept_rows ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA;
+         CREATE TEMPORARY TABLE kept_orphan (LIKE {}) ON COMMIT DROP;
+         CREATE TEMPORARY TABLE kept_ids (id text NOT NULL, source_id bytea NOT NULL) ON COMMIT DROP",
+        list(&columns),
+        context.names().table(model),
+        context.state.table("orphan"),
+    );
+    for junction in junctions(model) {
+        let stage = stage_name(junction);
+        sql.push_str(&format!(
+            "; DROP TABLE IF EXISTS pg_temp.{stage}; CREATE TEMPORARY TABLE {stage} {} ON COMMIT DROP",
+            run::stage_columns(context.names(), junction)
+        ));
+    }
+    connection.execute(&format!("making temporary tables for {}", model.table), sql).await.map(drop)
+}
+
+/// The notes of orphaned elements and the `_id`s of the rows that wait.
+const ORPHAN: &str = "pg_temp.kept_orphan";
+const IDS: &str = "pg_temp.kept_ids";
+
+/// The junctions that a model's arrays fill, each once.
+fn junctions(model: &'static Model) -> Vec<&'static Model> {
+    let mut junctions: Vec<&'static Model> = Vec::new();
+    for field in model.junctions {
+        let junction = field.table.get();
+        if !junctions.iter().any(|known| known.same(junction)) {
+            junctions.push(junction);
+        }
+    }
+    junctions
+}
+
+fn stage_name(junction: &Model) -> String {
+    quote_ident(&format!("kept_stage_{}", junction.name))
+}
+
+/// Where a model's junction rows are staged, in SQL.
+pub(crate) fn stage(context: &Context, model: &Model, junction: &Model) -> String {
+    match is_kept(context, model) {
+        true => format!("pg_temp.{}", stage_name(junction)),
+        false => context.state.stage(junction.name),
+    }
+}
+
+/// Where the elements of a model's arrays are noted that are no ids, in SQL.
+pub(crate) fn orphan_table(context: &Context, model: &Model) -> String {
+    match is_kept(context, model) {
+        true => ORPHAN.to_owned(),
+        false => context.state.table("orphan"),
+    }
+}
+
+/// Remembers the `_id`s of rows that wait, as the id map has them.
+pub(crate) async fn remember_ids(
+    connection: &mut Connection,
+    sources: &[Vec<u8>],
+    ids: &[String],
+) -> Result<()> {
+    let sql =
+        format!("INSERT INTO {IDS} SELECT i, s FROM unnest($1::bytea[], $2::text[]) AS new (s, i)");
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(sources)
+        .bind(ids)
+        .execute(connection.raw())
         .await
         .map(drop)
+        .map_err(|error| target_error("remembering ids", error))
+}
+
+/// Forgets the `_id`s of rows that wait.
+pub(crate) async fn forget_ids(
+    connection: &mut Connection,
+    model: &Model,
+    keys: &[String],
+) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM {IDS} WHERE id = ANY ($1::text[])")))
+        .bind(keys)
+        .execute(connection.raw())
+        .await
+        .map(drop)
+        .map_err(|error| target_error(&format!("reading the ids of {}", model.table), error))
+}
+
+/// The `_id`s that rows that wait were made from, where their key does not give them back.
+pub(crate) async fn own_ids(
+    connection: &mut Connection,
+    model: &Model,
+    keys: &[String],
+) -> Result<HashMap<String, Vec<Bson>>> {
+    let act = format!("reading the ids of {}", model.table);
+    let sql = format!("SELECT id, source_id FROM {IDS} WHERE id = ANY ($1::text[])");
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(keys)
+        .fetch_all(connection.raw())
+        .await
+        .map_err(|error| target_error(&act, error))?;
+    let mut own: HashMap<String, Vec<Bson>> = HashMap::new();
+    for row in &rows {
+        let get = |error| target_error(&act, error);
+        let document: Vec<u8> = row.try_get(1).map_err(get)?;
+        own.entry(row.try_get(0).map_err(get)?).or_default().extend(settle::mapped_id(&document));
+    }
+    Ok(own)
 }
 
 /// Settles the rows that wait and inserts them; gives how many were rejected.
@@ -97,6 +196,22 @@ pub(crate) async fn insert(
         put_aside(context, connection, model, &foreign).await?;
     }
     settled.rejected += insert_rows(context, connection, model).await?;
+    let act = format!("staging junction rows of {}", model.table);
+    let orphan = context.state.table("orphan");
+    connection
+        .execute(&act, format!("INSERT INTO {orphan} SELECT * FROM {ORPHAN}; DELETE FROM {ORPHAN}"))
+        .await?;
+    for junction in junctions(model) {
+        let (stage, kept) = (context.state.stage(junction.name), stage_name(junction));
+        let sql = format!("SELECT count(*) FROM (SELECT FROM pg_temp.{kept} LIMIT 1) AS first");
+        // Where nothing was staged there need be no place for it.
+        if connection.count(&act, sql, &[]).await? > 0 {
+            let sql = format!(
+                "INSERT INTO {stage} SELECT * FROM pg_temp.{kept}; DELETE FROM pg_temp.{kept}"
+            );
+            connection.execute(&act, sql).await?;
+        }
+    }
     Ok(settled.rejected)
 }
 
@@ -184,17 +299,41 @@ async fn insert_rows(
         }
     }
     let rows = connection
-        .query(&act, format!("SELECT {}::text FROM {TABLE}", quote_ident(id.name)), &[])
+        .query(
+            &act,
+            format!(
+                "SELECT k.{id}::text, EXISTS (SELECT FROM {} t WHERE t.{id} = k.{id}) FROM {TABLE} k",
+                context.names().table(model),
+                id = quote_ident(id.name),
+            ),
+            &[],
+        )
         .await?;
     let mut losers = Vec::with_capacity(rows.len());
+    let mut taken = Vec::new();
     for row in &rows {
-        losers.push(Loser {
-            key: row.try_get(0).map_err(|error| target_error(&act, error))?,
-            reason: Reason::Duplicate,
-            field: unique_fields(model),
-            message: "expected a unique value of its own, found one that another row has"
-                .to_owned(),
-        });
+        let get = |error| target_error(&act, error);
+        let key: String = row.try_get(0).map_err(get)?;
+        let (field, message) = match row.try_get(1).map_err(get)? {
+            true => {
+                taken.push(key.clone());
+                (
+                    "_id".to_owned(),
+                    format!(
+                        "expected an id of its own, found one that becomes {key} as that of another row does"
+                    ),
+                )
+            }
+            false => (
+                unique_fields(model),
+                "expected a unique value of its own, found one that another row has".to_owned(),
+            ),
+        };
+        losers.push(Loser { key, reason: Reason::Duplicate, field, message });
+    }
+    if !taken.is_empty() {
+        let gone = load::unstage(context, connection, model, &taken).await?;
+        settle::note_lost_elements(context, connection, model, gone).await?;
     }
     rejected += settle::reject_rows(context, connection, model, TABLE, losers).await?;
     Ok(rejected)

@@ -156,13 +156,13 @@ async fn insert_block(
     Ok(())
 }
 
-/// Writes orphaned elements down in the caller's transaction.
+/// Writes orphaned elements down in the caller's transaction, in a table of the ledger's form.
 ///
 /// # Errors
 /// When the server refuses.
 pub async fn insert_orphans(
     connection: &mut Connection,
-    state: &State,
+    table: &str,
     run: i64,
     orphans: &[OrphanNote],
 ) -> Result<()> {
@@ -171,11 +171,10 @@ pub async fn insert_orphans(
             orphans.iter().map(|orphan| storable(pick(orphan))).collect()
         };
         let sql = format!(
-            "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+            "INSERT INTO {table} (run, table_schema, table_name, column_name, row_key, value, element)
              SELECT {run}, s, t, c, k, v, true
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                AS new (s, t, c, k, v)",
-            state.table("orphan"),
+                AS new (s, t, c, k, v)"
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(text(|orphan| &orphan.schema))

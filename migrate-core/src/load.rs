@@ -665,13 +665,14 @@ async fn write_relations(
         let table = junction.table.get();
         let statement = format!(
             "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
-            context.state.stage(table.name),
+            kept::stage(context, model, table),
             crate::ddl::list(&[table.columns[0].name, table.columns[1].name])
         );
         connection.copy(&format!("staging rows of {}", table.table), &statement, rows).await?;
         rows.clear();
     }
-    ledger::insert_orphans(connection, &context.state, run, &side.orphans).await?;
+    let orphan = kept::orphan_table(context, model);
+    ledger::insert_orphans(connection, &orphan, run, &side.orphans).await?;
     side.orphans.clear();
     if !side.ids.is_empty() {
         let (sources, ids): (Vec<Vec<u8>>, Vec<String>) =
@@ -682,11 +683,14 @@ async fn write_relations(
             context.state.table("id_map")
         )))
         .bind(model.collection)
-        .bind(sources)
-        .bind(ids)
+        .bind(&sources)
+        .bind(&ids)
         .execute(connection.raw())
         .await
         .map_err(|error| target_error("writing the id map", error))?;
+        if kept::is_kept(context, model) {
+            kept::remember_ids(connection, &sources, &ids).await?;
+        }
     }
     side.bytes = 0;
     Ok(())
@@ -708,7 +712,11 @@ pub(crate) async fn write_output(
     let mut note = ChunkNote::default();
     side.take(context.names(), model, output, &[], &mut note);
     if has_ids {
-        side.ids.clear();
+        let ids = side.ids.drain(..).map(|(source, id)| (source, id.to_string()));
+        let (sources, ids): (Vec<Vec<u8>>, Vec<String>) = ids.unzip();
+        if kept::is_kept(context, model) {
+            kept::remember_ids(connection, &sources, &ids).await?;
+        }
     }
     write_relations(context, connection, model, &mut side).await?;
     Ok(note)
@@ -730,7 +738,7 @@ pub(crate) async fn unstage(
         let column = &table.columns[own];
         let deleted = sqlx::query(AssertSqlSafe(format!(
             "DELETE FROM {} WHERE origin = $1 AND {} = ANY ($2::text[]::{}[])",
-            context.state.stage(table.name),
+            kept::stage(context, model, table),
             quote_ident(column.name),
             context.names().column_type(column)
         )))
@@ -742,7 +750,7 @@ pub(crate) async fn unstage(
         let notes = sqlx::query(AssertSqlSafe(format!(
             "DELETE FROM {} WHERE run = {run} AND table_schema = $4 AND table_name = $1
                 AND column_name = $2 AND element AND row_key = ANY ($3::text[])",
-            context.state.table("orphan"),
+            kept::orphan_table(context, model),
         )))
         .bind(table.table)
         .bind(table.columns[1 - own].name)

@@ -501,7 +501,6 @@ async fn retry_slice(
                 *junction = Default::default();
             }
             output.orphans.clear();
-            output.irregular_ids.clear();
             let marks = output.marks.len();
             for junction in &mut output.junctions {
                 junction.marks.resize(marks, Default::default());

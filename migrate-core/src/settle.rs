@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::load;
 use crate::reject::{Reason, Reject, Stage};
@@ -441,19 +442,35 @@ pub(crate) async fn same_id(
     let rows = connection
         .query(
             &act,
-            format!("SELECT {name}::text FROM {table} GROUP BY {name} HAVING count(*) > 1"),
+            format!(
+                "SELECT {name}::text, count(*) FROM {table} GROUP BY {name} HAVING count(*) > 1"
+            ),
             &[],
         )
         .await?;
     let mut keys = Vec::with_capacity(rows.len());
+    let mut copies: HashMap<String, usize> = HashMap::new();
     for row in &rows {
-        keys.push(row.try_get::<String, _>(0).map_err(|error| target_error(&act, error))?);
+        let get = |error| target_error(&act, error);
+        let key: String = row.try_get(0).map_err(get)?;
+        let count: i64 = row.try_get(1).map_err(get)?;
+        copies.insert(key.clone(), count.unsigned_abs() as usize);
+        keys.push(key);
     }
     let transformer = context.transformer(model)?.clone();
     let mut scratch = transformer.scratch();
     let mut rejected = 0;
     for keys in keys.chunks(SLICE) {
-        let sources = source_ids(context, connection, model, keys).await?;
+        let mut sources = source_ids(context, connection, model, keys).await?;
+        if table == kept::TABLE {
+            // A document that came to the key in an earlier chunk is none of this one's.
+            for (key, own) in kept::own_ids(connection, model, keys).await? {
+                let derived = source_id::of_key(model, &key, context.run.ids);
+                let others = copies.get(&key).copied().unwrap_or_default() > own.len();
+                let derived = derived.into_iter().filter(|_| others);
+                sources.insert(key, own.into_iter().chain(derived).collect());
+            }
+        }
         let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
         wanted.sort_by(source_id::compare);
         wanted.dedup();
@@ -506,27 +523,16 @@ pub(crate) async fn same_id(
         // The rows of both were deleted; what the winner has in junctions comes again below, and
         // what the losers had there goes with them.
         let mut gone = load::unstage(context, connection, model, keys).await?;
+        if table == kept::TABLE {
+            kept::forget_ids(connection, model, keys).await?;
+        }
         let note = load::write_output(context, connection, model, &mut output, true).await?;
         for (junction, elements) in note.elements {
             if let Some(gone) = gone.get_mut(junction.as_str()) {
                 *gone = gone.saturating_sub(elements);
             }
         }
-        let orphans: Vec<OrphanNote> = gone
-            .into_iter()
-            .filter_map(|(junction, count)| Some((context.registry.model(junction)?, count)))
-            .flat_map(|(junction, count)| {
-                let note = OrphanNote {
-                    schema: context.names().schema_of(junction).to_owned(),
-                    table: junction.table.to_owned(),
-                    column: String::new(),
-                    row_key: String::new(),
-                    value: format!("an element of a document of {} that was rejected", model.table),
-                };
-                (0..count).map(move |_| note.clone())
-            })
-            .collect();
-        ledger::insert_orphans(connection, &context.state, context.run.run, &orphans).await?;
+        note_lost_elements(context, connection, model, gone).await?;
         let schema = context.names().schema_of(model);
         let (state, run) = (&context.state, context.run.run);
         ledger::insert_rejects(connection, state, run, schema, None, &losers).await?;
@@ -536,6 +542,32 @@ pub(crate) async fn same_id(
         rejected += losers.len() as u64;
     }
     Ok(rejected)
+}
+
+/// Notes the elements of arrays whose document is rejected and whose key another document's row
+/// has: nothing in the junctions may be theirs.
+pub(crate) async fn note_lost_elements(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    gone: BTreeMap<&'static str, u64>,
+) -> Result<()> {
+    let orphans: Vec<OrphanNote> = gone
+        .into_iter()
+        .filter_map(|(junction, count)| Some((context.registry.model(junction)?, count)))
+        .flat_map(|(junction, count)| {
+            let note = OrphanNote {
+                schema: context.names().schema_of(junction).to_owned(),
+                table: junction.table.to_owned(),
+                column: String::new(),
+                row_key: String::new(),
+                value: format!("an element of a document of {} that was rejected", model.table),
+            };
+            (0..count).map(move |_| note.clone())
+        })
+        .collect();
+    let orphan = context.state.table("orphan");
+    ledger::insert_orphans(connection, &orphan, context.run.run, &orphans).await
 }
 
 /// The `_id`s that rows' keys were made from, smallest first. More than one came to the same key
@@ -562,11 +594,7 @@ pub(crate) async fn source_ids(
         for row in &rows {
             let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
             let document: Vec<u8> = row.try_get(1).map_err(|error| target_error(ACT, error))?;
-            let id = bson::RawDocument::from_bytes(&document)
-                .ok()
-                .and_then(|document| document.get("v").ok().flatten())
-                .and_then(|id| Bson::try_from(id).ok());
-            found.entry(key).or_default().extend(id);
+            found.entry(key).or_default().extend(mapped_id(&document));
         }
     }
     for key in keys {
@@ -579,6 +607,12 @@ pub(crate) async fn source_ids(
         ids.dedup();
     }
     Ok(found)
+}
+
+/// The `_id` in an entry of the id map.
+pub(crate) fn mapped_id(document: &[u8]) -> Option<Bson> {
+    let document = bson::RawDocument::from_bytes(document).ok()?;
+    document.get("v").ok().flatten().and_then(|id| Bson::try_from(id).ok())
 }
 
 /// A row that goes, and why.
@@ -601,7 +635,15 @@ pub(crate) async fn reject_rows(
         return Ok(0);
     }
     let keys: Vec<String> = losers.iter().map(|loser| loser.key.clone()).collect();
-    let sources = source_ids(context, connection, model, &keys).await?;
+    let mut sources = source_ids(context, connection, model, &keys).await?;
+    if table == kept::TABLE {
+        // The row is of this chunk; another document with its key may be in the table.
+        for (key, ids) in &mut sources {
+            let derived = source_id::of_key(model, key, context.run.ids);
+            ids.sort_by_key(|id| !derived.contains(id));
+        }
+        sources.extend(kept::own_ids(connection, model, &keys).await?);
+    }
     let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
     wanted.sort_by(source_id::compare);
     wanted.dedup();

@@ -246,3 +246,55 @@ async fn rejects_of_every_part_are_tried_again() {
     .expect_err("everything is loaded");
     assert!(error.hint().is_some(), "{error}");
 }
+
+/// Tables with all constraints, as somebody else made them.
+fn existing(database: &str) -> String {
+    use migrate_core::ddl::{Names, statements};
+    let url = server().create_database(database).expect("a database");
+    for statement in statements(Shop::FACTS, Names { schema: "public" }) {
+        server().query(database, &statement.sql).expect("a table");
+    }
+    url
+}
+
+/// Two documents come to one key in different chunks: the ledger names the one that is refused, with
+/// its own document, and nothing of it comes to the row of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_that_is_refused_is_the_one_that_is_named() {
+    for (database, text_first) in [("text_first", true), ("text_second", false)] {
+        let url = existing(database);
+        let owners: Vec<_> =
+            (1..=3).map(|number| doc! { "_id": id(number), "name": "n" }).collect();
+        let plain = doc! { "_id": id(50), "owner": id(1), "fans": [id(1)], "is": "plain" };
+        let text = doc! { "_id": id(50).to_hex(), "owner": id(2), "fans": [id(2), id(3), "x"], "is": "text" };
+        let others =
+            (60..90).map(|number| doc! { "_id": id(number), "owner": id(1), "fans": [id(2)] });
+        let (first, last) = match text_first {
+            true => (text, plain),
+            false => (plain, text),
+        };
+        let items: Vec<_> = [first].into_iter().chain(others).chain([last]).collect();
+        let source =
+            || MemorySource::new().with("owners", owners.clone()).with("items", items.clone());
+        let options =
+            Options { keep_constraints: true, jobs: 1, chunk_bytes: 512, ..Options::default() };
+        let summary = migrate(Shop::FACTS, source(), &url, &options).await;
+        assert!(summary.balanced, "{summary:#?}");
+        let named = "SELECT source_id, reason, field, document_json->>'is' FROM migrate.reject";
+        // Chunks are loaded in the order of the collection.
+        let refused = match text_first {
+            true => format!("{} duplicate _id plain", id(50).to_hex()),
+            false => format!("\"{}\" duplicate _id text", id(50).to_hex()),
+        };
+        assert_eq!(query(database, named), std::slice::from_ref(&refused));
+        let fans = "SELECT count(*) FROM \"Fans\" WHERE item = migrate.uuid_from_object_id($$ID$$)"
+            .replace("ID", &id(50).to_hex());
+        assert_eq!(query(database, &fans), [if text_first { "2" } else { "1" }]);
+
+        // It is tried again, and is still the one.
+        let retried = retry(Shop::FACTS, source(), &url).await;
+        assert_eq!((retried.tried, retried.loaded, retried.rejected), (1, 0, 1));
+        assert_eq!(query(database, named), [refused]);
+        assert_eq!(query(database, &fans), [if text_first { "2" } else { "1" }]);
+    }
+}
