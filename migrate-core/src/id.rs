@@ -105,7 +105,7 @@ pub fn other_id(scheme: IdScheme, value: Value<'_>) -> [u8; 16] {
 }
 
 /// The number of an int32, an int64 or a double without a fraction.
-fn whole_number(value: Value<'_>) -> Option<i64> {
+pub(crate) fn whole_number(value: Value<'_>) -> Option<i64> {
     match value.kind {
         ElementType::Int32 => Some(i32::from_le_bytes(value.fixed()).into()),
         ElementType::Int64 => Some(i64::from_le_bytes(value.fixed())),

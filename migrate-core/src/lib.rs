@@ -50,7 +50,9 @@ pub mod value;
 mod watch;
 
 pub use bson;
-pub use cell::{Decimal, Element, Geometry, Json, Mismatch, PgEnum, Point, Scalar, ToCell, Vector};
+pub use cell::{
+    Decimal, Element, Geometry, Json, Mismatch, MixedId, PgEnum, Point, Scalar, ToCell, Vector,
+};
 pub use error::{Error, ErrorKind};
 pub use migrate_derive::{Migrate, PgEnum, registry};
 pub use model::Migrate;

@@ -127,6 +127,8 @@ pub struct Column {
     pub steps: &'static [Step],
     /// What becomes of a value that cannot be converted.
     pub on_invalid: OnInvalid,
+    /// Whether its text holds ids of several types.
+    pub mixed: bool,
     /// How a value becomes the cell.
     pub convert: Convert,
     /// The cell for a missing field, and for null where the column takes no NULL.
@@ -260,6 +262,7 @@ impl Column {
             index: false,
             steps: &[],
             on_invalid: OnInvalid::Reject,
+            mixed: T::MIXED,
             convert: Convert::Value(T::encode),
             default: None,
             db_default: None,

@@ -6,8 +6,11 @@ use bson::Bson;
 use bson::spec::BinarySubtype;
 use uuid::Uuid;
 
+use crate::cell::id_text;
+use crate::cell::mixed_id::ids_of_text;
 use crate::id::IdScheme;
 use crate::schema::{BaseType, Model};
+use crate::value::Elements;
 
 /// The `_id`s that a row's key, as text, can have been made from, when the key alone tells; none
 /// when only the id map does. A whole number may be stored under several types.
@@ -38,6 +41,7 @@ pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
             ids
         }
         BaseType::Bool => vec![Bson::Boolean(key == "t" || key == "true")],
+        BaseType::Text if id.mixed => ids_of_text(key),
         BaseType::Text => vec![Bson::String(key.to_owned())],
         _ => Vec::new(),
     }
@@ -56,7 +60,14 @@ pub fn as_uuid(key: &str) -> Option<Bson> {
 pub fn display(id: &Bson) -> String {
     match id {
         Bson::ObjectId(id) => id.to_hex(),
-        other => other.clone().into_relaxed_extjson().to_string(),
+        // As the transformer shows it: a number looks the same under each of its types.
+        other => match bson::RawDocumentBuf::try_from(&bson::doc! { "v": other }) {
+            Ok(document) => match Elements::of(document.as_bytes()).next() {
+                Some(Ok((_, value))) => id_text(value),
+                _ => String::new(),
+            },
+            Err(_) => other.clone().into_relaxed_extjson().to_string(),
+        },
     }
 }
 

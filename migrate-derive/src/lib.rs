@@ -79,7 +79,7 @@ mod tests;
 ///
 /// # Types of fields
 ///
-/// `bool`, `i16`, `i32`, `i64`, `f32`, `f64`, `String`, `Uuid`, `DateTime<Utc>`, `NaiveDateTime`,
+/// `bool`, `i16`, `i32`, `i64`, `f32`, `f64`, `String`, `Uuid`, `MixedId`, `DateTime<Utc>`, `NaiveDateTime`,
 /// `NaiveDate`, `Decimal`, `Json`, `Vec<u8>`, an enum with `#[derive(PgEnum)]`, `Option` and `Vec`
 /// of them, `Point`, PostGIS' `Geometry` and pgvector's `Vector`, and whatever implements `ToCell`. An `Option` is a column that takes NULL. The derive
 /// asks the type and does not read how it is written, so an alias of `Option` is one too.

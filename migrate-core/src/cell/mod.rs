@@ -18,6 +18,7 @@ mod geometry;
 mod json;
 mod list;
 mod mismatch;
+pub(crate) mod mixed_id;
 mod numeric;
 mod object_id;
 mod scalar;
@@ -33,6 +34,7 @@ pub use json::{Json, encode_extended, extended_json, id_text};
 pub(crate) use json::{iso_date, write_hex};
 pub(crate) use mismatch::describe;
 pub use mismatch::{Mismatch, PathStep};
+pub use mixed_id::MixedId;
 pub use numeric::Decimal;
 pub(crate) use numeric::Number;
 pub(crate) use object_id::stored_uuid;
@@ -55,7 +57,7 @@ pub enum Wrote {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a column",
     label = "no conversion from BSON to a PostgreSQL cell is known for this type",
-    note = "columns are bool, i16, i32, i64, f32, f64, String, Uuid, DateTime<Utc>, NaiveDateTime, NaiveDate, Decimal, Json, Vec<u8>, a `#[derive(PgEnum)]` enum, and `Option` or `Vec` of them",
+    note = "columns are bool, i16, i32, i64, f32, f64, String, Uuid, MixedId, DateTime<Utc>, NaiveDateTime, NaiveDate, Decimal, Json, Vec<u8>, a `#[derive(PgEnum)]` enum, and `Option` or `Vec` of them",
     note = "use `Json` with `#[migrate(json)]` for an embedded document, or implement `migrate_core::ToCell` for `{Self}`"
 )]
 pub trait ToCell {
@@ -63,6 +65,8 @@ pub trait ToCell {
     const TYPE: CellType;
     /// Whether the column takes NULL.
     const NULLABLE: bool = false;
+    /// Whether its text holds ids of several types, as that of [`MixedId`] does.
+    const MIXED: bool = false;
     /// What `default = ..` takes for a field of this type: `&'static str` for `String`, else
     /// mostly the type itself.
     type Literal: ToCell;
@@ -89,6 +93,7 @@ pub trait ToCell {
 impl<T: ToCell> ToCell for Option<T> {
     const TYPE: CellType = T::TYPE;
     const NULLABLE: bool = true;
+    const MIXED: bool = T::MIXED;
     type Literal = T::Literal;
 
     #[inline]

@@ -475,7 +475,7 @@ const fn has_parenthesis(sql: &str) -> bool {
     false
 }
 
-const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
+const fn junction_fault(model: &'static Model, index: usize) -> Option<Text> {
     let field = &model.junctions[index];
     let table = field.table.get();
     if is_fallback(table) {
@@ -498,6 +498,22 @@ const fn junction_fault(model: &Model, index: usize) -> Option<Text> {
         Err(_) if field.owner.is_some() => return None,
         Err(fault) => return Some(owner_fault(field, model, fault)),
     };
+    if let Some(reference) = table.columns[own].reference
+        && let Some(name) = reference.key
+        && let Some(id) = id_of(model)
+        && !str_eq(id.name, name)
+    {
+        return Some(
+            place(table, &table.columns[own])
+                .and(" refers to `")
+                .and(name)
+                .and("`, but the rows of `")
+                .and(model.name)
+                .and(".")
+                .and(field.field)
+                .and("` have the id of their own document\nhelp: remove `key` from this side"),
+        );
+    }
     let other = &table.columns[1 - own];
     if !comparable(field.ty, other.ty) {
         return Some(

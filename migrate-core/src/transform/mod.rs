@@ -5,6 +5,7 @@
 //! nothing per document once its buffers have grown, except for what a reject has to say. Cells
 //! leave in column order, whatever the order of the document's fields.
 
+mod dbref;
 mod keys;
 mod output;
 
@@ -78,6 +79,8 @@ struct ColumnPlan {
     unless: Option<Unless>,
     /// What is done to a value first; `None` for most columns.
     steps: Option<Steps>,
+    /// The model whose id it refers to.
+    target: Option<&'static Model>,
 }
 
 /// The conditions of a column.
@@ -134,6 +137,8 @@ struct JunctionPlan {
     context: CellContext,
     /// Whether the owner's id is the junction's first column.
     owner_first: bool,
+    /// The model whose ids the elements are.
+    target: Option<&'static Model>,
     origin: i16,
 }
 
@@ -185,7 +190,9 @@ impl Transformer {
             let unless = Unless::of(column, &keys);
             let steps = Steps { steps: column.steps, ty: column.ty, limit: context.limit };
             let steps = steps.any().then_some(steps);
-            columns.push(ColumnPlan { column, context, slots, default, unless, steps });
+            let target = dbref::target(column.reference.as_ref());
+            let plan = ColumnPlan { column, context, slots, default, unless, steps, target };
+            columns.push(plan);
         }
         let id_column = model
             .columns
@@ -214,6 +221,10 @@ impl Transformer {
                 encode: field.encode,
                 context,
                 owner_first: field.sides(model).0 == 0,
+                target: {
+                    let (_, other) = field.sides(model);
+                    dbref::target(field.table.get().columns[other].reference.as_ref())
+                },
                 origin: *origin,
             }
         });
@@ -444,6 +455,10 @@ impl Transformer {
             }
             value = stepped.value;
         }
+        let value = match plan.target {
+            Some(target) => dbref::resolve(value, target)?,
+            None => value,
+        };
         let is_null = match value.kind {
             ElementType::Null => true,
             ElementType::String => plan.column.empty_as_null && value.str_bytes().is_empty(),
@@ -595,9 +610,13 @@ impl Transformer {
         if plan.owner_first {
             row.payload(owner);
         }
-        let wrote = match element.kind {
-            ElementType::Null => None,
-            _ => row.cell(|out| (plan.encode)(element, &plan.context, out)).ok(),
+        let id = match plan.target {
+            Some(target) => dbref::resolve(element, target).ok(),
+            None => Some(element),
+        };
+        let wrote = match id.filter(|id| id.kind != ElementType::Null) {
+            Some(id) => row.cell(|out| (plan.encode)(id, &plan.context, out)).ok(),
+            None => None,
         };
         if !matches!(wrote, Some((Wrote::Payload, _))) {
             drop(row);

@@ -1,0 +1,332 @@
+//! Primary keys and references of every kind: what an id may be, what a reference may look like,
+//! and that a row's document is found again by its key.
+
+use std::sync::Arc;
+
+use bson::oid::ObjectId;
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document, doc};
+use migrate_core::event::Silent;
+use migrate_core::rejects::{self, Filter};
+use migrate_core::run::{Options, Stop};
+use migrate_core::schema::Registry;
+use migrate_core::source::memory::MemorySource;
+use migrate_core::{Migrate, MixedId, registry};
+use migrate_tests::moved::moved;
+use uuid::Uuid;
+
+fn oid(byte: u8) -> ObjectId {
+    ObjectId::from_bytes([byte; 12])
+}
+
+fn uuid(subtype: BinarySubtype, byte: u8) -> Bson {
+    Bson::Binary(Binary { subtype, bytes: vec![byte; 16] })
+}
+
+mod primary {
+    use super::*;
+
+    #[derive(Migrate)]
+    struct Targets {
+        #[migrate(id)]
+        id: i32,
+    }
+
+    macro_rules! keyed {
+        ($($name:ident: $id:ty),*) => {
+            $(
+                #[derive(Migrate)]
+                struct $name {
+                    #[migrate(id)]
+                    id: $id,
+                    // A reference to nothing rejects the row, whose document is then read again.
+                    #[fk(Targets)]
+                    target: i32,
+                }
+            )*
+        };
+    }
+
+    keyed!(
+        Uuids: Uuid,
+        Strings: String,
+        Integers: i64,
+        Small: i32,
+        Doubles: f64,
+        Mixed: MixedId,
+        Hashed: Uuid
+    );
+
+    #[derive(Migrate)]
+    struct Regions {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(path = "_id.region")]
+        region: String,
+        #[migrate(path = "_id.year", index)]
+        year: i32,
+        #[fk(Targets)]
+        target: i32,
+    }
+
+    registry! { All = [Targets, Uuids, Strings, Integers, Small, Doubles, Mixed, Hashed, Regions] }
+
+    /// For each model its ids; each stands in a document that is loaded and, changed a little,
+    /// in one that is rejected after the load.
+    fn ids(good: bool) -> Vec<(&'static str, Vec<Bson>)> {
+        let byte = |byte: u8| if good { byte } else { byte + 100 };
+        let number = |number: i32| if good { number } else { number + 100 };
+        let text =
+            |text: &str| Bson::String(if good { text.to_owned() } else { format!("{text}!") });
+        let mixed = vec![
+            Bson::ObjectId(oid(byte(1))),
+            text("plain"),
+            text("$number:5"),
+            Bson::String(oid(byte(9)).to_hex()),
+            Bson::Int32(number(5)),
+            Bson::Int64(i64::from(number(6)) << 33),
+            Bson::Double(f64::from(number(7)) + 0.5),
+            uuid(BinarySubtype::Uuid, byte(3)),
+            uuid(BinarySubtype::UuidOld, byte(4)),
+            Bson::Document(doc! { "region": text("x"), "year": 1 }),
+        ];
+        let uuids = vec![uuid(BinarySubtype::Uuid, byte(1)), uuid(BinarySubtype::UuidOld, byte(2))];
+        let region =
+            |region: &str, year: i32| Bson::Document(doc! { "region": text(region), "year": year });
+        vec![
+            ("Uuids", uuids),
+            ("Strings", vec![text("a"), text("b c"), text("ž")]),
+            (
+                "Integers",
+                vec![
+                    Bson::Int32(number(1)),
+                    Bson::Int64(number(2).into()),
+                    Bson::Double(number(3).into()),
+                ],
+            ),
+            (
+                "Small",
+                vec![
+                    Bson::Int32(number(1)),
+                    Bson::Int64(number(2).into()),
+                    Bson::Double(number(3).into()),
+                ],
+            ),
+            ("Doubles", vec![Bson::Double(f64::from(number(1)) + 0.25), Bson::Int32(number(2))]),
+            ("Mixed", mixed.clone()),
+            ("Hashed", mixed),
+            ("Regions", vec![region("north", 2023), region("south", 2024)]),
+        ]
+    }
+
+    fn source(mended: bool) -> Arc<MemorySource> {
+        let mut targets = vec![doc! { "_id": 1 }];
+        if mended {
+            targets.push(doc! { "_id": 2 });
+        }
+        let mut source = MemorySource::new().with("Targets", targets);
+        let document = |id: Bson, target: i32| doc! { "target": target, "_id": id };
+        for ((name, good), (_, bad)) in ids(true).into_iter().zip(ids(false)) {
+            let loaded = good.into_iter().map(|id| document(id, 1));
+            let late = bad.into_iter().map(|id| document(id, if mended { 1 } else { 2 }));
+            source = source.with(name, loaded.chain(late).collect::<Vec<Document>>());
+        }
+        Arc::new(source)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_row_is_found_again_by_its_key() {
+        let Some(mut moved) = moved(All::FACTS, source(false)).await else { return };
+        for (name, ids) in ids(true) {
+            let table = moved.summary.tables.iter().find(|table| table.table == name).unwrap();
+            let count = ids.len() as u64;
+            assert_eq!((table.loaded, table.rejected), (count, count), "{name}");
+        }
+        // Each reject has the document that its row was made of.
+        let lost = moved
+            .texts(
+                "SELECT collection || ' ' || source_id FROM migrate.reject
+                 WHERE reason <> 'orphan' OR octet_length(document) = 0",
+            )
+            .await;
+        assert_eq!(lost, [""; 0]);
+        assert_eq!(
+            moved.texts("SELECT id FROM \"Mixed\" ORDER BY id COLLATE \"C\"").await,
+            [
+                "$json:{\"region\":\"x\",\"year\":{\"$numberInt\":\"1\"}}",
+                "$number:5",
+                "$number:51539607552",
+                "$number:7.5",
+                "$string:$number:5",
+                "$string:090909090909090909090909",
+                "$uuid3:04040404-0404-0404-0404-040404040404",
+                "$uuid:03030303-0303-0303-0303-030303030303",
+                "010101010101010101010101",
+                "plain",
+            ]
+        );
+        assert_eq!(
+            moved.texts("SELECT concat_ws(' ', region, year) FROM \"Regions\" ORDER BY year").await,
+            ["north 2023", "south 2024"]
+        );
+        assert_eq!(
+            moved.texts("SELECT id::text FROM \"Uuids\" ORDER BY id").await,
+            ["01010101-0101-0101-0101-010101010101", "02020202-0202-0202-0202-020202020202"]
+        );
+        // What was rejected is read from the mended source by its `_id`, and loaded.
+        let retried = rejects::retry(
+            All::FACTS,
+            Some(source(true)),
+            &moved.target,
+            &Options::default(),
+            &Filter::default(),
+            Arc::new(Silent),
+            &Stop::default(),
+        )
+        .await
+        .unwrap();
+        let expected: usize = ids(false).iter().map(|(_, ids)| ids.len()).sum();
+        assert_eq!(retried.loaded, expected as u64);
+        assert_eq!(moved.rejects().await, [""; 0]);
+        for (name, ids) in ids(true) {
+            let count = moved.count(&format!("SELECT count(*) FROM \"{name}\"")).await;
+            assert_eq!(count as usize, 2 * ids.len(), "{name}");
+        }
+    }
+}
+
+mod references {
+    use super::*;
+
+    #[derive(Migrate)]
+    struct Accounts {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(unique)]
+        account_id: i32,
+    }
+
+    #[derive(Migrate)]
+    struct People {
+        #[migrate(id)]
+        id: Uuid,
+        #[fk(Self)]
+        boss: Option<Uuid>,
+        #[fk(People)]
+        #[migrate(path = "team.deputy")]
+        deputy: Option<Uuid>,
+        #[fk(Accounts, key = "account_id")]
+        main: Option<i64>,
+        #[fk(Accounts, key = "account_id", orphan = reject)]
+        other: Option<i32>,
+        #[fk(Codes)]
+        code: Option<MixedId>,
+        #[junction(PeopleToAccounts)]
+        accounts: Vec<i32>,
+        #[junction(Friends, owner = person)]
+        friends: Vec<Uuid>,
+    }
+
+    #[derive(Migrate)]
+    struct Codes {
+        #[migrate(id)]
+        id: MixedId,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction)]
+    struct PeopleToAccounts {
+        #[fk(People)]
+        person: Uuid,
+        #[fk(Accounts, key = "account_id")]
+        #[migrate(index)]
+        account: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction)]
+    struct Friends {
+        #[fk(People)]
+        person: Uuid,
+        #[fk(People)]
+        friend: Uuid,
+    }
+
+    registry! { Bank = [People, Accounts, Codes, PeopleToAccounts, Friends] }
+
+    fn reference(collection: &str, id: impl Into<Bson>) -> Bson {
+        Bson::Document(doc! { "$ref": collection, "$id": id.into() })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn by_value_whatever_the_type() {
+        let accounts = vec![
+            doc! { "_id": oid(1), "account_id": 10 },
+            doc! { "_id": oid(2), "account_id": 20.0 },
+            // The number is there already: this document is a reject, and who refers to the
+            // number means the other one.
+            doc! { "_id": oid(3), "account_id": 10_i64 },
+        ];
+        let pointer = serde_json::json!({
+            "$dbPointer": { "$ref": "bank.People", "$id": { "$oid": oid(0x11).to_hex() } }
+        });
+        let pointer = Bson::try_from(pointer).unwrap();
+        let people = vec![
+            doc! { "_id": oid(0x11), "main": 10.0, "other": 20_i64, "code": "A",
+            "accounts": [10, 20.0, 10_i64, 99, "x"], "friends": [oid(0x12), reference("People", oid(0x12))] },
+            doc! { "_id": oid(0x12), "boss": oid(0x11).to_hex(), "team": { "deputy": oid(0x12) }, "main": 99, "code": 7.0,
+            "friends": [reference("Robots", oid(0x11))] },
+            doc! { "_id": oid(0x13), "boss": reference("People", oid(0x12)), "other": 99 },
+            doc! { "_id": oid(0x14), "boss": reference("People", oid(0x12)), "code": reference("Codes", "A") },
+            doc! { "_id": oid(0x15), "boss": reference("Robots", oid(0x12)) },
+            doc! { "_id": oid(0x16), "boss": pointer, "code": Bson::Int64(7) },
+            doc! { "_id": oid(0x17), "boss": reference("People", Bson::Null) },
+            doc! { "_id": oid(0x18), "boss": { "id": oid(0x11) } },
+        ];
+        let codes = vec![doc! { "_id": "A" }, doc! { "_id": 7 }];
+        let source = MemorySource::new()
+            .with("Accounts", accounts)
+            .with("People", people)
+            .with("Codes", codes);
+        let Some(mut moved) = moved(Bank::FACTS, Arc::new(source)).await else { return };
+        assert_eq!(
+            moved
+                .texts(
+                    "SELECT concat_ws(' ', migrate.object_id_from_uuid(id), migrate.object_id_from_uuid(boss),
+                        migrate.object_id_from_uuid(deputy), main, other, code)
+                     FROM \"People\" ORDER BY id"
+                )
+                .await,
+            [
+                "111111111111111111111111 10 20 A",
+                "121212121212121212121212 111111111111111111111111 121212121212121212121212 $number:7",
+                "141414141414141414141414 121212121212121212121212 A",
+                "161616161616161616161616 111111111111111111111111 $number:7",
+                "171717171717171717171717",
+            ]
+        );
+        let rejects = moved.rejects().await;
+        let rejects: Vec<_> =
+            rejects.iter().map(|reject| &reject[..reject.len().min(110)]).collect();
+        assert_eq!(
+            rejects,
+            [
+                "030303030303030303030303 | duplicate | account_id | expected a value of its own, found \"10\", which document 01",
+                "131313131313131313131313 | orphan | other | expected the account_id of a row in Accounts, found 99, which is n",
+                "151515151515151515151515 | type | boss | expected a reference to `People`, found one to `Robots`",
+                "181818181818181818181818 | type | boss | expected objectId, found object",
+            ]
+        );
+        let junction = |name: &str| {
+            let junctions = moved.summary.junctions.iter();
+            let table = junctions.clone().find(|junction| junction.table == name).unwrap();
+            (table.elements, table.inserted, table.duplicates, table.orphans)
+        };
+        assert_eq!(junction("PeopleToAccounts"), (5, 2, 1, 2));
+        assert_eq!(junction("Friends"), (3, 1, 1, 1));
+        assert_eq!(
+            moved.texts("SELECT account::text FROM \"PeopleToAccounts\" ORDER BY account").await,
+            ["10", "20"]
+        );
+    }
+}
