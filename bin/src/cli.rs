@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Validate(Validate),
     /// Show what a run did so far and does now, from any shell
     Status(Status),
+    /// Write a page about a run: its figures, its balance, its time, what was rejected
+    Report(Report),
     /// Show which tables are loaded in which phase, and the references between them
     Plan(Plan),
     /// Show the schema that the models describe, make it in the target, or compare the two
@@ -288,6 +290,33 @@ pub(crate) struct Status {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  migrate report --target postgres://me@localhost/crm
+  migrate report --run 2 --out run2.html
+
+The page is one HTML file that needs no network, for light and dark and for paper. It is made from the
+state in the target, and from `migration-validation-report.json` where there is one of this run. It
+names tables, fields and a few ids and values of documents: mind who may read it.")]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// The number of the run; the last one unless told
+    #[arg(long, value_name = "N")]
+    pub(crate) run: Option<i64>,
+
+    /// The file that is written, readable by its owner alone
+    #[arg(long, value_name = "FILE", default_value = "migration-report.html")]
+    pub(crate) out: PathBuf,
+
+    /// The report of a validation [default: migration-validation-report.json of the folder of files,
+    /// where it is of this run]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) validation: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct SourceArgs {
     /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder or archive of a dump
     #[arg(long, env = "MIGRATE_SOURCE", hide_env_values = true, value_name = "ADDRESS")]
@@ -314,7 +343,8 @@ pub(crate) struct TargetArgs {
 Examples:
   migrate plan
   migrate plan --format mermaid > plan.mmd
-  migrate plan --format dot | dot -Tsvg > plan.svg")]
+  migrate plan --format svg > plan.svg
+  migrate plan --format dot | dot -Tpng > plan.png")]
 pub(crate) struct Plan {
     /// The form of the output
     #[arg(long, default_value = "text", value_name = "KIND")]
@@ -625,6 +655,8 @@ pub(crate) enum PlanFormat {
     Mermaid,
     /// For Graphviz
     Dot,
+    /// A drawing, for any browser
+    Svg,
 }
 
 /// A number of bytes, as in `64MiB`.

@@ -20,6 +20,7 @@ mod cli;
 mod commands;
 mod exit;
 pub mod generate;
+mod html;
 mod printer;
 mod report;
 mod reporter;
@@ -89,6 +90,20 @@ fn run(
                 json: arguments.json,
             };
             runtime.block_on(commands::status::status(registry, &target, &options, look, printer))
+        }
+        Command::Report(arguments) => {
+            let validation = commands::report::Validation::new(arguments.validation, &file);
+            let (target, options) = file.state(arguments.state)?;
+            addresses.push(target.clone());
+            runtime.block_on(commands::report::report(
+                registry,
+                &target,
+                &options,
+                arguments.run,
+                validation,
+                &arguments.out,
+                printer,
+            ))
         }
         Command::Plan(plan) => {
             printer.data(commands::plan::plan(registry, plan.format));

@@ -77,6 +77,11 @@ impl File {
         Ok((self.target(flags.target)?, options))
     }
 
+    /// The folder of the files for people.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.files.clone().unwrap_or_else(|| ".".into())
+    }
+
     /// The schema of models that name none.
     pub(crate) fn schema(&self, flag: Option<String>) -> String {
         flag.or_else(|| self.schema.clone()).unwrap_or_else(|| Options::default().schema)

@@ -81,6 +81,7 @@ fn help_teaches() {
         ("help_schema_restore", &["schema", "restore", "--help"]),
         ("help_validate", &["validate", "--help"]),
         ("help_status", &["status", "--help"]),
+        ("help_report", &["report", "--help"]),
         ("help_rejects", &["rejects", "--help"]),
         ("help_rejects_list", &["rejects", "list", "--help"]),
         ("help_rejects_show", &["rejects", "show", "--help"]),

@@ -4,6 +4,7 @@
 
 pub mod end_state;
 pub mod facts;
+pub mod hostile;
 pub mod moved;
 pub mod oracle;
 pub mod program;

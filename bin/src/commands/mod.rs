@@ -7,6 +7,7 @@ mod look;
 mod out;
 pub(crate) mod plan;
 pub(crate) mod rejects;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod signals;

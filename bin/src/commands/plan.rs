@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use migrate_core::schema::{Model, ModelKind, RegistryFacts};
 
 use crate::cli::PlanFormat;
+use crate::html::graph::{self, Edge as Line, Graph, Node};
 
 /// The plan of a registry as text, without a line break at its end.
 pub(crate) fn plan(registry: &'static RegistryFacts, format: PlanFormat) -> String {
@@ -14,8 +15,14 @@ pub(crate) fn plan(registry: &'static RegistryFacts, format: PlanFormat) -> Stri
         PlanFormat::Text => plan.text(),
         PlanFormat::Mermaid => plan.mermaid(),
         PlanFormat::Dot => plan.dot(),
+        PlanFormat::Svg => graph::graph(&plan.graph(), true),
     };
     text.trim_end().to_owned()
+}
+
+/// The plan of a registry, ready to be drawn.
+pub(super) fn drawing(registry: &'static RegistryFacts) -> Graph {
+    Plan::new(registry).graph()
 }
 
 struct Plan {
@@ -42,6 +49,35 @@ impl Plan {
 
     fn models(&self) -> impl Iterator<Item = &'static Model> {
         self.phases.values().flatten().copied()
+    }
+
+    fn graph(&self) -> Graph {
+        let models: Vec<&'static Model> = self.models().collect();
+        let place = |model: &Model| models.iter().position(|other| other.same(model));
+        Graph {
+            phases: self
+                .phases
+                .values()
+                .map(|models| models.iter().map(|model| node(model)).collect())
+                .collect(),
+            edges: self
+                .models()
+                .flat_map(edges)
+                .filter_map(|edge| {
+                    Some(Line {
+                        from: place(edge.from)?,
+                        to: place(edge.to)?,
+                        columns: format!(
+                            "{} ({}) refers to {}",
+                            full_name(edge.from),
+                            edge.columns.join(", "),
+                            full_name(edge.to)
+                        ),
+                        deferred: edge.deferred,
+                    })
+                })
+                .collect(),
+        }
     }
 
     fn text(&self) -> String {
@@ -143,6 +179,19 @@ fn edges(model: &'static Model) -> Vec<Edge> {
         }
     }
     edges
+}
+
+fn node(model: &Model) -> Node {
+    Node {
+        name: full_name(model),
+        junction: model.kind == ModelKind::Junction,
+        note: match model.kind {
+            ModelKind::Collection | ModelKind::Embedded => {
+                format!(", from the collection {}", model.collection)
+            }
+            ModelKind::Junction => ", a junction".to_owned(),
+        },
+    }
 }
 
 fn full_name(model: &Model) -> String {

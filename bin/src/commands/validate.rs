@@ -20,7 +20,7 @@ use crate::settings::ValidateSettings;
 /// How many differences of one table are shown; the report has more.
 const MOST_SHOWN: usize = 20;
 /// The report, in the folder of the run's files.
-const REPORT: &str = "migration-validation-report.json";
+pub(super) const REPORT: &str = "migration-validation-report.json";
 
 /// Compares, writes the report, and shows what differs.
 pub(crate) async fn validate(
