@@ -540,3 +540,124 @@ impl Drop for Stopped {
         let _ = Command::new(&self.0).output();
     }
 }
+
+#[test]
+fn sums_that_do_not_hold_end_with_1_and_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = dump(folder.path(), &["--scale", "0.1"]);
+    let server = server();
+    let target = server.create_database("unbalanced").unwrap();
+    let apply = run(migrate(folder.path(), &["schema", "apply", "--target", &target]));
+    assert_eq!(apply.code, Some(0), "{apply}");
+    // Somebody's trigger drops a row without a word.
+    let trigger = r#"DO $do$ BEGIN
+        CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN
+            IF nextval('lost') = 3 THEN RETURN NULL; END IF;
+            RETURN new;
+        END $f$;
+        CREATE SEQUENCE lost;
+        CREATE TRIGGER lose BEFORE INSERT ON "Modules" FOR EACH ROW EXECUTE FUNCTION lose();
+        END $do$"#;
+    let table = r#"SELECT relname::text FROM pg_class
+        WHERE relname IN ('Modules', 'system_Modules_Enabled', 'Employees') ORDER BY 1 LIMIT 1"#;
+    let table = server.query("unbalanced", table).unwrap()[0][0].clone().unwrap();
+    server.query("unbalanced", &trigger.replace("Modules", &table)).unwrap();
+    let summary = folder.path().join("summary.json");
+    let arguments = ["run", "--source", dump.to_str().unwrap(), "--target", &target];
+    let more = ["--no-validate", "--summary", summary.to_str().unwrap()];
+    let done = run(migrate(folder.path(), &[&arguments[..], &more[..]].concat()));
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(done.stdout.contains(&format!("DOES NOT HOLD for {table}\n")), "{done}");
+    assert!(done.stderr.contains("error: the sums do not hold"), "{done}");
+    assert!(done.stderr.contains("hint: "), "{done}");
+    let read = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap()
+    };
+    assert_eq!(read()["balanced"], false);
+    // The run is not over: it says so again.
+    let again = run(migrate(folder.path(), &[&arguments[..], &more[..]].concat()));
+    assert_eq!(again.code, Some(1), "{again}");
+    assert!(again.stdout.contains("DOES NOT HOLD"), "{again}");
+}
+
+/// A document that nests deeper than any stack: it is rejected, and every way to look at it lives.
+#[test]
+fn a_document_nested_100000_levels_deep_is_a_reject_like_others() {
+    const LEVELS: usize = 100_000;
+    let folder = tempfile::tempdir().unwrap();
+    let dump = dump(folder.path(), &["--scale", "0.1"]);
+    // From the inside out, backwards: each level ends with the zero byte of its document.
+    let mut reversed = Vec::with_capacity(LEVELS * 8);
+    let document = |reversed: &mut Vec<u8>, inner: usize, key: &[u8]| {
+        // The element's name with its end, its type, then the document's length.
+        reversed.extend(key.iter().rev());
+        reversed.push(3);
+        let length = (inner + key.len() + 1 + 4 + 1) as u32;
+        reversed.extend(length.to_be_bytes());
+    };
+    let mut length = 5;
+    reversed.extend(5_u32.to_be_bytes());
+    for _ in 0..LEVELS {
+        document(&mut reversed, length, b"a\0");
+        length += 2 + 1 + 4 + 1;
+    }
+    let mut inner: Vec<u8> = reversed.into_iter().rev().collect();
+    inner.extend(std::iter::repeat_n(0, LEVELS + 1));
+    assert_eq!(inner.len(), length);
+    let mut bytes = Vec::new();
+    let id = [0x50; 12];
+    let body = [&b"\x07_id\0"[..], &id, b"\x03tags\0", &inner, b"\0"].concat();
+    bytes.extend((body.len() as u32 + 4).to_le_bytes());
+    bytes.extend(body);
+    let file = dump.join("crm/Documents.bson");
+    let file = if file.exists() { file } else { dump.join("Documents.bson") };
+    let mut all = fs::read(&file).unwrap();
+    all.extend(&bytes);
+    fs::write(&file, all).unwrap();
+
+    let server = server();
+    let target = server.create_database("deep").unwrap();
+    let summary = folder.path().join("summary.json");
+    let done = run(migrate(
+        folder.path(),
+        &[
+            "run",
+            "--source",
+            dump.to_str().unwrap(),
+            "--target",
+            &target,
+            "--summary",
+            summary.to_str().unwrap(),
+        ],
+    ));
+    assert_eq!(done.code, Some(1), "{done}");
+    let id = "50".repeat(12);
+    let log = fs::read_to_string(folder.path().join("migration-errors.log")).unwrap();
+    assert!(log.contains(&format!("MongoDB ObjectId: {id}\n")), "{} bytes", log.len());
+    let with_target = |arguments: &[&str]| {
+        run(migrate(folder.path(), &[arguments, &["--target", &target]].concat()))
+    };
+    let show = with_target(&["rejects", "show", &id]);
+    assert_eq!(show.code, Some(0), "{}", show.stderr);
+    assert!(show.stdout.contains("no BSON that can be shown, in hex: "));
+    let export = with_target(&["rejects", "export"]);
+    assert_eq!(export.code, Some(0), "{}", export.stderr);
+    let line: serde_json::Value = serde_json::from_str(export.stdout.trim()).unwrap();
+    assert_eq!(line["bytes"].as_str().unwrap().len(), bytes.len() * 2);
+    for retry in [&["rejects", "retry", "--stored"][..], &["rejects", "retry", "--source"]] {
+        let mut arguments = retry.to_vec();
+        if retry.len() == 3 && retry[2] == "--source" {
+            arguments.push(dump.to_str().unwrap());
+        }
+        let retry = with_target(&arguments);
+        assert_eq!(retry.code, Some(1), "{}", retry.stderr);
+        assert!(retry.stdout.contains("1  rejected again\n"), "{retry}");
+    }
+    // The summary's file says what kind of reject it is, and what to do about it.
+    let summary: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();
+    let pattern = &summary["patterns"][0];
+    assert_eq!(pattern["count"], 1, "{pattern}");
+    assert_eq!(pattern["examples"][0], id.as_str(), "{pattern}");
+    assert!(pattern["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{pattern}");
+}

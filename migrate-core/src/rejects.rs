@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bson::{Bson, RawDocumentBuf};
 use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ use crate::ddl::{Names, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
 use crate::ledger::{self, Entry};
-use crate::reject::Stage;
+use crate::reject::{Reason, Stage};
 use crate::run::{Options, Stop};
 use crate::schema::{Model, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
@@ -67,7 +67,7 @@ impl Filter {
 }
 
 /// Rejects that have table, field, reason and message's kind in common.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// The table they were meant for.
     pub table: String,
@@ -92,8 +92,19 @@ const SHOWN_TABLE: &str = "CASE WHEN table_schema = run.fingerprint->'options'->
 /// # Errors
 /// When the state is not there or cannot be read.
 pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<Vec<Group>> {
-    const ACT: &str = "reading the ledger";
     let (mut connection, state) = open(target, options).await?;
+    let groups = groups_of(&mut connection, &state, filter).await?;
+    connection.close().await;
+    Ok(groups)
+}
+
+/// The ledger in groups over a connection that is there.
+pub(crate) async fn groups_of(
+    connection: &mut Connection,
+    state: &State,
+    filter: &Filter,
+) -> Result<Vec<Group>> {
+    const ACT: &str = "reading the ledger";
     let (condition, parameters) = filter.sql();
     // The value follows the type's name in a message; positions in arrays are one field.
     let rows = connection
@@ -128,8 +139,36 @@ pub async fn groups(target: &str, options: &Options, filter: &Filter) -> Result<
             examples: row.try_get(5).map_err(get)?,
         });
     }
-    connection.close().await;
     Ok(groups)
+}
+
+/// A group that many rejects belong to, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// The rejects.
+    #[serde(flatten)]
+    pub group: Group,
+    /// What to write in the model to accept them, if that is wanted.
+    pub advice: String,
+}
+
+/// The groups that account for most rejects, of all groups, the largest first.
+pub fn patterns(groups: &[Group]) -> Vec<Pattern> {
+    /// As many groups as it takes for this share of the rejects, and at most so many.
+    const SHARE: f64 = 0.8;
+    const MOST: usize = 5;
+    let all: u64 = groups.iter().map(|group| group.count).sum();
+    let mut patterns = Vec::new();
+    let mut sum = 0;
+    for group in groups.iter().take(MOST) {
+        if sum as f64 >= all as f64 * SHARE {
+            break;
+        }
+        sum += group.count;
+        let advice = Reason::from_code(&group.reason).advice().to_owned();
+        patterns.push(Pattern { group: group.clone(), advice });
+    }
+    patterns
 }
 
 /// Gives every entry of the filter to `each`, in the order of tables and ids, without keeping

@@ -7,6 +7,7 @@ use sqlx::Row as _;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preflight;
+use crate::rejects::{self, Filter};
 use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
@@ -109,6 +110,8 @@ pub(crate) async fn summary(
             balanced: false,
         });
     }
+    let filter = Filter { run: Some(run), ..Filter::default() };
+    summary.patterns = rejects::patterns(&rejects::groups_of(connection, state, &filter).await?);
     summary.finish();
     Ok(summary)
 }

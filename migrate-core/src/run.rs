@@ -974,7 +974,7 @@ async fn clean(
     if !state.exists(connection).await? {
         return Ok(());
     }
-    let runs = state.runs(connection).await?;
+    let runs = state.runs_to_clean(connection).await?;
     let made = |pick: fn(&Created) -> &Vec<String>| -> Vec<String> {
         runs.iter().flat_map(|run| pick(&run.created).iter().cloned()).collect()
     };

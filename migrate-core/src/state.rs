@@ -323,6 +323,47 @@ impl State {
     /// # Errors
     /// When the state is of another version of this program, or cannot be read.
     pub async fn runs(&self, connection: &mut Connection) -> Result<Vec<RunRow>> {
+        let runs = self.runs_of_any_version(connection).await?;
+        match runs.iter().find(|(version, _)| *version != VERSION) {
+            Some((version, _)) => Err(Error::new(
+                ErrorKind::Preflight,
+                format!(
+                    "the state in schema {} has version {version}, this program writes {VERSION}",
+                    self.schema
+                ),
+            )
+            .with_hint(
+                "finish the run with the version of migrate that began it, or start over with `--clean`",
+            )),
+            None => Ok(runs.into_iter().map(|(_, run)| run).collect()),
+        }
+    }
+
+    /// All runs for whoever takes them away.
+    ///
+    /// # Errors
+    /// When the state is so old or so new that its runs cannot be read; the hint says what to do
+    /// by hand.
+    pub(crate) async fn runs_to_clean(&self, connection: &mut Connection) -> Result<Vec<RunRow>> {
+        match self.runs_of_any_version(connection).await {
+            Ok(runs) => Ok(runs.into_iter().map(|(_, run)| run).collect()),
+            Err(error) if error.kind().is_transient() => Err(error),
+            Err(error) => Err(Error::new(
+                ErrorKind::Preflight,
+                format!(
+                    "the state in schema {} is of another version of migrate, and what its runs have made cannot be told",
+                    self.schema
+                ),
+            )
+            .caused_by(error)
+            .with_hint(format!(
+                "use `--clean` of that version; or put keys back with its `migrate schema restore`, drop or empty the tables by hand, then `DROP SCHEMA {} CASCADE`",
+                self.schema
+            ))),
+        }
+    }
+
+    async fn runs_of_any_version(&self, connection: &mut Connection) -> Result<Vec<(i32, RunRow)>> {
         const ACT: &str = "reading the state of earlier runs";
         let rows = connection
             .query(
@@ -339,21 +380,9 @@ impl State {
         rows.iter().map(|row| self.run_row(row)).collect()
     }
 
-    fn run_row(&self, row: &sqlx::postgres::PgRow) -> Result<RunRow> {
+    fn run_row(&self, row: &sqlx::postgres::PgRow) -> Result<(i32, RunRow)> {
         let get = |error| target_error("reading the state of a run", error);
         let version: i32 = row.try_get(1).map_err(get)?;
-        if version != VERSION {
-            return Err(Error::new(
-                ErrorKind::Preflight,
-                format!(
-                    "the state in schema {} has version {version}, this program writes {VERSION}",
-                    self.schema
-                ),
-            )
-            .with_hint(
-                "finish the run with the version of migrate that began it, or start over with `--clean`",
-            ));
-        }
         let fingerprint: String = row.try_get(2).map_err(get)?;
         let uuid_version: String = row.try_get(3).map_err(get)?;
         let uuid_key: String = row.try_get(4).map_err(get)?;
@@ -363,7 +392,7 @@ impl State {
                 .caused_by(error)
         };
         let key = Uuid::parse_str(&uuid_key).unwrap_or_default();
-        Ok(RunRow {
+        let run = RunRow {
             run: row.try_get(0).map_err(get)?,
             fingerprint: serde_json::from_str(&fingerprint).map_err(parse)?,
             ids: match uuid_version.as_str() {
@@ -374,7 +403,8 @@ impl State {
             created: serde_json::from_str(&created).map_err(parse)?,
             key,
             finished: row.try_get(6).map_err(get)?,
-        })
+        };
+        Ok((version, run))
     }
 
     /// Writes a new run down and gives its number. The caller commits.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rejects::Pattern;
 use crate::state::ChunkNote;
 
 /// The outcome of a run.
@@ -34,6 +35,9 @@ pub struct Summary {
     pub seconds: f64,
     /// Whether every sum holds.
     pub balanced: bool,
+    /// The kinds that most rejects belong to, with advice.
+    #[serde(default)]
+    pub patterns: Vec<Pattern>,
 }
 
 /// What became of one collection's documents.

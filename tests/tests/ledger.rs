@@ -298,3 +298,31 @@ async fn the_document_that_is_refused_is_the_one_that_is_named() {
         assert_eq!(query(database, &fans), [if text_first { "2" } else { "1" }]);
     }
 }
+
+/// The state of another version of the program is left alone, and `--clean` takes it away or says
+/// what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_another_version_can_be_cleaned() {
+    let url = existing("versions");
+    migrate(Shop::FACTS, shop(false), &url, &Options::default()).await;
+    let attempt = |clean: bool| {
+        let options = Options { clean, ..Options::default() };
+        let url = url.clone();
+        async move {
+            let source = Arc::new(shop(true));
+            run(Shop::FACTS, source, &url, &options, Arc::new(Silent), &Stop::default()).await
+        }
+    };
+    query("versions", "UPDATE migrate.run SET version = 1 RETURNING 1");
+    let error = attempt(false).await.expect_err("it is of another version");
+    assert!(error.to_string().contains("has version 1"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--clean")), "{error}");
+    let summary = attempt(true).await.expect("it starts over");
+    assert!(summary.is_clean(), "{summary:#?}");
+
+    query("versions", "ALTER TABLE migrate.run RENAME COLUMN created TO made");
+    let error = attempt(true).await.expect_err("nothing is known of it");
+    assert!(error.to_string().contains("of another version"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("DROP SCHEMA \"migrate\" CASCADE")));
+    assert_eq!(query("versions", "SELECT count(*) FROM \"Owner\""), ["2"]);
+}

@@ -20,6 +20,7 @@ use crate::address::redact;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
+use crate::report;
 use crate::reporter::{self, Both, Files};
 use crate::settings::RunSettings;
 
@@ -77,6 +78,10 @@ pub(crate) async fn run(
     }
     if let Some(path) = &summary_file {
         write_summary(path, &summary)?;
+    }
+    if !summary.balanced {
+        let error = Error::new(ErrorKind::Balance, "the sums do not hold");
+        printer.error(format_args!("\n{}", report::error_text(&error, &[])));
     }
     let compared = match settings.validate && !settings.dry_run {
         true => compare(registry, &settings, printer).await?,

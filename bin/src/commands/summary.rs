@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migrate_core::Reason;
-use migrate_core::rejects::Group;
+use migrate_core::rejects::{self, Group, Pattern};
 use migrate_core::summary::{Summary, TableSummary};
 
 use crate::reporter::rate::{bytes, duration, thousands};
@@ -177,20 +176,14 @@ fn rejects(text: &mut String, summary: &Summary) {
 /// The groups that account for most rejects, and what to write in the model to accept them;
 /// nothing where there are no rejects.
 pub(super) fn patterns(groups: &[Group]) -> String {
-    /// As many groups as it takes for this share of the rejects, and at most so many.
-    const SHARE: f64 = 0.8;
-    const MOST: usize = 5;
     let all: u64 = groups.iter().map(|group| group.count).sum();
     let mut text = String::new();
     let mut sum = 0;
-    for group in groups.iter().take(MOST) {
-        if sum as f64 >= all as f64 * SHARE {
-            break;
-        }
+    for Pattern { group, advice } in rejects::patterns(groups) {
         sum += group.count;
         let count = thousands(group.count);
-        let _ = writeln!(text, "  {count} × {}", super::rejects::describe(group));
-        let _ = writeln!(text, "    to accept them: {}", Reason::from_code(&group.reason).advice());
+        let _ = writeln!(text, "  {count} × {}", super::rejects::describe(&group));
+        let _ = writeln!(text, "    to accept them: {advice}");
     }
     if text.is_empty() {
         return text;
