@@ -27,6 +27,7 @@ use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
 use crate::state::{ChunkNote, RunRow, State};
+use crate::summary::add_replaced;
 use crate::transform::Output;
 use crate::{kept, load, preflight, run};
 
@@ -540,6 +541,8 @@ async fn retry_slice(
                 *junction = Default::default();
             }
             output.orphans.clear();
+            // So were its values that something else took the place of.
+            output.replaced.clear();
             let marks = output.marks.len();
             for junction in &mut output.junctions {
                 junction.marks.resize(marks, Default::default());
@@ -550,6 +553,8 @@ async fn retry_slice(
         for (junction, elements) in written.elements {
             *note.elements.entry(junction).or_default() += elements;
         }
+        let replaced = written.replaced.iter().map(|(column, values)| (column.as_str(), values));
+        add_replaced(&mut note.replaced, replaced);
     }
     let schema = context.names().schema_of(model);
     ledger::insert_rejects(connection, &context.state, context.run.run, schema, None, &rejects)
@@ -560,7 +565,7 @@ async fn retry_slice(
     let refused = kept::insert(context, connection, model).await?;
     let late: Settled = kept::late_references(context, connection, model).await?;
     let loaded = sent.saturating_sub(refused + late.rejected);
-    note_elements(context, connection, model, &note).await?;
+    note_retry(context, connection, model, &note).await?;
     junction_rows(context, connection, model, retried).await?;
     restore_references(context, connection, model, retried).await?;
     for junction in context.junction_models() {
@@ -589,29 +594,30 @@ async fn stage_tables(
     Ok(())
 }
 
-/// Adds the elements of arrays that no chunk has counted.
-async fn note_elements(
+/// Adds the elements of arrays and the replaced values that no chunk has counted.
+async fn note_retry(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     note: &ChunkNote,
 ) -> Result<()> {
-    if note.elements.values().sum::<u64>() == 0 {
+    if note.elements.values().sum::<u64>() == 0 && note.replaced.is_empty() {
         return Ok(());
     }
     let elements = serde_json::to_string(&note.elements).unwrap_or_default();
+    let replaced = serde_json::to_string(&note.replaced).unwrap_or_default();
     connection
         .execute_with(
             "counting the elements of a retry",
             format!(
                 "INSERT INTO {0} (run, chunk, model, collection, phase, range, estimate, done,
-                    done_at, elements)
+                    done_at, elements, replaced)
                  SELECT {1}, (SELECT max(chunk) + 1 FROM {0} WHERE run = {1}), $1, $2, 0,
-                    'null', 0, true, now(), $3::jsonb",
+                    'null', 0, true, now(), $3::jsonb, $4::jsonb",
                 context.state.table("chunk"),
                 context.run.run
             ),
-            &[Some(model.name), Some(model.collection), Some(&elements)],
+            &[Some(model.name), Some(model.collection), Some(&elements), Some(&replaced)],
         )
         .await
         .map(drop)

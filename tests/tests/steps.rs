@@ -9,10 +9,12 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, bson, doc};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use migrate_core::event::Silent;
+use migrate_core::rejects::{self, Filter};
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::summary::Summary;
+use migrate_core::validate::{Request, validate};
 use migrate_core::{
     Decimal, Geometry, Json, Migrate, PgEnum, Point, Reason, Registry, Vector, registry,
 };
@@ -40,6 +42,22 @@ async fn migrate(
     run(registry, source, &url, &Options::default(), Arc::new(Silent), &Stop::default())
         .await
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+/// Whether every row of a database is what the documents give once more, and the schema too.
+async fn is_valid(
+    registry: &'static RegistryFacts,
+    collection: &str,
+    documents: Vec<Document>,
+    database: &str,
+) -> bool {
+    let url = postgres().url(database);
+    let source = Arc::new(MemorySource::new().with(collection, documents));
+    let (options, request, stop) = (Options::default(), Request::default(), Stop::default());
+    let report = validate(registry, source, &url, &options, &request, Arc::new(Silent), &stop)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    report.clean
 }
 
 /// The rows of a query; NULL is `∅`.
@@ -303,7 +321,8 @@ async fn the_worst_documents() {
         }
         expected.push(row);
     }
-    let summary = migrate(Shop::FACTS, "orders", documents, "worst").await;
+    let summary = migrate(Shop::FACTS, "orders", documents.clone(), "worst").await;
+    assert!(is_valid(Shop::FACTS, "orders", documents, "worst").await);
     let found = rows("worst", "SELECT * FROM orders ORDER BY id");
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found, expected);
@@ -321,6 +340,159 @@ async fn the_worst_documents() {
     let example: i32 = table.replaced["seen"].example.parse().unwrap();
     assert!(found.iter().any(|row| row[0] == example.to_string() && row[4] == "∅"));
     assert!(table.replaced["seen"].message.starts_with("expected "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_counts_what_no_chunk_has_counted() {
+    let documents = |name: Bson| {
+        vec![
+            doc! { "_id": 1, "name": "Ann", "count": "many", "state": "closed" },
+            doc! { "_id": 2, "name": name, "count": "more", "paid": "perhaps" },
+        ]
+    };
+    let summary = migrate(Shop::FACTS, "orders", documents(bson!({})), "steps_retry").await;
+    assert_eq!((summary.totals.loaded, summary.totals.rejected), (1, 1));
+    let counts = || {
+        let sums = "SELECT key, value->>'null', value->>'default', value->>'other'
+            FROM migrate.run, jsonb_each(summary->'tables'->0->'replaced') ORDER BY key";
+        rows("steps_retry", sums)
+    };
+    assert_eq!(counts(), [["count", "1", "0", "0"], ["state", "0", "0", "1"]]);
+    let source = MemorySource::new().with("orders", documents(bson!("Bob")));
+    let retried = rejects::retry(
+        Shop::FACTS,
+        Some(Arc::new(source)),
+        &postgres().url("steps_retry"),
+        &Options::default(),
+        &Filter::default(),
+        Arc::new(Silent),
+        &Stop::default(),
+    )
+    .await
+    .expect("the retry runs");
+    assert_eq!((retried.tried, retried.loaded), (1, 1));
+    assert_eq!(
+        counts(),
+        [["count", "2", "0", "0"], ["paid", "0", "1", "0"], ["state", "0", "0", "1"]]
+    );
+}
+
+/// Texts as they are, and what the steps make of them, beside each other.
+#[derive(Migrate)]
+#[migrate(collection = "judged", table = "judged")]
+#[allow(dead_code)]
+struct Judged {
+    #[migrate(id)]
+    id: i32,
+    number: String,
+    #[migrate(lenient)]
+    numeric: Decimal,
+    #[migrate(lenient)]
+    double: f64,
+    #[migrate(lenient)]
+    float: f32,
+    #[migrate(lenient, truncate)]
+    whole: i64,
+    #[migrate(lenient, truncate, pg_type = "numeric(30, 2)")]
+    cents: Decimal,
+    word: String,
+    #[migrate(lenient)]
+    truth: bool,
+    time: String,
+    #[migrate(lenient)]
+    instant: DateTime<Utc>,
+    #[migrate(lenient, truncate, pg_type = "timestamp(3)")]
+    millis: NaiveDateTime,
+    #[migrate(lenient, truncate)]
+    day: NaiveDate,
+    #[migrate(lenient("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d"))]
+    by_format: DateTime<Utc>,
+    text: String,
+    #[migrate(truncate, pg_type = "varchar(5)")]
+    cut: String,
+    #[migrate(split = ",")]
+    parts: Vec<String>,
+    #[migrate(trim)]
+    trimmed: String,
+}
+
+registry! { Court = [Judged] }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_reads_the_same_from_texts() {
+    let mut numbers = Numbers(0x2545_f491_4f6c_dd1d);
+    let mut documents = Vec::new();
+    for id in 0..1000_i32 {
+        let digits = |most: usize, numbers: &mut Numbers| -> String {
+            (0..numbers.below(most + 1))
+                .map(|_| char::from(b'0' + numbers.below(10) as u8))
+                .collect()
+        };
+        let (before, behind) = (digits(9, &mut numbers), digits(9, &mut numbers));
+        let before = if before.is_empty() && behind.is_empty() { "0".to_owned() } else { before };
+        let number = format!(
+            "{}{before}{}{behind}{}",
+            ["", "-", "+"][numbers.below(3)],
+            if behind.is_empty() && numbers.below(2) == 0 { "" } else { "." },
+            ["", "", "e3", "E-2", "e+0"][numbers.below(5)],
+        );
+        const WORDS: [&str; 14] = [
+            "true", "t", "YES", "y", "On", "1", "TRUE", "false", "F", "no", "N", "off", "0",
+            "False",
+        ];
+        let word = WORDS[numbers.below(WORDS.len())];
+        let date = format!(
+            "{:04}-{:02}-{:02}",
+            1 + numbers.below(3000),
+            1 + numbers.below(12),
+            1 + numbers.below(28)
+        );
+        let clock =
+            format!("{:02}:{:02}:{:02}", numbers.below(24), numbers.below(60), numbers.below(60));
+        let fraction = digits(6, &mut numbers);
+        let fraction = if fraction.is_empty() { fraction } else { format!(".{fraction}") };
+        let time = match numbers.below(3) {
+            0 => date,
+            1 => format!("{date} {clock}{fraction}"),
+            _ => {
+                let zone = ["+00:00", "-05:30", "+14:00"][numbers.below(3)];
+                format!("{date}T{clock}{fraction}{zone}")
+            }
+        };
+        let letters = [' ', '\t', ',', 'a', 'ě', '🦀', '"', '\\'];
+        let text: String =
+            (0..numbers.below(12)).map(|_| letters[numbers.below(letters.len())]).collect();
+        documents.push(doc! {
+            "_id": id,
+            "number": &number, "numeric": &number, "double": &number, "float": &number,
+            "whole": &number, "cents": &number,
+            "word": word, "truth": word,
+            "time": &time, "instant": &time, "millis": &time, "day": &time, "by_format": &time,
+            "text": &text, "cut": &text, "parts": &text, "trimmed": &text,
+        });
+    }
+    let summary = migrate(Court::FACTS, "judged", documents, "judged").await;
+    let rejects = rows("judged", "SELECT field, message FROM migrate.reject LIMIT 5");
+    assert_eq!(summary.totals.loaded, 1000, "{rejects:?}");
+    for same in [
+        "numeric::text = number::numeric::text",
+        "double = number::float8",
+        "float = number::float4",
+        "whole = trunc(number::numeric)",
+        "cents = trunc(number::numeric, 2)",
+        "truth = word::boolean",
+        "instant = time::timestamptz",
+        "by_format = time::timestamptz",
+        "millis = date_trunc('milliseconds', time::timestamptz AT TIME ZONE 'UTC')",
+        "day = (time::timestamptz AT TIME ZONE 'UTC')::date",
+        "cut = text::varchar(5)",
+        "parts = string_to_array(text, ',')",
+        "trimmed = btrim(text, E' \\t')",
+    ] {
+        let sql = format!("SELECT * FROM judged WHERE ({same}) IS NOT TRUE ORDER BY id LIMIT 3");
+        let differing = rows("judged", &sql);
+        assert!(differing.is_empty(), "{same}: {differing:#?}");
+    }
 }
 
 /// Places and vectors. The target has neither PostGIS nor pgvector, so their bytes go into
