@@ -91,6 +91,16 @@ struct Plain {
 }
 
 #[derive(::migrate_core::Migrate)]
+#[migrate(embedded, index(a, b))]
+struct Part {
+    a: own::Id,
+    #[migrate(path = "b.c", when("k.d" = "x"))]
+    b: ::std::option::Option<own::Id>,
+    #[migrate(skip)]
+    c: own::Id,
+}
+
+#[derive(::migrate_core::Migrate)]
 #[migrate(junction)]
 struct Pairs {
     #[fk(Plain, on_delete = cascade)]
@@ -117,6 +127,8 @@ mod shadowed {
         #[migrate(trim, map(Some = "x", None = null), lenient, nul = strip, on_invalid = null)]
         c: ::std::option::Option<own::Id>,
         status: Status,
+        #[migrate(flatten(prefix = "part_", present = "has_part"))]
+        part: ::std::option::Option<super::Part>,
     }
 
     #[derive(::migrate_core::PgEnum)]
