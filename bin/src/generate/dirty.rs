@@ -6,6 +6,7 @@ use migrate_core::Reason;
 use migrate_core::schema::{BaseType, Column, Model, OnInvalid};
 
 use super::ledger::{Expected, Fault};
+use super::paths;
 use super::random::Random;
 use super::shape::{is_id, is_optional};
 
@@ -44,7 +45,7 @@ impl Faults {
                         faults.add(Fault::NumberOwnId, Spot::Document);
                     }
                 }
-            } else if !column.keys.is_empty() {
+            } else if paths::is_plain(column) {
                 faults.add_column(column, spot);
             }
         }

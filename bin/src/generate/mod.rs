@@ -6,10 +6,11 @@
 //! any order. What a field holds is guessed from its key and its column.
 
 use bson::{Binary, Bson, Document, doc};
-use migrate_core::schema::{BaseType, Model, RegistryFacts};
+use migrate_core::schema::{BaseType, KEY_SEPARATOR, Model, RegistryFacts};
 
 mod dirty;
 mod ledger;
+mod paths;
 mod random;
 mod shape;
 mod sink;
@@ -48,6 +49,7 @@ impl Default for Plan {
 const FAULT: u64 = 0;
 const OWN_ID: u64 = 1;
 const SOMEBODY: u64 = 2;
+const WHEN: u64 = 3;
 const COLUMNS: u64 = 16;
 
 /// A model with more columns than this has many that are mostly empty.
@@ -145,10 +147,17 @@ impl Generator {
             && !matches!(self.fault(collection, index), Some((Fault::TextOwnId, _)));
         let mut document = doc! { "_id": own_id.clone() };
         for (position, column) in model.columns.iter().enumerate() {
-            if column.primary_key || column.keys.is_empty() {
+            if column.primary_key || !paths::is_made(column) {
                 continue;
             }
             let key = column.keys[0];
+            if let Some(when) = column.when {
+                let mut random = self.shape.random(collection, index, WHEN);
+                if !paths::is_chosen(model, column, &mut random) {
+                    continue;
+                }
+                document.insert(when.key, when.is);
+            }
             let mut random = self.shape.random(collection, index, COLUMNS + position as u64);
             let share = match model.columns.len() > WIDE {
                 true if column.ty.base == BaseType::Text => 0.6,
@@ -156,7 +165,8 @@ impl Generator {
                 false => 0.15,
             };
             let needs_time = column.id_time && !column.nullable && column.default.is_none();
-            if is_optional(column) && random.chance(share) && (has_time || !needs_time) {
+            let may_miss = is_optional(column) && !column.required && column.when.is_none();
+            if may_miss && random.chance(share) && (has_time || !needs_time) {
                 if random.chance(0.3) {
                     document.insert(key, Bson::Null);
                 }
@@ -181,12 +191,12 @@ impl Generator {
                 .shape
                 .partners(name, first, collection, index, other)
                 .into_iter()
-                .map(|partner| self.own_id(other, partner))
+                .filter_map(|partner| self.partner_key(model, position, other, partner))
                 .collect();
             document.insert(junction.keys[0], ids);
         }
         let planted = self.plant(collection, index, &own_id, &mut document);
-        Generated { document, planted }
+        Generated { document: paths::nested(document), planted }
     }
 
     /// The value of a column in a document, where it is neither missing nor null.
@@ -221,13 +231,32 @@ impl Generator {
         }
         let place = value::Place {
             collection: model.collection,
-            key: column.keys.first()?,
+            key: column.keys.first()?.rsplit(KEY_SEPARATOR).next()?,
             index,
             made: self.shape.seconds(collection, index) as i64 * 1000,
             unique: column.unique,
             nested: false,
         };
-        value::value(column.ty, &place, &mut random)
+        value::value(column.ty, &place, &mut random).map(|value| value::limited(value, column))
+    }
+
+    /// What an element of a junction's array holds of its partner: the id, or another key.
+    fn partner_key(
+        &self,
+        model: &Model,
+        position: usize,
+        other: usize,
+        partner: u64,
+    ) -> Option<Bson> {
+        let junction = &model.junctions[position];
+        let (_, side) = junction.sides(model);
+        match junction.table.get().columns[side].reference?.key {
+            None => Some(self.own_id(other, partner)),
+            Some(key) => {
+                let (key, _) = self.shape.collections[other].model.column(key)?;
+                self.value(other, partner, key)
+            }
+        }
     }
 
     /// The `_id` of a document, odd ones included.
@@ -318,9 +347,11 @@ impl Generator {
                 model.columns[position].keys[0]
             }
             Spot::Junction(position) => {
-                surroundings.somebody = self.partners[collection][position].map(|(other, _)| {
-                    self.own_id(other, random.below(self.shape.collections[other].documents))
-                });
+                surroundings.somebody =
+                    self.partners[collection][position].and_then(|(other, _)| {
+                        let partner = random.below(self.shape.collections[other].documents);
+                        self.partner_key(model, position, other, partner)
+                    });
                 model.junctions[position].keys[0]
             }
             Spot::Document => "",

@@ -1,7 +1,8 @@
 //! Plausible values: what a field holds is guessed from its key and its column's type.
 
 use bson::{Bson, DateTime, doc};
-use migrate_core::schema::{BaseType, CellType};
+use migrate_core::cell::{Limit, parse_limit};
+use migrate_core::schema::{BaseType, CellType, Column};
 
 use super::random::Random;
 use super::shape::last_word;
@@ -72,6 +73,16 @@ pub(super) fn value(ty: CellType, place: &Place<'_>, random: &mut Random) -> Opt
         }
         _ => return None,
     })
+}
+
+/// The value with no more characters than the column's type takes.
+pub(super) fn limited(value: Bson, column: &Column) -> Bson {
+    match (value, column.pg_type.map(parse_limit)) {
+        (Bson::String(text), Some(Limit::Chars(most))) => {
+            Bson::String(text.chars().take(most as usize).collect())
+        }
+        (value, _) => value,
+    }
 }
 
 fn number(place: &Place<'_>, random: &mut Random) -> i64 {
