@@ -225,6 +225,11 @@ pub(crate) struct Validate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) sample: Option<u32>,
 
+    /// Let a second, slow path say what the rows should be, which shares nothing with the one that
+    /// loads: mistakes of that one are found
+    #[arg(long, conflicts_with_all = ["sample", "repair"])]
+    pub(crate) independent: bool,
+
     /// Load what differs again: missing rows are inserted, differing ones replaced, rows and pairs
     /// that no document has given deleted
     #[arg(long, conflicts_with = "sample")]

@@ -197,6 +197,7 @@ impl ValidateSettings {
             request: Request {
                 tables: validate.table,
                 since: validate.since,
+                independent: validate.independent,
                 sample: validate.sample.map(|rows| Sample {
                     rows: rows.into(),
                     seed: validate.seed.unwrap_or_else(any_seed),

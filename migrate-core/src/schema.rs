@@ -148,6 +148,10 @@ pub struct Column {
     pub required: bool,
     /// The column is NULL unless another value of the document is this.
     pub when: Option<When>,
+    /// The name of the Rust type whose conversion fills it, as the compiler spells it; of `with`
+    /// only that it is a function. The second path of `validate --independent` follows the types
+    /// that it knows, and tells of the others.
+    pub rust_type: fn() -> &'static str,
 }
 
 /// The value that another field must have, as `when("owner.kind" = "User")` says it.
@@ -272,6 +276,7 @@ impl Column {
             within: None,
             required: false,
             when: None,
+            rust_type: core::any::type_name::<T>,
         }
     }
 
@@ -302,12 +307,12 @@ impl Column {
 
     /// Replaces the conversion, for `with`.
     pub const fn with(self, encode: EncodeFn) -> Self {
-        Self { convert: Convert::Value(encode), ..self }
+        Self { convert: Convert::Value(encode), rust_type: own_function, ..self }
     }
 
     /// Computes the cell from the whole document, for `compute`.
     pub const fn compute(self, compute: ComputeFn) -> Self {
-        Self { convert: Convert::Document(compute), ..self }
+        Self { convert: Convert::Document(compute), rust_type: own_function, ..self }
     }
 
     /// Sets the type of the DDL.
@@ -337,7 +342,7 @@ impl Column {
 
     /// Takes the fields that nothing else takes, for `extra`.
     pub const fn rest(self, encode: EncodeFn) -> Self {
-        Self { convert: Convert::Rest(encode), ..self }
+        Self { convert: Convert::Rest(encode), rust_type: own_function, ..self }
     }
 
     /// Tells whether the value is there, for `flatten(present = ..)`.
@@ -362,6 +367,11 @@ impl Column {
             None => self.ty.sql(),
         }
     }
+}
+
+/// What [`Column::rust_type`] says of a function that `with` or `compute` names.
+fn own_function() -> &'static str {
+    "fn"
 }
 
 /// A PostgreSQL type as the model knows it: a base and the dimensions of an array.
@@ -560,6 +570,8 @@ pub struct JunctionField {
     pub ty: CellType,
     /// Converts one element.
     pub encode: EncodeFn,
+    /// The name of an element's Rust type, as in [`Column::rust_type`].
+    pub rust_type: fn() -> &'static str,
 }
 
 impl JunctionField {
@@ -576,6 +588,7 @@ impl JunctionField {
             owner: None,
             ty: <T::Id as ToCell>::TYPE,
             encode: <T::Id as ToCell>::encode,
+            rust_type: core::any::type_name::<T::Id>,
         }
     }
 

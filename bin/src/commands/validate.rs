@@ -179,6 +179,18 @@ fn text(report: &Report, path: &Path) -> String {
                 show(&cell.target)
             ));
         }
+        for judged in &table.judged.first {
+            lines.push(match judged.loaded {
+                true => format!(
+                    "document {} is loaded, and should be rejected: {}: {}",
+                    judged.source_id, judged.field, judged.reason
+                ),
+                false => format!(
+                    "document {} is rejected, and should be loaded: {}: {}",
+                    judged.source_id, judged.field, judged.reason
+                ),
+            });
+        }
         list(&mut text, &table.table, lines, table.differences(), path);
     }
     for junction in &report.junctions {
@@ -240,6 +252,23 @@ fn text(report: &Report, path: &Path) -> String {
     }
     grid.write(&mut text);
     text.push('\n');
+    for table in &report.tables {
+        for unchecked in &table.not_independent {
+            let _ = writeln!(
+                text,
+                "not independent: {}.{}: {}",
+                table.table, unchecked.column, unchecked.why
+            );
+        }
+        if table.not_decoded > 0 {
+            let _ = writeln!(
+                text,
+                "not independent: {} documents of {} cannot be decoded whole",
+                thousands(table.not_decoded),
+                table.table
+            );
+        }
+    }
     text.push_str(&verdict(report));
     text
 }

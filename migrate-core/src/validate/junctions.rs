@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::look::Cursor;
 use super::{JunctionReport, Report};
@@ -87,6 +87,41 @@ impl Elements {
                 list(&[junction.columns[0].name, junction.columns[1].name])
             );
             connection.copy("comparing a junction", &statement, rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds pairs of a model's junction fields as text.
+    pub(super) async fn add_texts(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        model: &'static Model,
+        texts: Vec<Vec<[String; 2]>>,
+    ) -> Result<()> {
+        for (index, (field, pairs)) in model.junctions.iter().zip(texts).enumerate() {
+            let junction = field.table.get();
+            if pairs.is_empty() || !self.has(junction) {
+                continue;
+            }
+            let types: Vec<String> =
+                junction.columns.iter().map(|column| context.names().column_type(column)).collect();
+            let (first, second): (Vec<String>, Vec<String>) =
+                pairs.into_iter().map(|[first, second]| (first, second)).unzip();
+            sqlx::query(AssertSqlSafe(format!(
+                "INSERT INTO {} ({}, origin)
+                 SELECT *, {}::smallint FROM unnest($1::text[]::{}[], $2::text[]::{}[])",
+                Self::table(junction),
+                list(&[junction.columns[0].name, junction.columns[1].name]),
+                context.origins(model)[index],
+                types[0],
+                types[1],
+            )))
+            .bind(first)
+            .bind(second)
+            .execute(connection.raw())
+            .await
+            .map_err(|error| target_error("comparing a junction", error))?;
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::independent::compare as independent;
 use super::references::Nulled;
 use super::rows::{Compared, Part, tuple_length};
 use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical};
@@ -381,13 +382,18 @@ pub(super) async fn extra_rows(
                 let tuple = &buffer[start..start + length];
                 start += length;
                 let size = u32::from_be_bytes([tuple[2], tuple[3], tuple[4], tuple[5]]) as usize;
-                form.clear();
-                canonical::append(id.ty, &tuple[6..6 + size], &mut form);
-                let key = xxh3_128(&form);
+                let text = String::from_utf8_lossy(&tuple[6 + size + 4..]).into_owned();
+                let key = match &compared.path {
+                    Some(path) => independent::key_hash(&path.found(path.id_column(), &text)),
+                    None => {
+                        form.clear();
+                        canonical::append(id.ty, &tuple[6..6 + size], &mut form);
+                        xxh3_128(&form)
+                    }
+                };
                 if !part.has(key) || !unseen.contains(&key) {
                     continue;
                 }
-                let text = String::from_utf8_lossy(&tuple[6 + size + 4..]).into_owned();
                 table.extra.count += 1;
                 page.push((text.clone(), None));
                 first.insert(text);

@@ -12,6 +12,7 @@
 //! NULL when what it points to is not in the target and the model says so.
 
 mod canonical;
+pub mod independent;
 mod junctions;
 mod look;
 mod references;
@@ -40,6 +41,7 @@ use crate::source::Source;
 use crate::state::{RunRow, State};
 use crate::status;
 
+pub use independent::Unchecked;
 pub use repair::{Repaired, repair};
 pub use structure::StructureDifference;
 
@@ -88,6 +90,10 @@ pub struct Scope {
     /// A sample and not every row: nothing is said about the others.
     #[serde(default)]
     pub sample: Option<Sample>,
+    /// Whether a second path has said what the rows should be, and not the transformer that has
+    /// loaded them.
+    #[serde(default)]
+    pub independent: bool,
 }
 
 /// A sample of each table.
@@ -117,6 +123,9 @@ pub struct Request {
     pub since: Option<Since>,
     /// Only a sample of each table.
     pub sample: Option<Sample>,
+    /// Lets the second path say what the rows should be, in place of the transformer: slower, and
+    /// mistakes of the transformer are found.
+    pub independent: bool,
 }
 
 /// One table against its collection.
@@ -146,6 +155,16 @@ pub struct TableReport {
     pub extra: Named<RowDifference>,
     /// Cells that differ.
     pub cells: Named<CellDifference>,
+    /// Documents that the second path judges otherwise than the transformer did.
+    #[serde(default = "Named::default")]
+    pub judged: Named<Judged>,
+    /// What the second path does not check, and why. Where that is the whole table (`*`), the
+    /// transformer has said what its rows should be.
+    #[serde(default)]
+    pub not_independent: Vec<Unchecked>,
+    /// Documents that could not be decoded whole, whose rows the second path has not checked.
+    #[serde(default)]
+    pub not_decoded: u64,
 }
 
 /// Differences by their number, with the first of them by name.
@@ -169,6 +188,12 @@ impl<T> Named<T> {
         if self.first.len() < MOST_NAMED {
             self.first.push(difference);
         }
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.count += std::mem::take(&mut other.count);
+        self.first.append(&mut other.first);
+        self.first.truncate(MOST_NAMED);
     }
 }
 
@@ -194,6 +219,21 @@ pub struct CellDifference {
     pub source: Option<String>,
     /// What the target has, as text; `None` is NULL.
     pub target: Option<String>,
+}
+
+/// A document that was loaded and should not have been, or the other way round.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    /// The row's key as text.
+    pub key: String,
+    /// The document's `_id`.
+    pub source_id: String,
+    /// Whether it was loaded; else it is in the ledger.
+    pub loaded: bool,
+    /// The field for which it should have been rejected, or was.
+    pub field: String,
+    /// The reason's code.
+    pub reason: String,
 }
 
 /// One junction against the arrays that fill it.
@@ -293,7 +333,19 @@ impl TableReport {
     /// The differences of all kinds.
     pub fn differences(&self) -> u64 {
         let counts = u64::from(!self.counts_hold);
-        self.missing.count + self.extra.count + self.cells.count + counts
+        self.missing.count + self.extra.count + self.cells.count + self.judged.count + counts
+    }
+
+    /// Moves over what the second path has found, in an order of its own.
+    fn take(&mut self, found: &mut Self) {
+        found.missing.first.sort_by(|a, b| a.key.cmp(&b.key));
+        found.cells.first.sort_by(|a, b| (&a.key, &a.column).cmp(&(&b.key, &b.column)));
+        found.judged.first.sort_by(|a, b| a.source_id.cmp(&b.source_id));
+        self.missing.append(&mut found.missing);
+        self.cells.append(&mut found.cells);
+        self.judged.append(&mut found.judged);
+        self.not_decoded += found.not_decoded;
+        self.not_independent = std::mem::take(&mut found.not_independent);
     }
 }
 
@@ -348,6 +400,10 @@ async fn prepare(
     stop: &Stop,
 ) -> Result<Prepared> {
     let parsed = Target::parse(target)?;
+    if request.independent && request.sample.is_some() {
+        return Err(Error::new(ErrorKind::Usage, "a sample is not compared independently")
+            .with_hint("leave `--sample` or `--independent` out; `--table` restricts either"));
+    }
     let mut connection = parsed.connect().await?;
     let server_version = preflight::server(&mut connection).await?;
     let state = State::new(&options.state_schema);
@@ -400,6 +456,7 @@ async fn prepare(
         },
         since_run: since,
         sample: request.sample,
+        independent: request.independent,
     };
     let context = Arc::new(Context {
         registry,

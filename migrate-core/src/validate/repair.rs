@@ -81,6 +81,13 @@ pub async fn repair(
         return Err(Error::new(ErrorKind::Usage, "a sample cannot be repaired")
             .with_hint("leave `--sample` out, so that everything that differs is found"));
     }
+    if request.independent {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            "what the transformer does wrong cannot be repaired by loading it again",
+        )
+        .with_hint("leave `--repair` or `--independent` out"));
+    }
     let mut prepared =
         super::prepare(registry, source, target, options, request, reporter, stop).await?;
     keep_repairs(&mut prepared.connection).await?;

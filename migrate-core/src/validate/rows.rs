@@ -8,6 +8,7 @@ use sqlx::Row as _;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::independent::{Path, compare as independent};
 use super::junctions::{Elements, rows_before};
 use super::references::Nulled;
 use super::{Named, Report, TableReport, canonical, look};
@@ -41,6 +42,18 @@ impl Seen {
         Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
     }
 
+    /// Adds a row of the target.
+    pub(super) fn insert(&self, key: u128, row: u128) {
+        self.shard(key).insert(key, (row, false));
+    }
+
+    /// Notes that a document has given the row, whatever is in it.
+    pub(super) fn give(&self, key: u128) {
+        if let Some((_, seen)) = self.shard(key).get_mut(&key) {
+            *seen = true;
+        }
+    }
+
     /// The keys that no document has given.
     pub(super) fn unseen(&self) -> HashSet<u128> {
         self.shards
@@ -71,11 +84,16 @@ impl Seen {
 /// One model while it is compared.
 pub(super) struct Compared {
     pub(super) model: &'static Model,
+    /// The rows; with a second path their keys alone, with hashes of their own.
     pub(super) seen: Seen,
     /// Whether its rows are compared; else it is read for its arrays only.
-    has_rows: bool,
+    pub(super) has_rows: bool,
     /// The `_id`s of documents in the ledger because another has the same id or unique value.
-    doubles: HashSet<String>,
+    pub(super) doubles: HashSet<String>,
+    /// What is expected of its documents, where that is not the transformer's to say.
+    pub(super) path: Option<Path>,
+    /// What the second path has found.
+    pub(super) found: Mutex<TableReport>,
     /// Documents read.
     source: Mutex<u64>,
 }
@@ -86,6 +104,7 @@ impl Compared {
         connection: &mut Connection,
         model: &'static Model,
         has_rows: bool,
+        is_independent: bool,
     ) -> Result<Arc<Self>> {
         const ACT: &str = "reading the ledger";
         let rows = match model.junctions.is_empty() {
@@ -100,13 +119,39 @@ impl Compared {
             }
         };
         let doubles = look::texts(ACT, &rows)?.into_iter().collect();
-        Ok(Arc::new(Self { model, seen: Seen::new(), has_rows, doubles, source: Mutex::new(0) }))
+        let mut found = TableReport::default();
+        let path = match is_independent.then(|| Path::new(model, context.run.ids)) {
+            Some(Ok(path)) => {
+                found.not_independent = path.unchecked().to_vec();
+                Some(path)
+            }
+            Some(Err(unchecked)) => {
+                found.not_independent = vec![unchecked];
+                None
+            }
+            None => None,
+        };
+        Ok(Arc::new(Self {
+            model,
+            seen: Seen::new(),
+            has_rows,
+            doubles,
+            path,
+            found: Mutex::new(found),
+            source: Mutex::new(0),
+        }))
+    }
+
+    /// Counts documents.
+    pub(super) fn add_documents(&self, count: u64) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) += count;
     }
 }
 
 /// What the comparison of groups of tables adds to.
 struct Work<'a> {
     compared: &'a HashSet<&'static str>,
+    is_independent: bool,
     elements: Elements,
     nulled: &'a mut Nulled,
     tables: BTreeMap<&'static str, TableReport>,
@@ -120,6 +165,7 @@ pub(super) async fn compare(
     nulled: &mut Nulled,
     report: &mut Report,
 ) -> Result<Elements> {
+    let is_independent = report.scope.independent;
     let mut sized = Vec::new();
     for (model, _) in context.collection_models() {
         let rows = match compared.contains(model.name) {
@@ -134,7 +180,7 @@ pub(super) async fn compare(
     }
     announce(context).await?;
     let elements = Elements::prepare(context, connection, compared).await?;
-    let mut work = Work { compared, elements, nulled, tables: BTreeMap::new() };
+    let mut work = Work { compared, is_independent, elements, nulled, tables: BTreeMap::new() };
     let mut group: Vec<&'static Model> = Vec::new();
     let mut bytes = 0;
     for (model, rows) in &sized {
@@ -198,7 +244,7 @@ async fn announce(context: &Context) -> Result<()> {
 /// The rows of one pass over a table that does not fit into memory at once.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
-    pass: u64,
+    pub(super) pass: u64,
     passes: u64,
 }
 
@@ -220,7 +266,8 @@ async fn compare_group(
     let mut compared: Vec<Arc<Compared>> = Vec::with_capacity(models.len());
     for model in models {
         let has_rows = work.compared.contains(model.name);
-        compared.push(Compared::new(context, connection, model, has_rows).await?);
+        compared
+            .push(Compared::new(context, connection, model, has_rows, work.is_independent).await?);
     }
     let scans = compared.iter().filter(|compared| compared.has_rows);
     units(context, scans.map(|compared| Unit::Scan(Arc::clone(compared))).collect(), part, None)
@@ -253,6 +300,7 @@ async fn compare_group(
         }
         if part.pass == 0 {
             work.elements.add(connection, found.model, &found.junctions, &found.elements).await?;
+            work.elements.add_texts(context, connection, found.model, found.texts).await?;
         }
     }
     reading.await.map_err(|error| {
@@ -265,6 +313,7 @@ async fn compare_group(
         if part.pass == 0 {
             table.source = *compared.source.lock().unwrap_or_else(PoisonError::into_inner);
         }
+        table.take(&mut compared.found.lock().unwrap_or_else(PoisonError::into_inner));
         if prepared.contains(model.name) {
             look::judge(context, connection, model, work.nulled, table).await?;
         }
@@ -280,22 +329,25 @@ enum Unit {
 }
 
 /// What a reader has for the target.
-struct Found {
+pub(super) struct Found {
     model: &'static Model,
     rows: Vec<u8>,
     junctions: Vec<Vec<u8>>,
     /// Elements of each junction field, those that are no ids among them.
-    elements: Vec<u64>,
+    pub(super) elements: Vec<u64>,
+    /// Pairs of each junction field as text, in the order of the junction's columns.
+    pub(super) texts: Vec<Vec<[String; 2]>>,
 }
 
 impl Found {
-    fn new(model: &'static Model) -> Self {
+    pub(super) fn new(model: &'static Model) -> Self {
         let fields = model.junctions.len();
         Self {
             model,
             rows: Vec::new(),
             junctions: vec![Vec::new(); fields],
             elements: vec![0; fields],
+            texts: vec![Vec::new(); fields],
         }
     }
 
@@ -333,18 +385,34 @@ async fn units(
             loop {
                 context.check_stop()?;
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                match (next, &results) {
-                    (Some(Unit::Scan(compared)), _) => {
-                        let connection = match &mut connection {
-                            Some(connection) => connection,
-                            none => none.insert(context.target.connect().await?),
-                        };
-                        scan(&context, connection, &compared, part).await?;
+                let needs_target = match &next {
+                    Some(Unit::Scan(_)) => true,
+                    Some(Unit::Read(compared, _)) => compared.path.is_some(),
+                    None => false,
+                };
+                if needs_target && connection.is_none() {
+                    connection = Some(context.target.connect().await?);
+                }
+                match (next, &results, &mut connection) {
+                    (Some(Unit::Scan(compared)), _, Some(connection)) => match &compared.path {
+                        Some(path) => {
+                            independent::scan(connection, &context, &compared, path, part).await?;
+                        }
+                        None => scan(&context, connection, &compared, part).await?,
+                    },
+                    (Some(Unit::Read(compared, range)), Some(results), connection) => {
+                        match (&compared.path, connection) {
+                            (Some(path), Some(connection)) => {
+                                let compared = &compared;
+                                independent::read(
+                                    connection, &context, compared, path, range, part, results,
+                                )
+                                .await?;
+                            }
+                            _ => read(&context, &compared, range, part, results).await?,
+                        }
                     }
-                    (Some(Unit::Read(compared, range)), Some(results)) => {
-                        read(&context, &compared, range, part, results).await?;
-                    }
-                    (Some(Unit::Read(..)), None) | (None, _) => return Ok::<(), Error>(()),
+                    (Some(_), ..) | (None, ..) => return Ok::<(), Error>(()),
                 }
             }
         });
@@ -386,7 +454,7 @@ async fn scan(
         while let Some(length) = tuple_length(buffer.get(start..).unwrap_or_default()) {
             let (key, row) = hasher.hash(&buffer[start..start + length]);
             if part.has(key) {
-                compared.seen.shard(key).insert(key, (row, false));
+                compared.seen.insert(key, row);
             }
             start += length;
         }
@@ -487,7 +555,7 @@ async fn read(
                 found.add_junctions(compared, &output, row);
             }
         }
-        *compared.source.lock().unwrap_or_else(PoisonError::into_inner) += output.documents;
+        compared.add_documents(output.documents);
         if part.pass == 0 {
             context.reporter.event(&Event::Progress {
                 table: model.table,

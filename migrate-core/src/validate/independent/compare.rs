@@ -1,0 +1,403 @@
+//! The walk over the source with the second path: each document's row is asked for by its key and
+//! compared as text.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+
+use bson::{Bson, RawDocument};
+use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::mpsc;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Expected, Path, Refusal, Row, SETTINGS};
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::schema::{Column, Model, Orphan, quote_ident};
+use crate::settle::id_column;
+use crate::sink::{Connection, target_error};
+use crate::source::{Batch, Range};
+use crate::validate::look::Cursor;
+use crate::validate::rows::{Compared, Found, Part};
+use crate::validate::{CellDifference, Judged, RowDifference};
+
+/// How many documents are compared at a time, and how many bytes of them.
+const SLICE: usize = 500;
+const SLICE_BYTES: usize = 4 << 20;
+
+/// The hash of a key in the form of [`Path::found`].
+pub(crate) fn key_hash(key: &str) -> u128 {
+    xxh3_128(key.as_bytes())
+}
+
+/// Puts the keys of a table into the table of rows that are still to be given.
+pub(crate) async fn scan(
+    connection: &mut Connection,
+    context: &Context,
+    compared: &Compared,
+    path: &Path,
+    part: Part,
+) -> Result<()> {
+    let model = compared.model;
+    let act = format!("reading the keys of {}", model.table);
+    let query = format!(
+        "SELECT {}::text FROM {}",
+        quote_ident(id_column(model).name),
+        context.names().table(model)
+    );
+    connection.execute(&act, format!("{SETTINGS}; BEGIN")).await?;
+    let mut cursor =
+        Cursor::open(connection, &act, &format!("keys_{}", model.name), &query).await?;
+    while let Some(rows) = cursor.page(connection).await? {
+        for row in &rows {
+            let key: String = row.try_get(0).map_err(|error| target_error(&act, error))?;
+            let key = key_hash(&path.found(path.id_column(), &key));
+            if part.has(key) {
+                compared.seen.insert(key, 0);
+            }
+        }
+    }
+    connection.execute(&act, "COMMIT").await.map(drop)
+}
+
+/// A document and what the second path makes of it.
+struct Item {
+    source_id: String,
+    /// The key, where the `_id` gives one.
+    key: Option<String>,
+    outcome: std::result::Result<Row, Refusal>,
+}
+
+/// Reads a range of the source and compares each document with its row.
+pub(crate) async fn read(
+    connection: &mut Connection,
+    context: &Context,
+    compared: &Compared,
+    path: &Path,
+    range: Range,
+    part: Part,
+    results: &mpsc::Sender<Found>,
+) -> Result<()> {
+    let model = compared.model;
+    connection.execute("preparing a comparison", SETTINGS).await?;
+    let (sender, mut batches) = mpsc::channel::<Batch>(2);
+    let reader = tokio::spawn({
+        let source = std::sync::Arc::clone(&context.source);
+        async move { source.read(model.collection, &range, sender).await }
+    });
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    while let Some(batch) = batches.recv().await {
+        let mut found = Found::new(model);
+        for document in batch.iter() {
+            let item = item(path, document);
+            if part.pass == 0 {
+                add_elements(compared, &item, path, &mut found);
+            }
+            let hash = item.key.as_deref().map(key_hash);
+            let is_ours = hash.map_or(part.pass == 0, |hash| part.has(hash));
+            if compared.has_rows && is_ours {
+                items.push(item);
+                bytes += document.len();
+            }
+            if items.len() >= SLICE || bytes >= SLICE_BYTES {
+                compare(connection, context, compared, path, std::mem::take(&mut items)).await?;
+                bytes = 0;
+            }
+        }
+        if part.pass == 0 {
+            compared.add_documents(batch.len() as u64);
+            context.reporter.event(&Event::Progress {
+                table: model.table,
+                documents: batch.len() as u64,
+                bytes: batch.bytes_len() as u64,
+            });
+        }
+        if results.send(found).await.is_err() {
+            return Ok(());
+        }
+        context.check_stop()?;
+    }
+    compare(connection, context, compared, path, items).await?;
+    reader
+        .await
+        .map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))?
+}
+
+fn item(path: &Path, bytes: &[u8]) -> Item {
+    let id = RawDocument::from_bytes(bytes)
+        .ok()
+        .and_then(|raw| raw.get("_id").ok().flatten())
+        .and_then(|id| Bson::try_from(id).ok());
+    let source_id = match &id {
+        None => String::new(),
+        Some(Bson::ObjectId(id)) => id.to_hex(),
+        Some(other) => other.clone().into_relaxed_extjson().to_string().replace('\0', "\u{fffd}"),
+    };
+    let key = id.as_ref().and_then(|id| path.key(id));
+    let outcome = path.decode(bytes).and_then(|document| path.row(&document));
+    Item { source_id, key, outcome }
+}
+
+/// Adds the pairs that a document's arrays ask for.
+fn add_elements(compared: &Compared, item: &Item, path: &Path, found: &mut Found) {
+    let (Ok(row), Some(key)) = (&item.outcome, &item.key) else { return };
+    let is_double = compared.doubles.contains(&item.source_id);
+    for (index, field) in compared.model.junctions.iter().enumerate() {
+        found.elements[index] += row.elements[index].len() as u64;
+        if is_double || path.elements[index].is_none() {
+            continue;
+        }
+        let own_first = field.sides(compared.model).0 == 0;
+        found.texts[index].extend(row.elements[index].iter().flatten().map(
+            |element| match own_first {
+                true => [key.clone(), element.clone()],
+                false => [element.clone(), key.clone()],
+            },
+        ));
+    }
+}
+
+/// What the ledger says of a document.
+struct Entry {
+    stage: String,
+    field: String,
+    reason: String,
+}
+
+/// Compares a slice of documents with their rows.
+async fn compare(
+    connection: &mut Connection,
+    context: &Context,
+    compared: &Compared,
+    path: &Path,
+    items: Vec<Item>,
+) -> Result<()> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    let model = compared.model;
+    let rows = rows(connection, context, model, path, &items).await?;
+    let orphans = orphans(connection, context, model, path, &items, &rows).await?;
+    // Only documents that do not simply have their row are looked up in the ledger.
+    let mut open = Vec::new();
+    for item in items {
+        let row = item.key.as_ref().and_then(|key| rows.get(key));
+        if let Some(key) = &item.key
+            && row.is_some()
+        {
+            compared.seen.give(key_hash(key));
+        }
+        let cells = match (&item.outcome, &row) {
+            (Ok(expected), Some(found)) => {
+                let cells = differing(compared, path, expected, found, &orphans);
+                if cells.is_empty() {
+                    continue;
+                }
+                cells
+            }
+            _ => Vec::new(),
+        };
+        open.push((row.is_some(), cells, item));
+    }
+    let ids: Vec<String> = open.iter().map(|(_, _, item)| item.source_id.clone()).collect();
+    let ledger = ledger(connection, context, model, &ids).await?;
+    let mut table = compared.found.lock().unwrap_or_else(PoisonError::into_inner);
+    for (has_row, cells, item) in open {
+        let entry = ledger.get(&item.source_id);
+        let key = item.key.unwrap_or_default();
+        let source_id = item.source_id;
+        match (item.outcome, entry) {
+            // A double, whose row is another document's, or one that settling has rejected.
+            (Ok(_), Some(entry)) if has_row || entry.stage != "transform" => {}
+            (Ok(_), Some(entry)) if path.is_unchecked(&entry.field, &entry.reason) => {}
+            (Ok(_), Some(Entry { field, reason, .. })) => table.judged.push(Judged {
+                key,
+                source_id,
+                loaded: false,
+                field: field.clone(),
+                reason: reason.clone(),
+            }),
+            (Ok(_), None) if !has_row => table.missing.push(RowDifference { key, source_id }),
+            (Ok(_), None) => {
+                for (column, source, target) in cells {
+                    table.cells.push(CellDifference {
+                        key: key.clone(),
+                        source_id: source_id.clone(),
+                        column: column.name.to_owned(),
+                        source,
+                        target,
+                    });
+                }
+            }
+            (Err(_), Some(_)) => {}
+            // What cannot be decoded whole may be broken where no column looks.
+            (Err(refusal), None) if has_row && refusal.reason == "malformed" => {
+                table.not_decoded += 1;
+            }
+            (Err(refusal), None) if has_row => table.judged.push(Judged {
+                key,
+                source_id,
+                loaded: true,
+                field: refusal.field,
+                reason: refusal.reason.to_owned(),
+            }),
+            (Err(_), None) => table.missing.push(RowDifference { key, source_id }),
+        }
+    }
+    Ok(())
+}
+
+/// The rows of the documents, by their keys.
+async fn rows(
+    connection: &mut Connection,
+    context: &Context,
+    model: &'static Model,
+    path: &Path,
+    items: &[Item],
+) -> Result<HashMap<String, Vec<Option<String>>>> {
+    let act = format!("reading rows of {}", model.table);
+    let get = |error| target_error(&act, error);
+    let keys: Vec<&String> = items.iter().filter_map(|item| item.key.as_ref()).collect();
+    let cells: Vec<String> =
+        model.columns.iter().map(|column| format!("{}::text", quote_ident(column.name))).collect();
+    let id = id_column(model);
+    let found = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {} FROM {} WHERE {} = ANY ($1::text[]::{}[])",
+        cells.join(", "),
+        context.names().table(model),
+        quote_ident(id.name),
+        context.names().column_type(id)
+    )))
+    .bind(keys)
+    .fetch_all(connection.raw())
+    .await
+    .map_err(get)?;
+    let mut rows = HashMap::with_capacity(found.len());
+    for row in &found {
+        let mut cells = Vec::with_capacity(model.columns.len());
+        for index in 0..model.columns.len() {
+            cells.push(row.try_get::<Option<String>, _>(index).map_err(get)?);
+        }
+        let key = cells[path.id_column()].clone().unwrap_or_default();
+        rows.insert(path.found(path.id_column(), &key), cells);
+    }
+    Ok(rows)
+}
+
+/// The references that became NULL and rightly so: column and value, where no row is there.
+async fn orphans(
+    connection: &mut Connection,
+    context: &Context,
+    model: &'static Model,
+    path: &Path,
+    items: &[Item],
+    rows: &HashMap<String, Vec<Option<String>>>,
+) -> Result<HashSet<(usize, String)>> {
+    let mut orphans = HashSet::new();
+    for (index, column) in model.columns.iter().enumerate() {
+        let Some(reference) = column.reference else { continue };
+        let becomes_null = reference.orphan == Orphan::Null
+            || (reference.orphan == Orphan::Default && column.nullable);
+        if !becomes_null {
+            continue;
+        }
+        let lost: Vec<String> = items
+            .iter()
+            .filter_map(|item| {
+                let row = rows.get(item.key.as_ref()?)?;
+                match (&item.outcome.as_ref().ok()?.cells[index], &row[index]) {
+                    (Expected::Text(text), None) => Some(text.clone()),
+                    _ => None,
+                }
+            })
+            .collect();
+        if lost.is_empty() {
+            continue;
+        }
+        let target = reference.target.get();
+        let key = reference.key.unwrap_or(id_column(target).name);
+        let act = format!("following {}.{}", model.table, column.name);
+        let found = sqlx::query(AssertSqlSafe(format!(
+            "SELECT value FROM unnest($1::text[]) AS value
+             WHERE NOT EXISTS (SELECT FROM {} p WHERE p.{} = value::{})",
+            context.names().table(target),
+            quote_ident(key),
+            context.names().column_type(column)
+        )))
+        .bind(lost)
+        .fetch_all(connection.raw())
+        .await
+        .map_err(|error| target_error(&act, error))?;
+        for row in &found {
+            let value: String = row.try_get(0).map_err(|error| target_error(&act, error))?;
+            orphans.insert((index, path.found(index, &value)));
+        }
+    }
+    Ok(orphans)
+}
+
+type Cells = Vec<(&'static Column, Option<String>, Option<String>)>;
+
+/// The cells of a row that are not as expected.
+fn differing(
+    compared: &Compared,
+    path: &Path,
+    expected: &Row,
+    found: &[Option<String>],
+    orphans: &HashSet<(usize, String)>,
+) -> Cells {
+    let mut cells = Vec::new();
+    for (index, column) in compared.model.columns.iter().enumerate() {
+        let there = found[index].as_ref().map(|text| path.found(index, text));
+        let due = match &expected.cells[index] {
+            Expected::Unknown => continue,
+            Expected::Null => None,
+            Expected::Text(text) => Some(text.clone()),
+        };
+        if due == there {
+            continue;
+        }
+        if let (Some(text), None) = (&due, &there)
+            && orphans.contains(&(index, text.clone()))
+        {
+            continue;
+        }
+        cells.push((column, due, found[index].clone()));
+    }
+    cells
+}
+
+/// The entries of the ledger about some documents.
+async fn ledger(
+    connection: &mut Connection,
+    context: &Context,
+    model: &Model,
+    ids: &[String],
+) -> Result<HashMap<String, Entry>> {
+    const ACT: &str = "looking into the ledger";
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT source_id, stage, field, reason FROM {}
+         WHERE {} AND source_id = ANY ($1::text[])",
+        context.state.table("reject"),
+        context.names().is_noted(model)
+    )))
+    .bind(ids)
+    .fetch_all(connection.raw())
+    .await
+    .map_err(|error| target_error(ACT, error))?;
+    let mut entries = HashMap::new();
+    for row in &rows {
+        let get = |error| target_error(ACT, error);
+        let entry = Entry {
+            stage: row.try_get(1).map_err(get)?,
+            field: row.try_get(2).map_err(get)?,
+            reason: row.try_get(3).map_err(get)?,
+        };
+        entries.insert(row.try_get(0).map_err(get)?, entry);
+    }
+    Ok(entries)
+}
