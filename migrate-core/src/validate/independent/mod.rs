@@ -286,8 +286,7 @@ impl Path {
             }
             let value = read.map(|(_, value)| value);
             let key = read.map(|(key, _)| key).or(rule.keys.first().copied());
-            let refusal =
-                |reason| Refusal { field: key_path(key.unwrap_or(column.field)), reason };
+            let refusal = |reason| Refusal { field: key_path(key.unwrap_or(column.field)), reason };
             if rule.is_off(document)? {
                 cells.push(Expected::Null);
                 continue;
