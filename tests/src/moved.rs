@@ -39,11 +39,19 @@ pub async fn moved(registry: &'static RegistryFacts, source: Arc<dyn Source>) ->
         .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
     assert!(summary.balanced, "{summary:?}");
     let reporter = Arc::new(Silent);
+    let again = Arc::clone(&source);
     let report =
         validate(registry, source, &target, &options, &Request::default(), reporter, &stop)
             .await
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
     assert_eq!(report.differences(), 0, "{report:?}");
+    // And so says whoever has never heard of the transformer.
+    let request = Request { independent: true, ..Request::default() };
+    let reporter = Arc::new(Silent);
+    let second = validate(registry, again, &target, &options, &request, reporter, &stop)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    assert_eq!(second.differences(), 0, "{second:#?}");
     let connection = PgConnection::connect(&target).await.expect("the target answers");
     Some(Moved { summary, report, target, connection })
 }

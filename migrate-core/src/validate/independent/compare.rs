@@ -17,6 +17,7 @@ use crate::schema::{Column, Model, Orphan, quote_ident};
 use crate::settle::id_column;
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
+use crate::source_id;
 use crate::validate::look::Cursor;
 use crate::validate::rows::{Compared, Found, Part};
 use crate::validate::{CellDifference, Judged, RowDifference};
@@ -129,11 +130,8 @@ fn item(path: &Path, bytes: &[u8]) -> Item {
         .ok()
         .and_then(|raw| raw.get("_id").ok().flatten())
         .and_then(|id| Bson::try_from(id).ok());
-    let source_id = match &id {
-        None => String::new(),
-        Some(Bson::ObjectId(id)) => id.to_hex(),
-        Some(other) => other.clone().into_relaxed_extjson().to_string().replace('\0', "\u{fffd}"),
-    };
+    let source_id = id.as_ref().map(source_id::display).unwrap_or_default();
+    let source_id = source_id.replace('\0', "\u{fffd}");
     let key = id.as_ref().and_then(|id| path.key(id));
     let outcome = path.decode(bytes).and_then(|document| path.row(&document));
     Item { source_id, key, outcome }

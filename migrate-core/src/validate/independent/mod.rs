@@ -26,7 +26,7 @@ use crate::cell::{CellContext, PLACEHOLDER_OID, Role, Wrote};
 use crate::id::IdScheme;
 use crate::schema::{
     BaseType, CellType, Column, Convert, EnumType, JunctionField, KEY_SEPARATOR, Model, ModelKind,
-    When, key_path,
+    OnInvalid, Reference, When, key_path,
 };
 
 pub use self::value::Refused;
@@ -76,8 +76,8 @@ pub struct Path {
     ids: IdScheme,
     /// For each column how it is checked; `None` is not at all.
     rules: Vec<Option<Rule>>,
-    /// For each junction field what its elements are.
-    elements: Vec<Option<Kind>>,
+    /// For each junction field what its elements are, and the model whose ids they are.
+    elements: Vec<Option<(Kind, Option<&'static Model>)>>,
     unchecked: Vec<Unchecked>,
     /// The keys that the model takes.
     taken: HashSet<&'static str>,
@@ -102,9 +102,9 @@ struct Rule {
 
 impl Rule {
     /// Whether the column is NULL whatever its keys hold.
-    fn is_off(&self, document: &Document) -> Result<bool, Refusal> {
+    fn is_off(&self, document: &Document, taken: &HashSet<&'static str>) -> Result<bool, Refusal> {
         if let Some(path) = self.within {
-            let is_there = match find(document, path)? {
+            let is_there = match find(document, path, taken)? {
                 None | Some(Bson::Null) => false,
                 Some(Bson::Document(inner)) => !inner.is_empty(),
                 Some(Bson::Array(inner)) => !inner.is_empty(),
@@ -117,14 +117,56 @@ impl Rule {
         match self.when {
             None => Ok(false),
             Some(When { key, is }) => {
-                Ok(find(document, key)? != Some(&Bson::String(is.to_owned())))
+                Ok(find(document, key, taken)? != Some(&Bson::String(is.to_owned())))
             }
         }
     }
 }
 
+/// The model whose `_id`s a reference holds.
+fn id_target(reference: Option<&Reference>) -> Option<&'static Model> {
+    let target = reference?.target.get();
+    match reference?.key {
+        Some(key) => target.column(key)?.1.primary_key.then_some(target),
+        None => Some(target),
+    }
+}
+
+/// The id in a DBRef or a DBPointer to the target's collection, and any other value as it is.
+fn referred(value: &Bson, target: Option<&'static Model>) -> Result<Bson, Refused> {
+    let Some(target) = target else { return Ok(value.clone()) };
+    let (collection, id) = match value {
+        Bson::Document(document) => match (document.get("$ref"), document.get("$id")) {
+            (Some(Bson::String(collection)), Some(id)) => (collection.clone(), id.clone()),
+            _ => return Ok(value.clone()),
+        },
+        Bson::DbPointer(_) => {
+            let json = value.clone().into_canonical_extjson();
+            let text = |pointer: &str| json.pointer(pointer).and_then(serde_json::Value::as_str);
+            let (Some(namespace), Some(id)) =
+                (text("/$dbPointer/$ref"), text("/$dbPointer/$id/$oid"))
+            else {
+                return Err("type");
+            };
+            // The name of the database may stand in front.
+            let collection = match namespace.split_once('.') {
+                Some((_, collection)) if namespace != target.collection => collection,
+                _ => namespace,
+            };
+            let id = bson::oid::ObjectId::parse_str(id).map_err(|_| "type")?;
+            (collection.to_owned(), Bson::ObjectId(id))
+        }
+        value => return Ok(value.clone()),
+    };
+    if collection == target.collection { Ok(id) } else { Err("type") }
+}
+
 /// The value at a key, or at a path through embedded documents and places in arrays.
-fn find<'a>(document: &'a Document, path: &str) -> Result<Option<&'a Bson>, Refusal> {
+fn find<'a>(
+    document: &'a Document,
+    path: &str,
+    taken: &HashSet<&'static str>,
+) -> Result<Option<&'a Bson>, Refusal> {
     let mut keys = path.split(KEY_SEPARATOR);
     let mut done = keys.next().unwrap_or_default().to_owned();
     let mut value = document.get(&done);
@@ -133,9 +175,11 @@ fn find<'a>(document: &'a Document, path: &str) -> Result<Option<&'a Bson>, Refu
             (None | Some(Bson::Null), _) => return Ok(None),
             (Some(Bson::Document(inner)), _) => inner.get(key),
             (Some(Bson::Array(inner)), Ok(place)) => inner.get(place),
-            _ => return Err(Refusal { field: done, reason: "type" }),
+            // Where the value is wanted as it is, it need not be a document.
+            _ if taken.contains(done.as_str()) => return Ok(None),
+            _ => return Err(Refusal { field: key_path(&done), reason: "type" }),
         };
-        done.push('.');
+        done.push(KEY_SEPARATOR);
         done.push_str(key);
     }
     Ok(value)
@@ -187,14 +231,17 @@ impl Path {
             }
         }
         for field in *junctions {
-            let JunctionField { field: name, keys, table: _, owner: _, ty, encode: _, rust_type } =
+            let JunctionField { field: name, keys, table, owner: _, ty, encode: _, rust_type } =
                 field;
             path.taken.extend(*keys);
             let kind = kind_of(rust_type(), *ty);
             if let Err(why) = &kind {
                 path.unchecked.push(Unchecked { column: (*name).to_owned(), why: why.clone() });
             }
-            path.elements.push(kind.ok());
+            let junction = table.get();
+            let (_, other) = field.sides(model);
+            let target = id_target(junction.columns[other].reference.as_ref());
+            path.elements.push(kind.ok().map(|kind| (kind, target)));
         }
         if *deny_unknown_fields {
             path.unchecked.push(Unchecked {
@@ -271,6 +318,7 @@ impl Path {
     /// # Errors
     /// The first column's refusal.
     pub fn row(&self, document: &Document) -> Result<Row, Refusal> {
+        let taken = &self.taken;
         let mut cells = Vec::with_capacity(self.rules.len());
         for (rule, column) in self.rules.iter().zip(self.model.columns) {
             let Some(rule) = rule else {
@@ -279,7 +327,7 @@ impl Path {
             };
             let mut read = None;
             for key in rule.keys {
-                if let Some(value) = find(document, key)? {
+                if let Some(value) = find(document, key, taken)? {
                     read = Some((*key, value));
                     break;
                 }
@@ -287,7 +335,7 @@ impl Path {
             let value = read.map(|(_, value)| value);
             let key = read.map(|(key, _)| key).or(rule.keys.first().copied());
             let refusal = |reason| Refusal { field: key_path(key.unwrap_or(column.field)), reason };
-            if rule.is_off(document)? {
+            if rule.is_off(document, taken)? {
                 cells.push(Expected::Null);
                 continue;
             }
@@ -298,12 +346,18 @@ impl Path {
                 });
                 continue;
             }
-            let is_null = match value {
+            let value = match value {
+                Some(value) => {
+                    Some(referred(value, id_target(column.reference.as_ref())).map_err(refusal)?)
+                }
+                None => None,
+            };
+            let is_null = match &value {
                 Some(Bson::Null) => true,
                 Some(Bson::String(text)) => rule.empty_as_null && text.is_empty(),
                 _ => false,
             };
-            cells.push(match value {
+            cells.push(match &value {
                 Some(value) if !is_null => {
                     let text = match (rule.is_id, rule.kind) {
                         (true, Kind::Scalar(BaseType::Uuid)) => value::own_id(self.ids, value),
@@ -330,17 +384,17 @@ impl Path {
         }
         let mut elements = Vec::with_capacity(self.elements.len());
         for (field, kind) in self.model.junctions.iter().zip(&self.elements) {
-            let Some(kind) = kind else {
+            let Some((kind, target)) = kind else {
                 elements.push(Vec::new());
                 continue;
             };
-            let one = |element: &Bson| match element {
+            let one = |element: &Bson| match referred(element, *target).ok()? {
                 Bson::Null => None,
-                element => value::expected(*kind, Limit::None, self.ids, element).ok(),
+                element => value::expected(*kind, Limit::None, self.ids, &element).ok(),
             };
             let mut value = None;
             for key in field.keys {
-                value = value.or(find(document, key)?);
+                value = value.or(find(document, key, taken)?);
             }
             elements.push(match value {
                 None | Some(Bson::Null) => Vec::new(),
@@ -424,7 +478,20 @@ fn rule(column: &'static Column) -> Result<Rule, String> {
         required,
         when,
         rust_type,
+        steps,
+        on_invalid,
+        mixed,
     } = column;
+    // The conversions that are not exact have one implementation only.
+    if let [step, ..] = steps {
+        return Err(format!("the model asks for `{}`", step.word()));
+    }
+    if *on_invalid != OnInvalid::Reject {
+        return Err("the model asks for `on_invalid`".to_owned());
+    }
+    if *mixed {
+        return Err("its text holds ids of several types".to_owned());
+    }
     match convert {
         Convert::Value(_) | Convert::Presence => {}
         Convert::Document(_) => return Err("it is computed by a function of the user's".into()),
@@ -537,7 +604,10 @@ fn kind_of(rust_type: &str, ty: CellType) -> Result<Kind, String> {
         _ => match ty.base {
             // Every type of an enum is made by the derive, which takes its labels as they are.
             BaseType::Enum(labels) => {
-                let EnumType { name: _, schema: _, labels: _ } = labels;
+                let EnumType { name: _, schema: _, labels: _, other } = labels;
+                if other.is_some() {
+                    return Err("its enum takes other labels".to_owned());
+                }
                 ty.base
             }
             _ => return Err(unknown()),
