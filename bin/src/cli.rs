@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Ids(Ids),
     /// Make sample documents of every collection
     Generate(Generate),
+    /// Measure a run against what PostgreSQL alone needs for the same rows
+    Bench(Bench),
 }
 
 const DEMO_HELP: &str = "\
@@ -588,6 +590,10 @@ pub(crate) struct Generate {
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = parse_scale)]
     pub(crate) scale: f64,
 
+    /// Give one collection another number of documents; may be given several times
+    #[arg(long, value_name = "COLLECTION=N", value_parser = parse_documents)]
+    pub(crate) documents: Vec<(String, u64)>,
+
     /// Plant the faults that real data has, in this share of the documents
     #[arg(
         long,
@@ -609,6 +615,76 @@ pub(crate) struct Generate {
 
     #[command(flatten)]
     pub(crate) to: GenerateTo,
+}
+
+const BENCH_HELP: &str = "\
+Examples:
+  migrate bench                                                     all collections, 100,000 documents
+  migrate bench --scale 100 --rounds 3 --json > now.json
+  migrate bench --scale 1 --documents crm_Contacts=120000 --only crm_Contacts
+  migrate bench -- --chunk-bytes 16MiB                              what follows `--` goes to `run`
+
+It starts a MongoDB and a PostgreSQL of its own, generates documents, and measures in turn a run
+with a process of its own and the floor: the rows of that run, which PostgreSQL loads from binary
+files on its own disk, and the same keys, indexes and foreign keys. Figures are medians of the
+rounds. Use the release build, and leave the machine alone meanwhile.";
+
+#[derive(Args, Debug)]
+#[command(after_help = BENCH_HELP)]
+pub(crate) struct Bench {
+    /// How many documents: 1 is about 10,000
+    #[arg(long, default_value_t = 10.0, value_name = "FACTOR", value_parser = parse_scale)]
+    pub(crate) scale: f64,
+
+    /// Give one collection another number of documents; may be given several times
+    #[arg(long, value_name = "COLLECTION=N", value_parser = parse_documents)]
+    pub(crate) documents: Vec<(String, u64)>,
+
+    /// Measure the load of this model alone, after those that it refers to; may be given several
+    /// times
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) only: Vec<String>,
+
+    /// How often both are measured, in turn
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+
+    /// Connections to each server, for the run and for the floor; by default one per core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+
+    /// The seed of the documents
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Where the run reads the documents from
+    #[arg(long, value_enum, default_value_t = BenchSource::Mongodb)]
+    pub(crate) from: BenchSource,
+
+    /// Load into tables that are there with all their keys, indexes and foreign keys
+    #[arg(long)]
+    pub(crate) existing: bool,
+
+    /// Measure `validate` as well
+    #[arg(long)]
+    pub(crate) validate: bool,
+
+    /// Write the figures of every round as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// More arguments for `run`
+    #[arg(last = true, value_name = "RUN ARGUMENTS")]
+    pub(crate) run_arguments: Vec<String>,
+}
+
+/// The source of a measured run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchSource {
+    /// A MongoDB of its own
+    Mongodb,
+    /// A dump
+    Dump,
 }
 
 #[derive(Args, Debug)]
@@ -720,6 +796,14 @@ fn parse_scale(text: &str) -> Result<f64, String> {
         Ok(scale) if scale > 0.0 && scale <= 100_000.0 => Ok(scale),
         _ => Err("write a number above 0, as in `0.1` or `30`".to_owned()),
     }
+}
+
+fn parse_documents(text: &str) -> Result<(String, u64), String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, count)| {
+        let count: u64 = count.replace(['_', ','], "").parse().ok()?;
+        (count > 0 && !name.is_empty()).then(|| (name.to_owned(), count))
+    });
+    parsed.ok_or_else(|| "write a collection and a number, as in `Users=5000`".to_owned())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

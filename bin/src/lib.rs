@@ -154,6 +154,9 @@ fn run(
             addresses.extend(arguments.to.target_mongo.clone());
             runtime.block_on(commands::generate::generate(registry, arguments, printer))
         }
+        Command::Bench(arguments) => {
+            runtime.block_on(commands::bench::bench(registry, arguments, printer))
+        }
         Command::Demo(arguments) => {
             runtime.block_on(commands::demo::demo(registry, arguments, printer))
         }

@@ -23,7 +23,7 @@ mod wire;
 pub use error::Error;
 pub use mongo::{Mongo, MongoOptions};
 pub use postgres::{Postgres, PostgresOptions};
-pub use wire::postgres::Row;
+pub use wire::postgres::{Row, Session};
 
 /// The result of an act of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

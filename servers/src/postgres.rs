@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::binaries::{self, PostgresBinaries};
 use crate::process::{Server, free_port, tail, tail_of};
 use crate::user::User;
-use crate::wire::postgres::{Row, query};
+use crate::wire::postgres::{Row, Session, query};
 use crate::{Error, Result};
 
 const SUPERUSER: &str = "postgres";
@@ -238,6 +238,14 @@ impl Postgres {
     /// When the server refuses it or is not running.
     pub fn query(&self, database: &str, sql: &str) -> Result<Vec<Row>> {
         query(self.port, SUPERUSER, &self.password, database, sql)
+    }
+
+    /// Opens a connection for one statement after another.
+    ///
+    /// # Errors
+    /// When there is no such database, or the server is not running.
+    pub fn session(&self, database: &str) -> Result<Session> {
+        Session::open(self.port, SUPERUSER, &self.password, database)
     }
 
     /// The major version.

@@ -22,7 +22,8 @@ pub(crate) async fn generate(
 ) -> Result<Outcome, Error> {
     let dirty = arguments.dirty.unwrap_or_default();
     let plan = Plan { seed: arguments.seed, scale: arguments.scale, dirty };
-    let generator = Generator::new(registry, plan);
+    let mut generator = Generator::new(registry, plan);
+    set_documents(&mut generator, &arguments.documents)?;
     let (ledger, place) = match (&arguments.to.out, &arguments.to.target_mongo) {
         (_, Some(address)) => (to_mongodb(&generator, address).await?, redact(address)),
         (Some(folder), None) => {
@@ -46,6 +47,24 @@ pub(crate) async fn generate(
     ));
     printer.data(text(&ledger));
     Ok(Outcome::Clean)
+}
+
+/// Changes how many documents some collections get.
+pub(super) fn set_documents(
+    generator: &mut Generator,
+    documents: &[(String, u64)],
+) -> Result<(), Error> {
+    for (collection, count) in documents {
+        if !generator.set_documents(collection, *count) {
+            let known: Vec<&str> = generator.collections().map(|(name, _)| name).collect();
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("no model has the collection `{collection}`"),
+            )
+            .with_hint(format!("the models' collections are {}", known.join(", "))));
+        }
+    }
+    Ok(())
 }
 
 /// A dump among other files would be migrated together with them.

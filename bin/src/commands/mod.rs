@@ -1,5 +1,6 @@
 //! One command per file: settings and a printer in, an outcome out.
 
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod generate;
 pub(crate) mod ids;

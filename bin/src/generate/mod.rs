@@ -125,6 +125,14 @@ impl Generator {
         Self { plan, shape, targets, partners, faults, people }
     }
 
+    /// Gives one collection another number of documents than its share; false when there is no
+    /// such collection.
+    pub fn set_documents(&mut self, collection: &str, documents: u64) -> bool {
+        let found =
+            self.shape.collections.iter_mut().find(|shape| shape.model.collection == collection);
+        found.map(|shape| shape.documents = documents.max(1)).is_some()
+    }
+
     /// The collections with their sizes, in the order of the registry, and those without a model.
     pub fn collections(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let stray = (self.plan.dirty > 0.0).then_some((STRAY, STRAY_DOCUMENTS));

@@ -19,66 +19,82 @@ pub(crate) fn query(
     database: &str,
     sql: &str,
 ) -> Result<Vec<Row>> {
-    let session = Session { user, password, database };
-    match session.query(port, sql) {
-        Ok(Ok(rows)) => Ok(rows),
-        Ok(Err(message)) => {
-            Err(Error::Refused { server: SERVER, command: sql.to_owned(), message })
-        }
-        Err(source) => Err(Error::Connection { server: SERVER, source }),
+    Session::open(port, user, password, database)?.query(sql)
+}
+
+/// A connection to a server of this crate, for one statement after another.
+#[derive(Debug)]
+pub struct Session {
+    stream: TcpStream,
+}
+
+impl Session {
+    pub(crate) fn open(port: u16, user: &str, password: &str, database: &str) -> Result<Self> {
+        let opened = || -> io::Result<Result<Self, String>> {
+            let stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_nodelay(true)?;
+            let mut session = Self { stream };
+            let mut startup = PROTOCOL_3.to_be_bytes().to_vec();
+            for text in ["user", user, "database", database, ""] {
+                startup.extend(text.as_bytes());
+                startup.push(0);
+            }
+            send(&mut session.stream, None, &startup)?;
+            loop {
+                let (kind, body) = receive(&mut session.stream)?;
+                match kind {
+                    b'R' if body.starts_with(&3_i32.to_be_bytes()) => {
+                        send(&mut session.stream, Some(b'p'), &terminated(password))?;
+                    }
+                    b'R' if !body.starts_with(&0_i32.to_be_bytes()) => {
+                        return Err(io::Error::other("it asks for another way to log in"));
+                    }
+                    b'E' => return Ok(Err(parse_error(&body))),
+                    b'Z' => return Ok(Ok(session)),
+                    _ => {}
+                }
+            }
+        };
+        answer(opened(), "logging in")
+    }
+
+    /// Runs one statement and gives its rows back in text form.
+    ///
+    /// # Errors
+    /// When the server refuses it, or the connection is lost.
+    pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let mut run = || -> io::Result<Result<Vec<Row>, String>> {
+            send(&mut self.stream, Some(b'Q'), &terminated(sql))?;
+            let mut rows = Vec::new();
+            let mut refusal = None;
+            loop {
+                let (kind, body) = receive(&mut self.stream)?;
+                match kind {
+                    b'D' => rows.push(parse_row(&body)?),
+                    b'E' => refusal = Some(parse_error(&body)),
+                    b'Z' => return Ok(refusal.map_or(Ok(rows), Err)),
+                    _ => {}
+                }
+            }
+        };
+        answer(run(), sql)
     }
 }
 
-struct Session<'a> {
-    user: &'a str,
-    password: &'a str,
-    database: &'a str,
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = send(&mut self.stream, Some(b'X'), &[]);
+    }
 }
 
-impl Session<'_> {
-    /// The rows, or the server's refusal.
-    fn query(&self, port: u16, sql: &str) -> io::Result<Result<Vec<Row>, String>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        let mut startup = PROTOCOL_3.to_be_bytes().to_vec();
-        for text in ["user", self.user, "database", self.database, ""] {
-            startup.extend(text.as_bytes());
-            startup.push(0);
+/// The server's answer, its refusal of `command`, or a lost connection.
+fn answer<T>(result: io::Result<Result<T, String>>, command: &str) -> Result<T> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(message)) => {
+            Err(Error::Refused { server: SERVER, command: command.to_owned(), message })
         }
-        send(&mut stream, None, &startup)?;
-        let mut asked = false;
-        let mut rows = Vec::new();
-        let mut refusal = None;
-        loop {
-            let (kind, body) = receive(&mut stream)?;
-            match kind {
-                b'R' if body.starts_with(&3_i32.to_be_bytes()) => {
-                    send(&mut stream, Some(b'p'), &terminated(self.password))?;
-                }
-                b'R' if !body.starts_with(&0_i32.to_be_bytes()) => {
-                    return Err(io::Error::other("it asks for another way to log in"));
-                }
-                b'D' => rows.push(parse_row(&body)?),
-                b'E' => {
-                    refusal = Some(parse_error(&body));
-                    // Before the first query nothing follows a refusal.
-                    if !asked {
-                        break;
-                    }
-                }
-                b'Z' if asked => break,
-                b'Z' => {
-                    asked = true;
-                    send(&mut stream, Some(b'Q'), &terminated(sql))?;
-                }
-                _ => {}
-            }
-        }
-        let _ = send(&mut stream, Some(b'X'), &[]);
-        Ok(match refusal {
-            Some(message) => Err(message),
-            None => Ok(rows),
-        })
+        Err(source) => Err(Error::Connection { server: SERVER, source }),
     }
 }
 

@@ -1,0 +1,341 @@
+//! `migrate bench`: a run measured against the floor, in turn, round after round, on servers of
+//! its own.
+//!
+//! The run is a process of its own, this very program with `run`, so that its memory and its CPU
+//! time are those that a person would see.
+
+mod floor;
+mod measure;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use migrate_core::run::Options;
+use migrate_core::schema::{Model, RegistryFacts};
+use migrate_core::summary::Summary;
+use migrate_core::{Error, ErrorKind};
+use migrate_servers::{Mongo, MongoOptions, Postgres, PostgresOptions};
+use serde::Serialize;
+
+use super::generate::set_documents;
+use crate::cli::{Bench, BenchSource};
+use crate::exit::Outcome;
+use crate::generate::{Generator, Plan, to_dump, to_mongodb};
+use crate::printer::Printer;
+use crate::reporter::rate::{bytes, thousands};
+
+use floor::{Floor, FloorTimes};
+use measure::{Cost, cpu_seconds_of_family};
+
+/// What an administrator would set for a load, for both sides of the comparison alike.
+const SETTINGS: [(&str, &str); 3] =
+    [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
+/// The source's database.
+const DATABASE: &str = "bench";
+
+/// The figures of all rounds; `--json` writes them as they are.
+#[derive(Debug, Serialize)]
+struct Figures {
+    /// The version of this format.
+    version: u32,
+    /// Documents in the collections that are measured.
+    documents: u64,
+    /// Their BSON bytes.
+    bytes: u64,
+    /// Rows that came of them, those of junctions among them.
+    rows: u64,
+    jobs: usize,
+    postgresql: u32,
+    source: &'static str,
+    /// Whether the run's tables were there before, with their constraints.
+    existing: bool,
+    rounds: Vec<Round>,
+}
+
+/// One round: a run, and the floor.
+#[derive(Debug, Serialize)]
+struct Round {
+    run: Cost,
+    /// CPU seconds of the servers during the run.
+    postgresql_cpu_seconds: f64,
+    mongodb_cpu_seconds: f64,
+    /// Seconds of the run's steps, as its summary has them.
+    steps: BTreeMap<String, f64>,
+    floor: FloorTimes,
+    validate: Option<Cost>,
+}
+
+/// Measures.
+pub(crate) async fn bench(
+    registry: &'static RegistryFacts,
+    arguments: Bench,
+    printer: Printer,
+) -> Result<Outcome, Error> {
+    if cfg!(debug_assertions) {
+        printer.note("this is not the release build; its figures mean little");
+    }
+    let jobs = arguments.jobs.map_or_else(|| Options::default().jobs(), usize::from);
+    let before = models_before(registry, &arguments.only)?;
+    let place = tempfile::Builder::new()
+        .prefix("migrate-bench-")
+        .tempdir()
+        .map_err(|error| failed("cannot make a folder", error))?;
+    let server = Postgres::start(PostgresOptions {
+        durable: true,
+        settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        ..PostgresOptions::default()
+    })
+    .map_err(|error| failed("cannot start a private PostgreSQL", error))?;
+
+    let plan = Plan { seed: arguments.seed, scale: arguments.scale, dirty: 0.0 };
+    let mut generator = Generator::new(registry, plan);
+    set_documents(&mut generator, &arguments.documents)?;
+    let mongo = match arguments.from {
+        BenchSource::Dump => None,
+        BenchSource::Mongodb => {
+            let mongo = Mongo::start(MongoOptions::default());
+            Some(mongo.map_err(|error| failed("cannot start a private MongoDB", error))?)
+        }
+    };
+    let source = match &mongo {
+        Some(mongo) => mongo.uri(DATABASE),
+        None => place.path().join(DATABASE).display().to_string(),
+    };
+    printer.note("generating documents");
+    match &mongo {
+        Some(_) => to_mongodb(&generator, &source).await?,
+        None => to_dump(&generator, Path::new(&source), false)?,
+    };
+
+    let lab = Lab { server: &server, mongo: mongo.as_ref(), source, place: place.path(), jobs };
+    let mut floor = None;
+    let mut figures = None;
+    for number in 1..=arguments.rounds {
+        let measured = lab.round(registry, &arguments, &before, number, &mut floor)?;
+        let (summary, round) = measured;
+        printer.note(format_args!(
+            "round {number} of {}: run {:.2} s, floor {:.2} s",
+            arguments.rounds, round.run.seconds, round.floor.seconds
+        ));
+        let figures = figures.get_or_insert_with(|| Figures {
+            version: 1,
+            documents: summary.totals.read,
+            bytes: summary.totals.bytes,
+            rows: summary.totals.loaded + summary.totals.junction_inserted,
+            jobs,
+            postgresql: server.major(),
+            source: if mongo.is_some() { "mongodb" } else { "dump" },
+            existing: arguments.existing,
+            rounds: Vec::new(),
+        });
+        figures.rounds.push(round);
+    }
+    let Some(figures) = figures else { return Ok(Outcome::Clean) };
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&figures)
+            .map_err(|error| failed("cannot write JSON", error))?;
+        printer.data(json);
+    } else {
+        printer.data(format_args!(
+            "{} documents ({}), {} rows; PostgreSQL {}, {} connections; floor of {}\n\n{}",
+            thousands(figures.documents),
+            bytes(figures.bytes),
+            thousands(figures.rows),
+            figures.postgresql,
+            figures.jobs,
+            bytes(floor.as_ref().map_or(0, Floor::bytes)),
+            table::text(&figures)
+        ));
+    }
+    Ok(Outcome::Clean)
+}
+
+/// The models that those in `only` refer to, in any number of steps, and that are loaded first.
+fn models_before(
+    registry: &'static RegistryFacts,
+    only: &[String],
+) -> Result<Vec<&'static str>, Error> {
+    let mut open: Vec<&'static Model> = Vec::new();
+    for name in only {
+        open.push(registry.model(name).ok_or_else(|| {
+            Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
+                .with_hint("`migrate plan` lists the models")
+        })?);
+    }
+    let mut before: Vec<&'static str> = Vec::new();
+    while let Some(model) = open.pop() {
+        for reference in model.columns.iter().filter_map(|column| column.reference) {
+            let target = reference.target.get();
+            if !only.iter().any(|name| name == target.name) && !before.contains(&target.name) {
+                before.push(target.name);
+                open.push(target);
+            }
+        }
+    }
+    Ok(before)
+}
+
+/// What all rounds share.
+struct Lab<'a> {
+    server: &'a Postgres,
+    mongo: Option<&'a Mongo>,
+    source: String,
+    place: &'a Path,
+    jobs: usize,
+}
+
+impl Lab<'_> {
+    fn round(
+        &self,
+        registry: &'static RegistryFacts,
+        arguments: &Bench,
+        before: &[&str],
+        number: u32,
+        floor: &mut Option<Floor>,
+    ) -> Result<(Summary, Round), Error> {
+        let refused = |error| failed("the private PostgreSQL failed", error);
+        let database = format!("bench_{number}");
+        let target = self.server.create_database(&database).map_err(refused)?;
+        if arguments.existing {
+            let mut command = self.command(&["schema", "apply"], &target)?;
+            finish(measure::run(&mut command), "schema apply", &[0])?;
+        }
+        if !before.is_empty() {
+            let mut command = self.run_command(arguments, before, &target, "before")?;
+            finish(measure::run(&mut command), "run", &[0])?;
+        }
+        self.server.query("postgres", "CHECKPOINT").map_err(refused)?;
+
+        let only: Vec<&str> = arguments.only.iter().map(String::as_str).collect();
+        let mut command = self.run_command(arguments, &only, &target, "run")?;
+        let servers = || {
+            let postgres = self.server.pid().map_or(0.0, cpu_seconds_of_family);
+            let mongo = self.mongo.and_then(Mongo::pid).map_or(0.0, cpu_seconds_of_family);
+            (postgres, mongo)
+        };
+        let servers_before = servers();
+        let run = finish(measure::run(&mut command), "run", &[0])?;
+        let servers_after = servers();
+        let path = self.place.join("run.json");
+        let summary: Summary = std::fs::read_to_string(&path)
+            .map_err(|error| failed("the run wrote no summary", error))
+            .and_then(|text| {
+                serde_json::from_str(&text)
+                    .map_err(|error| failed("the run's summary is no summary", error))
+            })?;
+        let validate = match arguments.validate {
+            true => {
+                let mut command = self.command(&["validate"], &target)?;
+                command.arg("--jobs").arg(self.jobs.to_string());
+                Some(finish(measure::run(&mut command), "validate", &[0])?)
+            }
+            false => None,
+        };
+
+        if floor.is_none() {
+            *floor = Some(self.floor(registry, &only, &database)?);
+        }
+        let times = match &floor {
+            Some(floor) => floor.load(self.server, &database, self.jobs).map_err(refused)?,
+            None => FloorTimes::default(),
+        };
+        self.server
+            .query("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"))
+            .map_err(refused)?;
+        let round = Round {
+            run,
+            postgresql_cpu_seconds: servers_after.0 - servers_before.0,
+            mongodb_cpu_seconds: servers_after.1 - servers_before.1,
+            steps: summary.step_seconds.clone(),
+            floor: times,
+            validate,
+        };
+        Ok((summary, round))
+    }
+
+    /// The floor of the tables that the measured run has filled.
+    fn floor(
+        &self,
+        registry: &'static RegistryFacts,
+        only: &[&str],
+        database: &str,
+    ) -> Result<Floor, Error> {
+        let options = Options::default();
+        let tables: Vec<String> = registry
+            .iter()
+            .map(|(model, _)| model)
+            .filter(|model| only.is_empty() || only.contains(&model.name))
+            .map(|model| model.table.to_owned())
+            .collect();
+        // The server's own folder is one that it may write to, as whatever user it runs.
+        let folder = self.server.folder().join("data");
+        Floor::of(
+            self.server,
+            database,
+            &options.schema,
+            &tables,
+            &folder,
+            self.jobs,
+            options.sort_bytes,
+        )
+        .map_err(|error| failed("cannot write down the floor", error))
+    }
+
+    fn run_command(
+        &self,
+        arguments: &Bench,
+        only: &[&str],
+        target: &str,
+        summary: &str,
+    ) -> Result<Command, Error> {
+        let mut command = self.command(&["run"], target)?;
+        command
+            .args(["--no-validate", "--progress", "none", "--jobs"])
+            .arg(self.jobs.to_string())
+            .arg("--summary")
+            .arg(self.place.join(format!("{summary}.json")));
+        for model in only {
+            command.args(["--only", model]);
+        }
+        command.args(&arguments.run_arguments);
+        Ok(command)
+    }
+
+    /// This program, with settings of its own only; addresses stand in the environment, because
+    /// everybody on the machine can read arguments.
+    fn command(&self, words: &[&str], target: &str) -> Result<Command, Error> {
+        let program = std::env::current_exe()
+            .map_err(|error| failed("cannot find this program on the disk", error))?;
+        let mut command = Command::new(program);
+        command
+            .args(words)
+            .arg("--quiet")
+            .env("MIGRATE_SOURCE", &self.source)
+            .env("MIGRATE_TARGET", target)
+            .current_dir(self.place)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        Ok(command)
+    }
+}
+
+/// The cost of a command that ended as expected.
+fn finish(
+    measured: std::io::Result<(std::process::ExitStatus, Cost)>,
+    what: &str,
+    codes: &[i32],
+) -> Result<Cost, Error> {
+    let (status, cost) =
+        measured.map_err(|error| failed(&format!("cannot start `{what}`"), error))?;
+    match status.code() {
+        Some(code) if codes.contains(&code) => Ok(cost),
+        _ => Err(Error::new(ErrorKind::Usage, format!("`{what}` ended with {status}"))
+            .with_hint("its message stands above")),
+    }
+}
+
+fn failed(what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Preflight, what.to_owned()).caused_by(error)
+}
