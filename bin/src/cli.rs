@@ -114,6 +114,7 @@ Examples:
   migrate run --progress json > events.jsonl
   migrate run --only Users --only crm_Accounts     a part now, the rest with another run
   migrate run --clean                              throw away what earlier runs loaded, start over
+  migrate run --max-read-mb-s 20                   read slowly from a source that serves customers
 
 What cannot be converted exactly is rejected, with its reason, into the table `migrate.reject` and
 the file `migration-errors.log`; everything else is loaded. A run that was interrupted goes on when
@@ -147,6 +148,9 @@ pub(crate) struct Run {
     /// Memory that PostgreSQL may sort in while it builds indexes, in all [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
     pub(crate) sort_memory: Option<ByteSize>,
+
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
 
     /// Write the counts of every table to this file, as JSON
     #[arg(long, value_name = "FILE")]
@@ -245,6 +249,9 @@ pub(crate) struct Validate {
     #[arg(long, value_name = "NUMBER", requires = "sample")]
     pub(crate) seed: Option<u64>,
 
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+
     /// How to show progress [default: auto]
     #[arg(long, value_name = "KIND")]
     pub(crate) progress: Option<ProgressKind>,
@@ -328,6 +335,28 @@ pub(crate) struct SourceArgs {
     /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder or archive of a dump
     #[arg(long, env = "MIGRATE_SOURCE", hide_env_values = true, value_name = "ADDRESS")]
     pub(crate) source: Option<String>,
+}
+
+/// For a source that serves customers meanwhile.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct PaceArgs {
+    /// Read at most so many megabytes (10^6 bytes) of documents a second, evenly
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub(crate) max_read_mb_s: Option<f64>,
+
+    /// Read at most so many documents a second, evenly
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub(crate) max_docs_s: Option<f64>,
+}
+
+impl PaceArgs {
+    /// What the flags say.
+    pub(crate) fn limits(self) -> migrate_core::source::Limits {
+        migrate_core::source::Limits {
+            bytes_per_second: self.max_read_mb_s.map(|megabytes| megabytes * 1e6),
+            documents_per_second: self.max_docs_s,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -804,6 +833,13 @@ fn parse_documents(text: &str) -> Result<(String, u64), String> {
         (count > 0 && !name.is_empty()).then(|| (name.to_owned(), count))
     });
     parsed.ok_or_else(|| "write a collection and a number, as in `Users=5000`".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("write a number above 0, as in `20` or `0.5`".to_owned()),
+    }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

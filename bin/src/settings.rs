@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use migrate_core::run::{Options, UuidVersion};
+use migrate_core::source::Limits;
 use migrate_core::validate::{Request, Sample};
 use migrate_core::{Error, ErrorKind};
 
@@ -99,6 +100,7 @@ pub(crate) struct RunSettings {
     pub(crate) dry_run: bool,
     pub(crate) validate: bool,
     pub(crate) progress: ProgressKind,
+    pub(crate) limits: Limits,
 }
 
 impl RunSettings {
@@ -143,6 +145,7 @@ impl RunSettings {
             dry_run: run.dry_run,
             validate: !run.no_validate,
             progress: run.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
+            limits: run.pace.limits(),
         })
     }
 }
@@ -168,6 +171,7 @@ pub(crate) struct ValidateSettings {
     pub(crate) progress: ProgressKind,
     pub(crate) json: bool,
     pub(crate) files: PathBuf,
+    pub(crate) limits: Limits,
 }
 
 impl ValidateSettings {
@@ -208,6 +212,7 @@ impl ValidateSettings {
             progress: validate.progress.or(file.progress).unwrap_or(ProgressKind::Auto),
             json: validate.json,
             files: validate.files.or(file.files).unwrap_or_else(|| ".".into()),
+            limits: validate.pace.limits(),
         })
     }
 }

@@ -90,6 +90,7 @@ fn help_teaches() {
         ("help_ids", &["ids", "--help"]),
         ("help_ids_export", &["ids", "export", "--help"]),
         ("help_generate", &["generate", "--help"]),
+        ("help_bench", &["bench", "--help"]),
     ] {
         insta::assert_snapshot!(name, in_nowhere(arguments));
     }

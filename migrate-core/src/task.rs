@@ -2,7 +2,9 @@
 //!
 //! Tasks stand in levels; those of one level run side by side, on any worker of any process, and
 //! a level begins when the one before is done. Within a level the largest tables come first, so
-//! that no connection is left with a long one at the end.
+//! that no connection is left with a long one at the end. A worker that finds nothing left in the
+//! level takes a later task that needs less than all levels before its own: the indexes of a table
+//! wait for the table's own settling, not for that of others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -55,6 +57,8 @@ pub(crate) enum Task {
 /// A task and the level it stands in.
 pub(crate) struct Planned {
     pub(crate) level: i32,
+    /// The last level that must be done before it.
+    pub(crate) ready: i32,
     pub(crate) task: Task,
 }
 
@@ -133,21 +137,33 @@ pub(crate) fn plan(
     // Largest first; junctions have no collection and keep the registry's order.
     models.sort_by_key(|(model, _)| std::cmp::Reverse(size(model.name)));
     let mut tasks = Vec::new();
-    let mut push = |level, task| tasks.push(Planned { level, task });
-    let mut again = false;
+    let again = models.iter().any(|(model, _)| {
+        !kept.iter().any(|kept| kept.same(model))
+            && model.columns.iter().any(|column| column.reference.is_some_and(|to| to.deferred))
+    });
+    // The level after which no row of a model is taken away any more.
+    let settled = |model: &Model| {
+        let phase =
+            models.iter().find(|(other, _)| other.same(model)).map_or(0, |(_, phase)| *phase);
+        if again { SETTLE_AGAIN } else { SETTLE + i32::from(phase) }
+    };
+    // Most tasks wait for all levels before theirs.
+    let push = |tasks: &mut Vec<Planned>, level: i32, task| {
+        tasks.push(Planned { level, ready: level - 1, task });
+    };
     for &(model, phase) in &models {
         let name = model.name.to_owned();
         match model.kind {
             ModelKind::Collection if kept.iter().any(|kept| kept.same(model)) => {
                 if kept::late_columns(model).next().is_some() {
-                    push(SETTLE_AGAIN, Task::LateReferences { model: name.clone() });
+                    push(&mut tasks, SETTLE_AGAIN, Task::LateReferences { model: name.clone() });
                 }
             }
             ModelKind::Collection => {
                 // The others come when the primary key tells rows apart.
                 for (level, primary) in [(FIT_PRIMARY, true), (FIT, false)] {
                     if deferred.iter().any(|definition| fit::is_meant(model, definition, primary)) {
-                        push(level, Task::Fit { model: name.clone(), primary });
+                        push(&mut tasks, level, Task::Fit { model: name.clone(), primary });
                     }
                 }
                 let settles = model.columns.iter().any(|column| column.reference.is_some())
@@ -155,45 +171,66 @@ pub(crate) fn plan(
                         definition.model == model.name && definition.kind == Kind::Unique
                     });
                 if settles {
-                    push(SETTLE + i32::from(phase), Task::Settle { model: name.clone() });
+                    push(
+                        &mut tasks,
+                        SETTLE + i32::from(phase),
+                        Task::Settle { model: name.clone() },
+                    );
                 }
-                again |= model
-                    .columns
-                    .iter()
-                    .any(|column| column.reference.is_some_and(|reference| reference.deferred));
             }
-            ModelKind::Junction => push(JUNCTIONS, Task::Junction { model: name.clone() }),
+            ModelKind::Junction => {
+                let sides = model.columns.iter().filter_map(|column| column.reference);
+                let ready = sides.map(|to| settled(to.target.get())).max().unwrap_or(JUNCTIONS - 1);
+                tasks.push(Planned {
+                    level: JUNCTIONS,
+                    ready,
+                    task: Task::Junction { model: name.clone() },
+                });
+            }
             // No registry has one.
             ModelKind::Embedded => {}
         }
-        push(ANALYZE, Task::Analyze { model: name });
+        tasks.push(Planned {
+            level: ANALYZE,
+            ready: ADD_FOREIGN_KEYS,
+            task: Task::Analyze { model: name },
+        });
     }
     let mut definitions: Vec<&Deferred> = deferred.iter().collect();
     definitions.sort_by_key(|definition| std::cmp::Reverse(size(&definition.model)));
     let mut validated = BTreeSet::new();
     for definition in definitions {
         let position = definition.position;
-        let kind = registry.model(&definition.model).map(|model| model.kind);
+        let model = registry.model(&definition.model);
+        let kind = model.map(|model| model.kind);
         let index = Task::Index { name: definition.name.clone(), position };
         match (definition.kind, kind) {
             (Kind::PrimaryKey, Some(ModelKind::Collection)) => {
-                push(PRIMARY_KEYS, Task::PrimaryKey { model: definition.model.clone(), position });
+                push(
+                    &mut tasks,
+                    PRIMARY_KEYS,
+                    Task::PrimaryKey { model: definition.model.clone(), position },
+                );
             }
             // A collection's unique keys are built by its settling.
             (Kind::Unique, Some(ModelKind::Collection)) => {}
             (Kind::ForeignKey, _) => {
                 if definition.validate.is_some() && validated.insert(&definition.table) {
                     let table = definition.table.clone();
-                    push(VALIDATE_FOREIGN_KEYS, Task::ValidateForeignKeys { table });
+                    push(&mut tasks, VALIDATE_FOREIGN_KEYS, Task::ValidateForeignKeys { table });
                 }
             }
-            (_, Some(ModelKind::Junction)) => push(JUNCTION_KEYS, index),
-            (_, _) => push(JUNCTIONS, index),
+            (_, Some(ModelKind::Junction)) => push(&mut tasks, JUNCTION_KEYS, index),
+            (_, _) => tasks.push(Planned {
+                level: JUNCTIONS,
+                ready: model.map_or(JUNCTIONS - 1, settled),
+                task: index,
+            }),
         }
     }
-    push(ADD_FOREIGN_KEYS, Task::AddForeignKeys);
+    push(&mut tasks, ADD_FOREIGN_KEYS, Task::AddForeignKeys);
     if again {
-        push(SETTLE_AGAIN, Task::SettleDeferred);
+        push(&mut tasks, SETTLE_AGAIN, Task::SettleDeferred);
     }
     tasks.sort_by_key(|planned| planned.level);
     tasks
@@ -210,8 +247,13 @@ pub(crate) async fn insert(
         .iter()
         .enumerate()
         .map(|(index, planned)| {
-            let body = serde_json::to_string(&planned.task).unwrap_or_default();
-            format!("({run}, {index}, {}, {}::jsonb)", planned.level, quote_literal(&body))
+            let mut body = serde_json::to_value(&planned.task).unwrap_or_default();
+            body["ready"] = planned.ready.into();
+            format!(
+                "({run}, {index}, {}, {}::jsonb)",
+                planned.level,
+                quote_literal(&body.to_string())
+            )
         })
         .collect();
     if !values.is_empty() {
@@ -248,7 +290,7 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
             format!(
                 "WITH taken AS (
                     SELECT task, body::text FROM {table}
-                    WHERE run = {run} AND NOT done AND level = (
+                    WHERE run = {run} AND NOT done AND (body->>'ready')::int < (
                         SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
                     ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
                  SELECT *, {} FROM taken",
@@ -282,6 +324,8 @@ pub(crate) async fn work(
     const PAUSE: Duration = Duration::from_millis(5);
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
     let mut pause = PAUSE;
+    // A task's note commits with what it did, as a chunk's does: see the load.
+    connection.execute("preparing the tasks", "SET synchronous_commit = off").await?;
     loop {
         context.check_stop()?;
         if failed.is_stopped() {
@@ -328,7 +372,10 @@ pub(crate) async fn work(
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
-                return Ok(());
+                return connection
+                    .execute("ending the tasks", "SET synchronous_commit = on")
+                    .await
+                    .map(drop);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use migrate_core::run::Options;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::source::Limits;
 use migrate_core::{Error, ErrorKind};
 use migrate_servers::binaries::must_fetch_postgres;
 use migrate_servers::{Postgres, PostgresOptions};
@@ -74,6 +75,7 @@ pub(crate) async fn demo(
         dry_run: false,
         validate: true,
         progress: ProgressKind::Auto,
+        limits: Limits::default(),
     };
     let (result, _) = run::execute(registry, &settings, printer).await?;
     printer.data(format_args!("\n{}", summary::text(&result, summary::Kind::Whole)));

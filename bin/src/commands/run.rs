@@ -100,7 +100,8 @@ async fn compare(
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
-    let source = source::open(&settings.source).await?;
+    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::default() };
+    let source = source::open_with(&settings.source, paced).await?;
     let (target, options) = (&settings.target, &settings.options);
     let reporter = reporter::new(settings.progress, printer);
     let request = Request::default();
@@ -132,6 +133,7 @@ pub(super) async fn execute(
     let waits = Arc::clone(&reporter);
     let source_options = SourceOptions {
         retry_for: settings.options.patience,
+        limits: settings.limits,
         waiting: Some(Arc::new(move |what, delay| waits.event(&Event::Waiting { what, delay }))),
         ..SourceOptions::default()
     };

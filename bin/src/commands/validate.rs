@@ -32,7 +32,8 @@ pub(crate) async fn validate(
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
-    let source = source::open(&settings.source).await?;
+    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::default() };
+    let source = source::open_with(&settings.source, paced).await?;
     // Stdout is for the report.
     let progress = match settings.progress {
         ProgressKind::Json if settings.json => ProgressKind::None,

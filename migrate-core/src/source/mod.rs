@@ -8,6 +8,7 @@ mod dump;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
 mod mongo;
+mod pace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::value::{Elements, Value};
 
 pub use dump::DumpSource;
 pub use mongo::MongoSource;
+pub use pace::Limits;
 
 /// Documents of one range in one buffer: a piece of a dump, or a server's reply as it came.
 ///
@@ -219,6 +221,11 @@ pub struct SourceOptions {
     pub reply_timeout: Duration,
     /// About how many bytes of documents travel together.
     pub batch_bytes: usize,
+    /// The most documents that travel together from a live server.
+    pub batch_documents: usize,
+    /// The most that all readers together read in a second; counts and the search for split
+    /// points, which read the `_id` index, are not held back.
+    pub limits: Limits,
     /// Collections of a live server with at most so many documents are cut along the whole `_id`
     /// index, larger ones by a sample.
     pub walked_documents: u64,
@@ -239,6 +246,8 @@ impl Default for SourceOptions {
             retry_for: Duration::from_secs(90),
             reply_timeout: Duration::from_secs(120),
             batch_bytes: 2 << 20,
+            batch_documents: 100_000,
+            limits: Limits::default(),
             walked_documents: 2_000_000,
             snapshot: false,
             waiting: None,
@@ -252,6 +261,8 @@ impl fmt::Debug for SourceOptions {
             .field("retry_for", &self.retry_for)
             .field("reply_timeout", &self.reply_timeout)
             .field("batch_bytes", &self.batch_bytes)
+            .field("batch_documents", &self.batch_documents)
+            .field("limits", &self.limits)
             .field("walked_documents", &self.walked_documents)
             .field("snapshot", &self.snapshot)
             .finish_non_exhaustive()
@@ -272,7 +283,17 @@ pub async fn open(address: &str) -> Result<Arc<dyn Source>> {
 ///
 /// # Errors
 /// As those of [`open`].
-pub async fn open_with(address: &str, options: SourceOptions) -> Result<Arc<dyn Source>> {
+pub async fn open_with(address: &str, mut options: SourceOptions) -> Result<Arc<dyn Source>> {
+    let limits = options.limits;
+    if limits.is_none() {
+        return open_unlimited(address, options).await;
+    }
+    limits.shrink_batches(&mut options);
+    let source = open_unlimited(address, options).await?;
+    Ok(Arc::new(pace::Paced::new(source, limits)))
+}
+
+async fn open_unlimited(address: &str, options: SourceOptions) -> Result<Arc<dyn Source>> {
     let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
         Some("mongodb" | "mongodb+srv") => Ok(Arc::new(MongoSource::open(address, options).await?)),

@@ -406,7 +406,8 @@ impl MongoSource {
             Known { documents: Some(documents @ 1..), bytes: Some(bytes), .. } => bytes / documents,
             _ => 1024,
         };
-        (self.options.batch_bytes as u64 / average.max(16)).clamp(16, 100_000) as u32
+        let most = self.options.batch_documents.max(1) as u64;
+        (self.options.batch_bytes as u64 / average.max(16)).max(16).min(most) as u32
     }
 
     /// Every n-th id of the `_id` index, so that it falls into `ranges` parts.
