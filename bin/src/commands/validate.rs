@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::source::{self, SourceOptions};
 use migrate_core::validate::{self, Repaired, Report, TableReport};
-use migrate_core::{Error, ErrorKind, source};
+use migrate_core::{Error, ErrorKind};
 
 use super::{signals, summary};
 use crate::cli::ProgressKind;
