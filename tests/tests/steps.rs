@@ -495,6 +495,56 @@ async fn postgresql_reads_the_same_from_texts() {
     }
 }
 
+#[derive(Migrate)]
+#[migrate(embedded)]
+#[allow(dead_code)]
+struct Address {
+    #[migrate(trim)]
+    city: Option<String>,
+    #[migrate(lenient, on_invalid = null)]
+    zip: Option<i32>,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "people", table = "people")]
+#[allow(dead_code)]
+struct Person {
+    #[migrate(id)]
+    id: i32,
+    #[migrate(flatten(prefix = "addr_"))]
+    address: Option<Address>,
+    #[migrate(path = "stats.age", trim, lenient, on_invalid = null)]
+    age: Option<i32>,
+    #[migrate(extra, nul = strip)]
+    rest: Option<Json>,
+}
+
+registry! { Town = [Person] }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_out_of_embedded_documents_take_steps_too() {
+    let documents = vec![
+        doc! { "_id": 1, "address": { "city": " Prag", "zip": "11000" }, "stats": { "age": "7 " } },
+        doc! { "_id": 2, "address": { "zip": "?" }, "stats": { "age": [] }, "more": "x\0y" },
+        doc! { "_id": 3, "address": null },
+        doc! { "_id": 4, "address": { "city": 5 } },
+    ];
+    let summary = migrate(Town::FACTS, "people", documents, "town").await;
+    assert_eq!((summary.totals.loaded, summary.totals.rejected), (3, 1));
+    assert_eq!(
+        rows("town", "SELECT * FROM people ORDER BY id"),
+        [
+            ["1", "Prag", "11000", "7", "∅"],
+            ["2", "∅", "∅", "∅", "{\"more\": \"xy\"}"],
+            ["3", "∅", "∅", "∅", "∅"],
+        ]
+    );
+    let replaced = &summary.tables[0].replaced;
+    let columns: Vec<(&str, u64)> =
+        replaced.iter().map(|(column, values)| (column.as_str(), values.null)).collect();
+    assert_eq!(columns, [("addr_zip", 1), ("age", 1)]);
+}
+
 /// Places and vectors. The target has neither PostGIS nor pgvector, so their bytes go into
 /// `bytea`.
 #[derive(Migrate)]

@@ -508,8 +508,17 @@ const ISO_MS: std::ops::Range<i64> = -62_167_219_200_000..253_402_300_800_000;
 /// An instant as ISO 8601, if its year has four digits.
 pub(crate) fn iso_date(millis: i64) -> Option<String> {
     let mut out = Vec::with_capacity(24);
-    ISO_MS.contains(&millis).then(|| write_iso(millis, &mut out))?;
+    write_iso_date(millis, &mut out).then_some(())?;
     String::from_utf8(out).ok()
+}
+
+/// Appends an instant as ISO 8601; `false` if its year has not four digits.
+pub(crate) fn write_iso_date(millis: i64, out: &mut Vec<u8>) -> bool {
+    let fits = ISO_MS.contains(&millis);
+    if fits {
+        write_iso(millis, out);
+    }
+    fits
 }
 
 /// An instant of the years 0000 to 9999 as in `2024-02-29T23:59:59.001Z`.

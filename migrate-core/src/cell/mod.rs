@@ -31,7 +31,7 @@ mod vector;
 pub(crate) use geometry::pair;
 pub use geometry::{Geometry, Point};
 pub use json::{Json, encode_extended, extended_json, id_text};
-pub(crate) use json::{iso_date, write_hex};
+pub(crate) use json::{write_hex, write_iso_date};
 pub(crate) use mismatch::describe;
 pub use mismatch::{Mismatch, PathStep};
 pub use mixed_id::MixedId;

@@ -8,7 +8,7 @@ use chrono::format::{Parsed, StrftimeItems, parse};
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::{write_string, write_text};
-use crate::cell::{Mismatch, Number, iso_date, stored_uuid, write_hex};
+use crate::cell::{Mismatch, Number, stored_uuid, write_hex, write_iso_date};
 use crate::reject::Reason;
 use crate::schema::BaseType;
 use crate::value::Value;
@@ -198,8 +198,13 @@ fn text(value: Value<'_>, out: &mut Vec<u8>) -> Option<ElementType> {
         }
         ElementType::ObjectId => Some(write_text(|out| write_hex(value.bytes, out), out)),
         ElementType::DateTime => {
-            let text = iso_date(i64::from_le_bytes(value.fixed()))?;
-            Some(write_string(text.as_bytes(), out))
+            let (millis, start) = (i64::from_le_bytes(value.fixed()), out.len());
+            let mut fits = false;
+            let kind = write_text(|out| fits = write_iso_date(millis, out), out);
+            if !fits {
+                out.truncate(start);
+            }
+            fits.then_some(kind)
         }
         ElementType::Binary => {
             let mut buffer = uuid::Uuid::encode_buffer();

@@ -225,6 +225,8 @@ fn text_from_other_values() {
     {
         assert_eq!(cell::<String>(LENIENT, "", &value).unwrap_err().0, Reason::Type, "{value}");
     }
+    let year_10000 = bson!(bson::DateTime::from_millis(253_402_300_800_000));
+    assert_eq!(after::<String>(LENIENT, "", &year_10000), Ok(year_10000));
     assert_eq!(after::<Vec<String>>(LENIENT, "", &bson!(5)), Ok(bson!(["5"])));
     assert_eq!(after::<Vec<String>>(LENIENT, "", &bson!(["a", 5])), Ok(bson!(["a", "5"])));
 }
