@@ -8,11 +8,13 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, doc};
 use migrate_core::event::Silent;
 use migrate_core::rejects::{self, Filter};
-use migrate_core::run::{Options, Stop};
+use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
+use migrate_core::source::Source;
 use migrate_core::source::memory::MemorySource;
-use migrate_core::{Migrate, MixedId, registry};
+use migrate_core::{ErrorKind, Migrate, MixedId, registry};
 use migrate_tests::moved::moved;
+use migrate_tests::servers;
 use uuid::Uuid;
 
 fn oid(byte: u8) -> ObjectId {
@@ -132,6 +134,34 @@ mod primary {
             source = source.with(name, loaded.chain(late).collect::<Vec<Document>>());
         }
         Arc::new(source)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_run_that_was_broken_off_goes_on() {
+        let Some(target) = servers::database(servers::NEWEST) else { return };
+        let options = Options { jobs: 1, ..Options::default() };
+        let (reporter, stop) = (Arc::new(Silent), Stop::default());
+        let broken = source(false);
+        for name in ["Uuids", "Integers", "Mixed", "Regions"] {
+            broken.fail_after(name, 1, ErrorKind::Source, 1);
+        }
+        let mut runs = 0;
+        let summary = loop {
+            runs += 1;
+            let source = Arc::clone(&broken) as Arc<dyn Source>;
+            let done = run(All::FACTS, source, &target, &options, reporter.clone(), &stop).await;
+            match done {
+                Ok(summary) => break summary,
+                Err(error) => assert!(runs < 9, "{error}"),
+            }
+        };
+        assert!(runs > 1, "the source has failed");
+        assert!(summary.balanced);
+        for (name, ids) in ids(true) {
+            let table = summary.tables.iter().find(|table| table.table == name).unwrap();
+            let count = ids.len() as u64;
+            assert_eq!((table.loaded, table.rejected), (count, count), "{name}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
