@@ -134,7 +134,15 @@ pub(crate) async fn of_catalogue(
                     pg_get_indexdef(x.indexrelid), c.conname::text,
                     coalesce(c.condeferrable, false), coalesce(c.condeferred, false),
                     ARRAY(SELECT pg_get_indexdef(x.indexrelid, n, true)
-                        FROM generate_series(1, x.indnkeyatts) AS n),
+                            || coalesce(' COLLATE ' || quote_ident(cn.nspname) || '.'
+                                || quote_ident(k.collname), '')
+                        FROM generate_series(1, x.indnkeyatts) AS n
+                        LEFT JOIN pg_attribute a
+                            ON a.attrelid = x.indrelid AND a.attnum = x.indkey[n - 1]
+                        LEFT JOIN pg_collation k ON k.oid = x.indcollation[n - 1]
+                            AND k.oid <> coalesce(a.attcollation, 'pg_catalog.\"default\"'::regcollation)
+                        LEFT JOIN pg_namespace cn ON cn.oid = k.collnamespace
+                        ORDER BY n),
                     pg_get_expr(x.indpred, x.indrelid), s.spcname::text,
                     obj_description(x.indexrelid, 'pg_class'),
                     obj_description(c.oid, 'pg_constraint'), x.indisclustered, x.indisreplident

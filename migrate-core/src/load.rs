@@ -5,7 +5,7 @@
 //! row, the chunk is rolled back and done again with care: in blocks under savepoints, each block
 //! narrowed until the refused rows stand alone and become rejects.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ const MESSAGE_BYTES: usize = 256 << 10;
 const SIDE_BYTES: usize = 4 << 20;
 /// The rows of a chunk that is done with care wait in blocks of this size for their savepoint.
 const BLOCK_BYTES: usize = 16 << 20;
+/// And its documents, which may be larger than their rows.
+const HELD_BYTES: usize = 2 * BLOCK_BYTES;
 /// Batches read ahead of the transformer.
 const READ_AHEAD: usize = 2;
 
@@ -330,7 +332,33 @@ struct Stream {
     transformer: Arc<Transformer>,
     scratch: Scratch,
     output: Output,
+    held: Held,
     side: Side,
+}
+
+/// The documents of a block of rows that is written with care, for the rejects among them.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Held {
+    fn push(&mut self, document: &[u8]) {
+        self.bytes.extend_from_slice(document);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The document of that number since it was empty.
+    fn get(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
 }
 
 /// Reads, transforms and writes a chunk within the current transaction.
@@ -356,6 +384,7 @@ async fn stream_chunk(
         batch: None,
         scratch: transformer.scratch(),
         output: Output::default(),
+        held: Held::default(),
         side: Side::default(),
         transformer,
     };
@@ -400,7 +429,7 @@ async fn stream_rows(
     let statement = row_statement(context, model);
     let mut copy = connection.raw().copy_in_raw(&statement).await.map_err(failed)?;
     copy.send(HEADER.as_slice()).await.map_err(failed)?;
-    let Stream { batches, batch, transformer, scratch, output, side } = stream;
+    let Stream { batches, batch, transformer, scratch, output, side, .. } = stream;
     while let Some(documents) = batch {
         for document in documents.iter() {
             transformer.transform(scratch, document, output);
@@ -436,36 +465,38 @@ async fn careful_rows(
     done: &mut Done,
     told: &mut Told<'_>,
 ) -> Result<()> {
-    while let Some(documents) = &stream.batch {
+    while let Some(documents) = stream.batch.take() {
         for document in documents.iter() {
-            stream.transformer.transform(&mut stream.scratch, document, &mut stream.output);
-            if stream.output.rows.len() >= BLOCK_BYTES {
-                let Stream { output, side, .. } = stream;
-                write_block(context, connection, model, output, side, &mut done.note).await?;
+            let Stream { transformer, scratch, output, held, side, .. } = &mut *stream;
+            transformer.transform(scratch, document, output);
+            held.push(document);
+            if output.rows.len() >= BLOCK_BYTES || held.bytes.len() >= HELD_BYTES {
+                write_block(context, connection, model, output, held, side, &mut done.note).await?;
             }
         }
-        told.tell(documents);
+        told.tell(&documents);
         context.check_stop()?;
         stream.batch = stream.batches.recv().await;
         if stream.side.bytes >= SIDE_BYTES {
             break;
         }
     }
-    let Stream { output, side, .. } = stream;
-    write_block(context, connection, model, output, side, &mut done.note).await
+    let Stream { output, held, side, .. } = stream;
+    write_block(context, connection, model, output, held, side, &mut done.note).await
 }
 
 /// Writes the rows that have gathered; those that the target refuses become rejects.
 ///
 /// The server names the line of a COPY that broke a constraint at once, so the block is cut right
-/// there; where it names none (a constraint checked at the end), the block is halved. Either way
-/// a block with `k` refused rows costs a number of round trips in the order of `k`, times the
-/// logarithm of the block's rows when it must be halved.
+/// there, and the rows behind it are halved; where it names none (a constraint checked at the end),
+/// the block is halved. So a block with `k` refused rows costs a number of round trips in the order
+/// of `k` times the logarithm of its rows, and no row is sent more often than that logarithm.
 async fn write_block(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     output: &mut Output,
+    held: &mut Held,
     side: &mut Side,
     note: &mut ChunkNote,
 ) -> Result<()> {
@@ -499,7 +530,11 @@ async fn write_block(
                     // checked later, so they are tried like any others.
                     Some(line) => {
                         let row = range.start + line - 1;
-                        open.push(row + 1..range.end);
+                        // Were they sent as one again for each refused row among them, many such
+                        // rows would send the block with the square of their number.
+                        let middle = row + 1 + (range.end - row - 1) / 2;
+                        open.push(middle..range.end);
+                        open.push(row + 1..middle);
                         open.push(row..row + 1);
                         open.push(range.start..row);
                     }
@@ -515,23 +550,15 @@ async fn write_block(
     }
     refused.sort_by_key(|(row, _)| *row);
     let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-    let ids: Vec<bson::Bson> =
-        rows.iter().filter_map(|row| output.row_id(*row)?.to_bson().ok()).collect();
-    let mut documents = HashMap::new();
-    if !ids.is_empty() {
-        for document in context.source.fetch(model.collection, &ids).await? {
-            let id = document.get("_id").ok().flatten();
-            if let Some(id) = id.and_then(|id| bson::Bson::try_from(id).ok()) {
-                documents.insert(source_id::display(&id), document.as_bytes().to_vec());
-            }
-        }
-    }
+    let documents: Vec<usize> =
+        rows.iter().map(|row| output.marks[*row].document as usize).collect();
     side.take(context.names(), model, output, &rows, note);
-    for (_, mut reject) in refused {
-        reject.document = documents.remove(&reject.source_id).unwrap_or_default();
+    for ((_, mut reject), document) in refused.into_iter().zip(documents) {
+        reject.document = held.get(document).to_vec();
         side.bytes += reject.document.len() + 256;
         side.rejects.push(reject);
     }
+    held.clear();
     Ok(())
 }
 

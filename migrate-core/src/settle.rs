@@ -324,6 +324,8 @@ async fn same_value(
         .enumerate()
         .map(|(index, column)| format!("{column} AS k{index}"))
         .collect();
+    // Then two without a value are as like as two with the same.
+    let nulls_differ = !unique.build.contains(" NULLS NOT DISTINCT");
     let all = |f: fn(usize) -> String, separator: &str| {
         (0..unique.columns.len()).map(f).collect::<Vec<_>>().join(separator)
     };
@@ -331,15 +333,18 @@ async fn same_value(
         .query(
             &act,
             format!(
-                "SELECT id::text, concat_ws(', ', {shown}), copies FROM (
+                "SELECT id::text, concat({shown}), copies FROM (
                     SELECT *, count(*) OVER (PARTITION BY {keys}) AS copies FROM (
                         SELECT {id} AS id, {named} FROM {table} WHERE {predicate}
                     ) AS named WHERE {not_null}
                  ) AS counted WHERE copies > 1 ORDER BY {keys}",
-                shown = all(|index| format!("k{index}::text"), ", "),
+                shown = all(|index| format!("coalesce(k{index}::text, 'null')"), ", ', ', "),
                 keys = all(|index| format!("k{index}"), ", "),
                 named = named.join(", "),
-                not_null = all(|index| format!("k{index} IS NOT NULL"), " AND "),
+                not_null = match nulls_differ {
+                    true => all(|index| format!("k{index} IS NOT NULL"), " AND "),
+                    false => "true".to_owned(),
+                },
                 predicate = unique.predicate.as_deref().unwrap_or("true"),
                 id = quote_ident(id_column(model).name),
                 table = context.names().table(model),
@@ -393,7 +398,7 @@ async fn same_value(
             format!("{} cannot be built: its rows do not differ as it asks", unique.name),
         )
         .with_hint(
-            "the key compares otherwise than `=` does (NULLS NOT DISTINCT, a collation of its own): take it off, and build it by hand after the run",
+            "the key compares otherwise than `=` does (an operator class of its own): take it off, and build it by hand after the run",
         ));
     }
     let mut rejected = 0;
@@ -411,10 +416,11 @@ pub(crate) fn fields_of(model: &'static Model, columns: &[String]) -> String {
     columns
         .iter()
         .map(|column| {
+            let plain = column.split(" COLLATE ").next().unwrap_or_default();
             let known = model
                 .columns
                 .iter()
-                .find(|known| known.name == column.as_str() || quote_ident(known.name) == *column);
+                .find(|known| known.name == plain || quote_ident(known.name) == plain);
             known.map_or_else(|| column.clone(), field_of)
         })
         .collect::<Vec<_>>()

@@ -326,3 +326,72 @@ async fn the_state_of_another_version_can_be_cleaned() {
     assert!(error.hint().is_some_and(|hint| hint.contains("DROP SCHEMA \"migrate\" CASCADE")));
     assert_eq!(query("versions", "SELECT count(*) FROM \"Owner\""), ["2"]);
 }
+
+#[derive(Migrate)]
+#[migrate(collection = "codes")]
+#[allow(dead_code)]
+struct Code {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(unique)]
+    number: Option<i32>,
+    #[migrate(unique)]
+    word: Option<String>,
+}
+
+registry! { Codes = [Code] }
+
+/// Keys of a table that was there and that do not compare as `=` does: two without a value are one
+/// where the key says so, and two words are where its collation says so.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "what a server cannot do is for whoever runs the test")]
+async fn keys_that_compare_in_their_own_way_are_settled_and_put_back() {
+    for keep_constraints in [false, true] {
+        let database = if keep_constraints { "own_keys_kept" } else { "own_keys" };
+        let url = server().create_database(database).expect("a database");
+        // Only ICU has collations for which different texts are one.
+        let folded = "CREATE COLLATION folded (provider = icu, locale = 'und-u-ks-level2',
+            deterministic = false)";
+        let (collation, same_word) = match server().query(database, folded) {
+            Ok(_) => ("folded", "wORD"),
+            Err(error) => {
+                eprintln!("with the collation \"C\" alone: {error:?}");
+                ("\"C\"", "Word")
+            }
+        };
+        let index = format!("CREATE UNIQUE INDEX one_word ON \"Code\" (word COLLATE {collation})");
+        let statements = [
+            r#"CREATE TABLE "Code" (id uuid PRIMARY KEY, number integer, word text,
+                CONSTRAINT one_null UNIQUE NULLS NOT DISTINCT (number))"#,
+            &index,
+        ];
+        for statement in statements {
+            server().query(database, statement).expect(statement);
+        }
+        let defined = "SELECT indexdef FROM pg_indexes WHERE tablename = 'Code' ORDER BY 1";
+        let before = query(database, defined);
+        let source = MemorySource::new().with(
+            "codes",
+            vec![
+                doc! { "_id": id(1), "number": 1, "word": "Word" },
+                doc! { "_id": id(2), "word": "other" },
+                doc! { "_id": id(3), "number": 3, "word": same_word },
+                doc! { "_id": id(4), "number": null },
+                doc! { "_id": id(5), "number": 5 },
+            ],
+        );
+        let options = Options { keep_constraints, jobs: 1, ..Options::default() };
+        let summary = migrate(Codes::FACTS, source, &url, &options).await;
+        assert!(summary.balanced, "{summary:#?}");
+        let ledger = "SELECT source_id, reason FROM migrate.reject ORDER BY 1";
+        let expected = [3, 4].map(|number| format!("{} duplicate", id(number).to_hex()));
+        assert_eq!(query(database, ledger), expected);
+        assert_eq!(query(database, defined), before);
+        if !keep_constraints {
+            let fields = "SELECT field, message FROM migrate.reject ORDER BY 1";
+            let found = query(database, fields);
+            assert!(found[0].starts_with("number expected a value of its own, found \"null\""));
+            assert!(found[1].starts_with("word expected a value of its own"), "{found:?}");
+        }
+    }
+}
