@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reporter;
+use crate::feed::Feed;
 use crate::run::{Options, Stop};
 use crate::schema::{Model, ModelKind, RegistryFacts};
 use crate::sink::Target;
@@ -47,6 +48,15 @@ impl Context {
         })
     }
 
+    /// Reads documents of a model again by their `_id`s; see [`Feed::fetch`].
+    pub(crate) async fn fetch(
+        &self,
+        model: &'static Model,
+        ids: &[bson::Bson],
+    ) -> Result<Vec<bson::RawDocumentBuf>> {
+        Feed::of(model).fetch(&*self.source, ids).await
+    }
+
     /// The transformer of a model.
     pub(crate) fn transformer(&self, model: &Model) -> Result<&Arc<Transformer>> {
         self.transformers.get(model.name).ok_or_else(|| {
@@ -61,9 +71,9 @@ impl Context {
         self.origins.get(model.name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The models of collections.
-    pub(crate) fn collection_models(&self) -> impl Iterator<Item = (&'static Model, u16)> + use<> {
-        self.registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection)
+    /// The models that have documents.
+    pub(crate) fn document_models(&self) -> impl Iterator<Item = (&'static Model, u16)> + use<> {
+        self.registry.iter().filter(|(model, _)| model.kind.has_documents())
     }
 
     /// The models of junctions.

@@ -13,6 +13,7 @@ use crate::cell::PLACEHOLDER_OID;
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
+use crate::feed::Feed;
 use crate::id::IdScheme;
 use crate::load::Side;
 use crate::preflight;
@@ -88,10 +89,10 @@ pub async fn dry_run(
         ..Summary::default()
     };
     let mut elements: HashMap<String, (u64, u64)> = HashMap::new();
-    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
+    for (model, _) in registry.iter().filter(|(model, _)| model.kind.has_documents()) {
         let mut table = TableSummary {
             model: model.name.to_owned(),
-            collection: model.collection.to_owned(),
+            collection: Feed::of(model).label().to_owned(),
             table: model.table.to_owned(),
             ..TableSummary::default()
         };
@@ -147,7 +148,7 @@ fn transformers(
     }
     registry
         .iter()
-        .filter(|(model, _)| model.kind == ModelKind::Collection)
+        .filter(|(model, _)| model.kind.has_documents())
         .map(|(model, _)| {
             let origins = vec![0; model.junctions.len()];
             Ok((model.name, Transformer::new(model, &facts, &origins)?))
@@ -181,9 +182,9 @@ impl Worker {
         };
         let (sender, mut batches) = mpsc::channel::<Batch>(2);
         let reader = tokio::spawn({
-            let source = Arc::clone(&self.source);
+            let (source, feed) = (Arc::clone(&self.source), Feed::of(model));
             let (collection, range) = (chunk.collection.clone(), chunk.range.clone());
-            async move { source.read(&collection, &range, sender).await }
+            async move { feed.read(&*source, &collection, &range, sender).await }
         });
         let mut part = Part {
             model: chunk.model.clone(),

@@ -10,9 +10,10 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
+use crate::feed::Feed;
 use crate::rejects;
 use crate::run::Options;
-use crate::schema::{BaseType, Model, ModelKind, RegistryFacts, quote_ident, quote_literal};
+use crate::schema::{BaseType, Model, RegistryFacts, quote_ident, quote_literal};
 use crate::settle::id_column;
 use crate::sink::{Connection, target_error};
 use crate::source_id;
@@ -21,8 +22,8 @@ use crate::state::{RunRow, State};
 /// A row's id and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The collection.
-    pub collection: &'static str,
+    /// The collection, and for an element of a child the way to its field.
+    pub collection: String,
     /// The `_id` as the ledger shows it: the hex digits of an ObjectId, else relaxed Extended JSON.
     pub source_id: String,
     /// The row's key as text.
@@ -52,11 +53,13 @@ pub async fn export(
     let mut models: Vec<(&'static Model, &RunRow)> = registry
         .iter()
         .map(|(model, _)| model)
-        .filter(|model| model.kind == ModelKind::Collection)
+        .filter(|model| model.kind.has_documents())
         .filter_map(|model| Some((model, loaded(model)?)))
         .collect();
     if let Some(name) = collection {
-        models.retain(|(model, _)| [model.collection, model.table, model.name].contains(&name));
+        models.retain(|(model, _)| {
+            [Feed::of(model).label(), model.table, model.name].contains(&name)
+        });
         if models.is_empty() {
             return Err(Error::new(
                 ErrorKind::Usage,
@@ -88,6 +91,7 @@ async fn table(
     each: &mut impl FnMut(Pair) -> bool,
 ) -> Result<bool> {
     let act = format!("reading the ids of {}", model.table);
+    let feed = Feed::of(model);
     let id = id_column(model);
     let mapped = match id.ty.base {
         BaseType::Uuid => format!(
@@ -95,7 +99,7 @@ async fn table(
               WHERE m.id = t.{} AND m.collection = {})",
             state.table("id_map"),
             quote_ident(id.name),
-            quote_literal(model.collection)
+            quote_literal(Feed::of(model).label())
         ),
         _ => "NULL::bytea[]".to_owned(),
     };
@@ -142,7 +146,7 @@ async fn table(
                 .unwrap_or(&key)
                 .clone();
             *pairs += 1;
-            wants_more = each(Pair { collection: model.collection, source_id, id: key });
+            wants_more = each(Pair { collection: feed.label().to_owned(), source_id, id: key });
             if !wants_more {
                 break;
             }

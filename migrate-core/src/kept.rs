@@ -20,6 +20,7 @@ use crate::run;
 use crate::schema::{Column, Model, Orphan, quote_ident};
 use crate::settle::{self, Loser, Settled, id_column};
 use crate::sink::{Connection, sql_state, target_error};
+use crate::source_id;
 
 /// Where a chunk's rows wait, in SQL.
 pub(crate) const TABLE: &str = "pg_temp.kept_rows";
@@ -150,11 +151,16 @@ pub(crate) async fn forget_ids(
     keys: &[String],
 ) -> Result<()> {
     sqlx::query(AssertSqlSafe(format!("DELETE FROM {IDS} WHERE id = ANY ($1::text[])")))
-        .bind(keys)
+        .bind(mapped(model, keys))
         .execute(connection.raw())
         .await
         .map(drop)
         .map_err(|error| target_error(&format!("reading the ids of {}", model.table), error))
+}
+
+/// What the id map calls the rows with those keys.
+fn mapped(model: &Model, keys: &[String]) -> Vec<String> {
+    keys.iter().map(|key| source_id::mapped(model, key).to_string()).collect()
 }
 
 /// The `_id`s that rows that wait were made from, where their key does not give them back.
@@ -165,8 +171,10 @@ pub(crate) async fn own_ids(
 ) -> Result<HashMap<String, Vec<Bson>>> {
     let act = format!("reading the ids of {}", model.table);
     let sql = format!("SELECT id, source_id FROM {IDS} WHERE id = ANY ($1::text[])");
+    let mapped = mapped(model, keys);
+    let key_of: HashMap<&str, &String> = mapped.iter().map(String::as_str).zip(keys).collect();
     let rows = sqlx::query(AssertSqlSafe(sql))
-        .bind(keys)
+        .bind(&mapped)
         .fetch_all(connection.raw())
         .await
         .map_err(|error| target_error(&act, error))?;
@@ -174,7 +182,9 @@ pub(crate) async fn own_ids(
     for row in &rows {
         let get = |error| target_error(&act, error);
         let document: Vec<u8> = row.try_get(1).map_err(get)?;
-        own.entry(row.try_get(0).map_err(get)?).or_default().extend(settle::mapped_id(&document));
+        let id: String = row.try_get(0).map_err(get)?;
+        let Some(key) = key_of.get(id.as_str()) else { continue };
+        own.entry((*key).clone()).or_default().extend(settle::mapped_id(&document));
     }
     Ok(own)
 }

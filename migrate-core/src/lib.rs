@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod existing;
 pub mod failpoint;
+pub mod feed;
 mod fit;
 #[doc(hidden)]
 pub mod flatten;

@@ -19,11 +19,12 @@ use crate::copy::{HEADER, TRAILER, copy_statement};
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{Reason, Reject, Stage};
 use crate::run::Stop;
-use crate::schema::{BaseType, Column, Model, quote_ident};
+use crate::schema::{Model, quote_ident};
 use crate::settle;
 use crate::sink::{Connection, database_error, sql_state, target_error};
 use crate::source::Batch;
@@ -276,7 +277,7 @@ impl Side {
                 schema: names.schema_of(table).to_owned(),
                 table: table.table.to_owned(),
                 column: table.columns[other].name.to_owned(),
-                row_key: key_text(settle::id_column(model), &orphan.owner),
+                row_key: source_id::key_text(settle::id_column(model), &orphan.owner),
                 value: orphan.value,
             });
         }
@@ -304,23 +305,6 @@ impl Side {
         note.bytes += output.bytes;
         note.loaded += (output.row_count() - refused.len()) as u64;
         output.clear();
-    }
-}
-
-/// The key of a row as text, from the payload of its cell.
-fn key_text(column: &Column, payload: &[u8]) -> String {
-    match (column.ty.base, payload.len()) {
-        (BaseType::Uuid, 16) => Uuid::from_slice(payload).unwrap_or_default().to_string(),
-        (BaseType::Int2, 2) => i16::from_be_bytes([payload[0], payload[1]]).to_string(),
-        (BaseType::Int4, 4) => {
-            i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
-        }
-        (BaseType::Int8, 8) => {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(payload);
-            i64::from_be_bytes(bytes).to_string()
-        }
-        _ => String::from_utf8_lossy(payload).into_owned(),
     }
 }
 
@@ -374,10 +358,10 @@ async fn stream_chunk(
     let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
     // The reader ends by itself when the receiver is dropped, on every way out of here.
     let reader = tokio::spawn({
-        let source = Arc::clone(&context.source);
+        let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
         let collection = chunk.collection.clone();
         let range = chunk.range.clone();
-        async move { source.read(&collection, &range, sender).await }
+        async move { feed.read(&*source, &collection, &range, sender).await }
     });
     let mut stream = Stream {
         batches,
@@ -580,14 +564,14 @@ fn refused_line(error: &Error) -> Option<usize> {
 }
 
 /// Why the target refused a row, as a reject that still lacks its document.
-fn refusal(model: &Model, output: &Output, row: usize, error: &Error) -> Reject {
+fn refusal(model: &'static Model, output: &Output, row: usize, error: &Error) -> Reject {
     let source_id = output
         .row_id(row)
         .and_then(|id| id.to_bson().ok())
         .map(|id| source_id::display(&id))
         .unwrap_or_default();
     let mut reject = Reject {
-        collection: model.collection.to_owned(),
+        collection: Feed::of(model).label().to_owned(),
         table: model.table.to_owned(),
         source_id,
         stage: Stage::Write,
@@ -709,7 +693,7 @@ async fn write_relations(
              SELECT {run}, $1, s, i::uuid FROM unnest($2::bytea[], $3::text[]) AS new (s, i)",
             context.state.table("id_map")
         )))
-        .bind(model.collection)
+        .bind(Feed::of(model).label())
         .bind(&sources)
         .bind(&ids)
         .execute(connection.raw())

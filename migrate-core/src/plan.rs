@@ -160,6 +160,7 @@ mod tests {
             kind: ModelKind::Collection,
             columns: &[],
             junctions: &[],
+            children: &[],
             skipped: &[],
             indexes: &[],
             deny_unknown_fields: false,

@@ -8,12 +8,13 @@ use std::fmt::Display;
 pub use crate::cell::encode_extended as json_extended;
 pub use crate::cell::{CellContext, PgEnum, Scalar, ToCell};
 use crate::cell::{Mismatch, Wrote, enumeration};
+pub use crate::feed::{KEY, OWN_ID, PARENT, POSITION, VALUE};
 pub use crate::flatten;
 pub use crate::model::{Flatten, Migrate};
 pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
-    BaseType, CellType, Column, EnumType, Index, JunctionField, Model, ModelKind, ModelRef, Nul,
-    OnDelete, OnInvalid, OneOf, Orphan, Reference, Registry, RegistryFacts, Step,
+    BaseType, CellType, ChildField, Column, EnumType, Index, JunctionField, Model, ModelKind,
+    ModelRef, Nul, OnDelete, OnInvalid, OneOf, Orphan, Reference, Registry, RegistryFacts, Step,
 };
 pub use crate::value::Value;
 

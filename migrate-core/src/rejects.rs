@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::ddl::{Names, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
+use crate::feed::Feed;
 use crate::ledger::{self, Entry};
 use crate::reject::{Reason, Stage};
 use crate::run::{Options, Stop};
@@ -299,7 +300,7 @@ pub async fn retry(
     let mut models: Vec<(&'static Model, u16, &Context)> = Vec::new();
     for context in &contexts {
         let loads = |model: &Model| context.run.fingerprint.models.contains_key(model.name);
-        let own = context.collection_models().filter(|(model, _)| loads(model));
+        let own = context.document_models().filter(|(model, _)| loads(model));
         models.extend(own.map(|(model, phase)| (model, phase, context)));
     }
     models.sort_by_key(|(_, phase, _)| *phase);
@@ -489,7 +490,7 @@ async fn retry_slice(
     } else {
         let ids: Vec<Bson> = entries.iter().map(|entry| entry.id.clone()).collect();
         if !ids.is_empty() {
-            for document in context.source.fetch(model.collection, &ids).await? {
+            for document in context.fetch(model, &ids).await? {
                 let id = document.get("_id").ok().flatten();
                 if let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) {
                     documents.insert(id.to_string(), document.as_bytes().to_vec());
@@ -617,7 +618,12 @@ async fn note_retry(
                 context.state.table("chunk"),
                 context.run.run
             ),
-            &[Some(model.name), Some(model.collection), Some(&elements), Some(&replaced)],
+            &[
+                Some(model.name),
+                Some(Feed::of(model).label()),
+                Some(&elements),
+                Some(&replaced),
+            ],
         )
         .await
         .map(drop)
@@ -655,7 +661,7 @@ pub(crate) async fn restore_references(
 ) -> Result<()> {
     let names = context.names();
     let orphan = context.state.table("orphan");
-    for (other, _) in context.collection_models() {
+    for (other, _) in context.document_models() {
         for foreign in foreign_keys(other).iter().filter(|foreign| foreign.target.same(model)) {
             let act = format!("setting {}.{} again", other.table, foreign.column.name);
             let (column, id) =
@@ -775,6 +781,10 @@ struct Stored(Mutex<Vec<(Bson, RawDocumentBuf)>>);
 impl Source for Stored {
     fn describe(&self) -> String {
         "the ledger".to_owned()
+    }
+
+    fn has_elements(&self) -> bool {
+        true
     }
 
     fn collections(&self) -> BoxFuture<'_, Result<Vec<CollectionInfo>>> {

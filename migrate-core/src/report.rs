@@ -6,6 +6,7 @@ use sqlx::Row as _;
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::feed::Feed;
 use crate::preflight;
 use crate::rejects::{self, Filter};
 use crate::settle::SettledJunction;
@@ -35,10 +36,10 @@ pub(crate) async fn summary(
     let chunks = chunk_notes(context, connection).await?;
     let settled = junction_tasks(context, connection).await?;
     let elements = elements(context, connection).await?;
-    for (model, _) in context.collection_models() {
+    for (model, _) in context.document_models() {
         let mut table = TableSummary {
             model: model.name.to_owned(),
-            collection: model.collection.to_owned(),
+            collection: Feed::of(model).label().to_owned(),
             table: match model.schema {
                 Some(schema) => format!("{schema}.{}", model.table),
                 None => model.table.to_owned(),

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::existing;
 use crate::failpoint::FailPoints;
+use crate::feed::Feed;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::ledger;
@@ -420,10 +421,9 @@ pub(crate) fn select(
         .collect();
     let mut chosen = BTreeSet::new();
     for name in &options.only {
-        let model = registry
-            .iter()
-            .map(|(model, _)| model)
-            .find(|model| [model.name, model.table, model.collection].contains(&name.as_str()));
+        let model = registry.iter().map(|(model, _)| model).find(|model| {
+            [model.name, model.table, Feed::of(model).label()].contains(&name.as_str())
+        });
         match model {
             Some(model) if model.kind == ModelKind::Junction => {
                 return Err(Error::new(
@@ -445,7 +445,7 @@ pub(crate) fn select(
             None => {
                 let known: Vec<&str> = registry
                     .iter()
-                    .filter(|(model, _)| model.kind == ModelKind::Collection)
+                    .filter(|(model, _)| model.kind.has_documents())
                     .map(|(model, _)| model.name)
                     .collect();
                 return Err(Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
@@ -459,9 +459,7 @@ pub(crate) fn select(
         }
         chosen = registry
             .iter()
-            .filter(|(model, _)| {
-                model.kind == ModelKind::Collection && !loaded.contains(model.name)
-            })
+            .filter(|(model, _)| model.kind.has_documents() && !loaded.contains(model.name))
             .map(|(model, _)| model.name)
             .collect();
     }
@@ -503,7 +501,7 @@ pub(crate) fn select(
             && registry.iter().all(|(model, _)| !feeds(model) || there(model))
     };
     Ok(subset(registry, |model| match model.kind {
-        ModelKind::Collection => chosen.contains(model.name),
+        ModelKind::Collection | ModelKind::Child => chosen.contains(model.name),
         ModelKind::Junction => !loaded.contains(model.name) && is_filled(model),
         ModelKind::Embedded => false,
     }))
@@ -741,10 +739,11 @@ impl Beginning<'_> {
         let progress = self.state.progress(self.connection, run.run).await?;
         for (model, _) in self.registry.iter() {
             if let Some((chunks, read)) = progress.get(model.name) {
-                let known = self.collections.iter().find(|known| known.name == model.collection);
+                let feed = Feed::of(model);
+                let known = self.collections.iter().find(|known| known.name == feed.collection());
                 self.reporter.event(&Event::TablePlanned {
                     table: model.table,
-                    collection: model.collection,
+                    collection: feed.label(),
                     documents: known.and_then(|known| known.documents).unwrap_or_default(),
                     documents_done: *read,
                     chunks: *chunks,
@@ -790,7 +789,7 @@ pub(crate) fn transformers(
     facts.enum_oids = enum_oids;
     registry
         .iter()
-        .filter(|(model, _)| model.kind == ModelKind::Collection)
+        .filter(|(model, _)| model.kind.has_documents())
         .map(|(model, _)| {
             let origins = origins.get(model.name).map(Vec::as_slice).unwrap_or_default();
             Ok((model.name, Arc::new(Transformer::new(model, &facts, origins)?)))
@@ -809,23 +808,25 @@ pub(crate) async fn plan_chunks(
 ) -> Result<(Vec<PlannedChunk>, HashMap<&'static str, u64>)> {
     let mut sized = Vec::new();
     let mut bytes = HashMap::new();
-    for (model, phase) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
-        let Some(collection) = collections.iter().find(|known| known.name == model.collection)
+    for (model, phase) in registry.iter().filter(|(model, _)| model.kind.has_documents()) {
+        let feed = Feed::of(model);
+        let Some(collection) = collections.iter().find(|known| known.name == feed.collection())
         else {
             reporter.event(&Event::Notice {
                 message: &format!(
                     "the source has no collection `{}`: {} stays empty",
-                    model.collection, model.table
+                    feed.collection(),
+                    model.table
                 ),
             });
             continue;
         };
         let size = collection.bytes.unwrap_or_default();
         bytes.insert(model.name, size);
-        let ranges = source.split(model.collection, options.chunk_bytes).await?;
+        let ranges = source.split(feed.collection(), options.chunk_bytes).await?;
         reporter.event(&Event::TablePlanned {
             table: model.table,
-            collection: model.collection,
+            collection: feed.label(),
             documents: collection.documents.unwrap_or_default(),
             documents_done: 0,
             chunks: ranges.len() as u64,
@@ -836,7 +837,7 @@ pub(crate) async fn plan_chunks(
                 size / parts,
                 PlannedChunk {
                     model: model.name.to_owned(),
-                    collection: model.collection.to_owned(),
+                    collection: feed.collection().to_owned(),
                     // With derived ids nothing needs the order while constraints are off.
                     phase: if options.keep_constraints || options.append { phase } else { 0 },
                     range,
@@ -1093,11 +1094,16 @@ fn fingerprint(
             .iter()
             .map(|junction| format!("{:?}", (junction.keys, junction.table, junction.owner)))
             .collect();
+        let children: Vec<String> = model
+            .children
+            .iter()
+            .map(|child| format!("{:?}", (child.keys, child.table, child.shape, child.strict)))
+            .collect();
         let text = format!(
             "{:?}",
             (
                 (model.collection, model.schema, model.table, columns, junctions, model.indexes),
-                (model.deny_unknown_fields, model.one_of),
+                (model.deny_unknown_fields, model.one_of, children),
             )
         );
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()

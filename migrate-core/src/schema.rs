@@ -6,6 +6,7 @@
 //! may not look into itself while it is being made.
 
 use crate::cell::{CellContext, Mismatch, ToCell, Wrote};
+use crate::feed;
 use crate::value::Value;
 
 /// Everything a model declares: one collection, one table, and how one becomes the other.
@@ -15,7 +16,7 @@ pub struct Model {
     pub name: &'static str,
     /// The module that declares it (`module_path!()`); together with `name` it identifies a model.
     pub module: &'static str,
-    /// The collection the documents come from; empty for a junction.
+    /// The collection the documents come from; empty for a junction and for a child.
     pub collection: &'static str,
     /// The PostgreSQL schema of the table; `None` is the target's own (`public` unless told).
     pub schema: Option<&'static str>,
@@ -27,6 +28,8 @@ pub struct Model {
     pub columns: &'static [Column],
     /// Arrays of ids that become rows of junction tables.
     pub junctions: &'static [JunctionField],
+    /// Arrays and maps whose elements become rows of child tables.
+    pub children: &'static [ChildField],
     /// The keys of fields marked `skip`: left out on purpose, so no run reports them as unknown.
     pub skipped: &'static [&'static str],
     /// Unique keys and indexes of more than one column, or of the struct's attributes.
@@ -44,14 +47,50 @@ pub enum ModelKind {
     Collection,
     /// The `#[junction(..)]` fields of other models.
     Junction,
+    /// The elements of a `#[child(..)]` field of another model, one row each.
+    Child,
     /// Nothing: the columns are parts of other models, which flatten it.
     Embedded,
+}
+
+impl ModelKind {
+    /// Whether its rows are made from documents: those of a collection, or the elements that
+    /// stand inside them.
+    pub const fn has_documents(self) -> bool {
+        matches!(self, Self::Collection | Self::Child)
+    }
 }
 
 impl Model {
     /// Whether two sets of facts come from the same struct.
     pub const fn same(&self, other: &Model) -> bool {
         str_eq(self.name, other.name) && str_eq(self.module, other.module)
+    }
+
+    /// The model whose documents hold a child's elements, and the field that does; `None` for all
+    /// that is no child, and for one that its parent does not name.
+    pub const fn parent(&self) -> Option<(&'static Model, &'static ChildField)> {
+        if !matches!(self.kind, ModelKind::Child) {
+            return None;
+        }
+        let mut column = 0;
+        while column < self.columns.len() {
+            if let (Some(reference), [key]) =
+                (self.columns[column].reference, self.columns[column].keys)
+                && str_eq(key, feed::PARENT)
+            {
+                let parent = reference.target.get();
+                let mut child = 0;
+                while child < parent.children.len() {
+                    if parent.children[child].table.get().same(self) {
+                        return Some((parent, &parent.children[child]));
+                    }
+                    child += 1;
+                }
+            }
+            column += 1;
+        }
+        None
     }
 
     /// The columns of the primary key: the `id` of a collection, both references of a junction.
@@ -606,6 +645,55 @@ impl JunctionField {
             Ok(own) => (own, 1 - own),
             Err(_) => panic!("a junction refers to the owner of its field"),
         }
+    }
+}
+
+/// An array or a map whose elements fill a child table.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildField {
+    /// The Rust field's name.
+    pub field: &'static str,
+    /// The document keys it is read from: the first that is present wins.
+    pub keys: &'static [&'static str],
+    /// The child's model.
+    pub table: ModelRef,
+    /// The model that the field's type names.
+    pub row: ModelRef,
+    /// What holds the elements.
+    pub shape: ChildShape,
+    /// Whether an element that is refused takes the whole document with it.
+    pub strict: bool,
+}
+
+/// What holds the elements of a child table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildShape {
+    /// An array.
+    Array,
+    /// A document whose keys are data.
+    Map,
+}
+
+impl ChildField {
+    /// A child field whose Rust type is `T`.
+    pub const fn of<T: feed::Children>(
+        field: &'static str,
+        keys: &'static [&'static str],
+        table: ModelRef,
+    ) -> Self {
+        Self {
+            field,
+            keys,
+            table,
+            row: <T::Row as crate::Migrate>::MODEL,
+            shape: T::SHAPE,
+            strict: false,
+        }
+    }
+
+    /// An element that is refused takes the whole document with it.
+    pub const fn strict(self) -> Self {
+        Self { strict: true, ..self }
     }
 }
 

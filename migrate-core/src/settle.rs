@@ -15,11 +15,12 @@ use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
+use crate::feed::{self, Feed};
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::load;
 use crate::reject::{Reason, Reject, Stage};
-use crate::schema::{Column, Model, Orphan, key_path, quote_ident};
+use crate::schema::{Column, Model, ModelKind, Orphan, key_path, quote_ident};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
 use crate::transform::Output;
@@ -465,6 +466,7 @@ pub(crate) async fn same_id(
     }
     let transformer = context.transformer(model)?.clone();
     let mut scratch = transformer.scratch();
+    let label = Feed::of(model).label().to_owned();
     let mut rejected = 0;
     for keys in keys.chunks(SLICE) {
         let mut sources = source_ids(context, connection, model, keys).await?;
@@ -480,7 +482,7 @@ pub(crate) async fn same_id(
         let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
         wanted.sort_by(source_id::compare);
         wanted.dedup();
-        let documents = context.source.fetch(model.collection, &wanted).await?;
+        let documents = context.fetch(model, &wanted).await?;
         let mut by_key: HashMap<String, Vec<(Bson, Vec<u8>)>> = HashMap::new();
         let key_of: HashMap<String, &String> = sources
             .iter()
@@ -512,12 +514,12 @@ pub(crate) async fn same_id(
                         }
                     }
                     Some(winner) => losers.push(Reject {
-                        collection: model.collection.to_owned(),
+                        collection: label.clone(),
                         table: model.table.to_owned(),
                         source_id: source_id::display(&id),
                         stage: Stage::Settle,
                         reason: Reason::Duplicate,
-                        field: "_id".to_owned(),
+                        field: field_of(id_column(model)),
                         message: format!(
                             "expected an id of its own, found one that becomes {key} as that of document {winner} does"
                         ),
@@ -586,27 +588,32 @@ pub(crate) async fn source_ids(
 ) -> Result<HashMap<String, Vec<Bson>>> {
     const ACT: &str = "reading the id map";
     let mut found: HashMap<String, Vec<Bson>> = HashMap::new();
-    if id_column(model).ty.base == crate::schema::BaseType::Uuid {
+    let is_child = model.kind == ModelKind::Child;
+    if is_child || id_column(model).ty.base == crate::schema::BaseType::Uuid {
+        let ids: Vec<String> =
+            keys.iter().map(|key| source_id::mapped(model, key).to_string()).collect();
+        let key_of: HashMap<&str, &String> = ids.iter().map(String::as_str).zip(keys).collect();
         let rows = sqlx::query(AssertSqlSafe(format!(
             "SELECT id::text, source_id FROM {}
              WHERE collection = $1 AND id = ANY ($2::text[]::uuid[])",
             context.state.table("id_map")
         )))
-        .bind(model.collection)
-        .bind(keys)
+        .bind(Feed::of(model).label())
+        .bind(&ids)
         .fetch_all(connection.raw())
         .await
         .map_err(|error| target_error(ACT, error))?;
         for row in &rows {
-            let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+            let id: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+            let Some(key) = key_of.get(id.as_str()) else { continue };
             let document: Vec<u8> = row.try_get(1).map_err(|error| target_error(ACT, error))?;
-            found.entry(key).or_default().extend(mapped_id(&document));
+            found.entry((*key).clone()).or_default().extend(mapped_id(&document));
         }
     }
     for key in keys {
         let ids = found.entry(key.clone()).or_default();
         ids.extend(source_id::of_key(model, key, context.run.ids));
-        if ids.is_empty() {
+        if ids.is_empty() && !is_child {
             ids.extend(source_id::as_uuid(key));
         }
         ids.sort_by(source_id::compare);
@@ -653,7 +660,7 @@ pub(crate) async fn reject_rows(
     let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
     wanted.sort_by(source_id::compare);
     wanted.dedup();
-    let documents = context.source.fetch(model.collection, &wanted).await?;
+    let documents = context.fetch(model, &wanted).await?;
     let mut by_id: HashMap<String, Vec<u8>> = HashMap::new();
     for document in documents {
         if let Some(id) = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok())
@@ -661,6 +668,7 @@ pub(crate) async fn reject_rows(
             by_id.insert(source_id::display(&id), document.as_bytes().to_vec());
         }
     }
+    let label = Feed::of(model).label().to_owned();
     let rejects: Vec<Reject> = losers
         .into_iter()
         .map(|loser| {
@@ -675,7 +683,7 @@ pub(crate) async fn reject_rows(
                 .cloned()
                 .unwrap_or_else(|| loser.key.clone());
             Reject {
-                collection: model.collection.to_owned(),
+                collection: label.clone(),
                 table: model.table.to_owned(),
                 document: by_id.remove(&source_id).unwrap_or_default(),
                 source_id,
@@ -825,5 +833,6 @@ pub(crate) fn id_column(model: &Model) -> &'static Column {
 
 /// The document field that a column is read from, as messages name it.
 pub(crate) fn field_of(column: &Column) -> String {
-    key_path(column.keys.first().unwrap_or(&column.field))
+    let key = column.keys.first().copied().map(feed::shown_key).filter(|key| !key.is_empty());
+    key_path(key.unwrap_or(column.field))
 }

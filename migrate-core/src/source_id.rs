@@ -9,12 +9,15 @@ use uuid::Uuid;
 use crate::cell::id_text;
 use crate::cell::mixed_id::ids_of_text;
 use crate::id::IdScheme;
-use crate::schema::{BaseType, Model};
+use crate::schema::{BaseType, Column, Model, ModelKind};
 use crate::value::Elements;
 
 /// The `_id`s that a row's key, as text, can have been made from, when the key alone tells; none
 /// when only the id map does. A whole number may be stored under several types.
 pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
+    if model.kind == ModelKind::Child {
+        return Vec::new();
+    }
     let Some(id) = model.columns.iter().find(|column| column.primary_key) else {
         return Vec::new();
     };
@@ -47,6 +50,33 @@ pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
     }
 }
 
+/// The UUID under which the id map has the row with that key: the key itself, or what is made of
+/// its text where it is no UUID.
+pub(crate) fn mapped(model: &Model, key: &str) -> Uuid {
+    let id = model.columns.iter().find(|column| column.primary_key);
+    match id.map(|id| id.ty.base) {
+        Some(BaseType::Uuid) => Uuid::parse_str(key).unwrap_or_default(),
+        _ => Uuid::new_v5(&crate::id::OTHER_IDS, key.as_bytes()),
+    }
+}
+
+/// The key of a row as text, from the payload of its cell.
+pub(crate) fn key_text(column: &Column, payload: &[u8]) -> String {
+    match (column.ty.base, payload.len()) {
+        (BaseType::Uuid, 16) => Uuid::from_slice(payload).unwrap_or_default().to_string(),
+        (BaseType::Int2, 2) => i16::from_be_bytes([payload[0], payload[1]]).to_string(),
+        (BaseType::Int4, 4) => {
+            i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
+        }
+        (BaseType::Int8, 8) => {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(payload);
+            i64::from_be_bytes(bytes).to_string()
+        }
+        _ => String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
 /// The `_id` of a key that neither names an ObjectId nor is in the id map: a UUID that came as one.
 pub fn as_uuid(key: &str) -> Option<Bson> {
     let uuid = Uuid::parse_str(key).ok()?;
@@ -56,10 +86,12 @@ pub fn as_uuid(key: &str) -> Option<Bson> {
     }))
 }
 
-/// An `_id` as people know it: the hex digits of an ObjectId, else relaxed Extended JSON.
+/// An `_id` as people know it: the hex digits of an ObjectId, the way to an element of a child as in
+/// `507f1f77bcf86cd799439011/climbers/3`, else relaxed Extended JSON.
 pub fn display(id: &Bson) -> String {
     match id {
         Bson::ObjectId(id) => id.to_hex(),
+        Bson::Document(_) if let Some(text) = crate::feed::locator_text(id) => text,
         // As the transformer shows it: a number looks the same under each of its types.
         other => match bson::RawDocumentBuf::try_from(&bson::doc! { "v": other }) {
             Ok(document) => match Elements::of(document.as_bytes()).next() {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Step;
 use crate::rejects;
 use crate::run::Options;
-use crate::schema::{ModelKind, RegistryFacts};
+use crate::schema::RegistryFacts;
 use crate::sink::{Connection, Target, target_error};
 use crate::state::{Fingerprint, State};
 use crate::summary::Summary;
@@ -546,12 +546,8 @@ impl Observer {
         status.finished_at = get(row, 3)?;
         status.at = get(row, 4)?;
         let registry = self.registry;
-        let collections = || {
-            registry
-                .iter()
-                .map(|(model, _)| model)
-                .filter(|model| model.kind == ModelKind::Collection)
-        };
+        let collections =
+            || registry.iter().map(|(model, _)| model).filter(|model| model.kind.has_documents());
         if collections().any(|model| !fingerprint.models.contains_key(model.name)) {
             status.only = collections()
                 .filter(|model| fingerprint.models.contains_key(model.name))

@@ -154,12 +154,14 @@ pub(crate) fn plan(
     for &(model, phase) in &models {
         let name = model.name.to_owned();
         match model.kind {
-            ModelKind::Collection if kept.iter().any(|kept| kept.same(model)) => {
+            ModelKind::Collection | ModelKind::Child
+                if kept.iter().any(|kept| kept.same(model)) =>
+            {
                 if kept::late_columns(model).next().is_some() {
                     push(&mut tasks, SETTLE_AGAIN, Task::LateReferences { model: name.clone() });
                 }
             }
-            ModelKind::Collection => {
+            ModelKind::Collection | ModelKind::Child => {
                 // The others come when the primary key tells rows apart.
                 for (level, primary) in [(FIT_PRIMARY, true), (FIT, false)] {
                     if deferred.iter().any(|definition| fit::is_meant(model, definition, primary)) {
@@ -205,7 +207,7 @@ pub(crate) fn plan(
         let kind = model.map(|model| model.kind);
         let index = Task::Index { name: definition.name.clone(), position };
         match (definition.kind, kind) {
-            (Kind::PrimaryKey, Some(ModelKind::Collection)) => {
+            (Kind::PrimaryKey, Some(kind)) if kind.has_documents() => {
                 push(
                     &mut tasks,
                     PRIMARY_KEYS,
@@ -213,7 +215,7 @@ pub(crate) fn plan(
                 );
             }
             // A collection's unique keys are built by its settling.
-            (Kind::Unique, Some(ModelKind::Collection)) => {}
+            (Kind::Unique, Some(kind)) if kind.has_documents() => {}
             (Kind::ForeignKey, _) => {
                 if definition.validate.is_some() && validated.insert(&definition.table) {
                     let table = definition.table.clone();
@@ -501,7 +503,7 @@ async fn settle_deferred(
     let mut all = settle::Settled::default();
     loop {
         let mut rejected = 0;
-        for (model, _) in context.collection_models() {
+        for (model, _) in context.document_models() {
             let settled = settle::table(context, connection, model, true).await?;
             rejected += settled.rejected;
             for (column, count) in settled.orphans {

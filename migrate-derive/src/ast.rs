@@ -23,6 +23,9 @@ pub(crate) struct Field {
     pub(crate) attrs: FieldAttrs,
 }
 
+/// Before the name of a constant of `migrate_core::feed`, in place of a document's key.
+pub(crate) const RESERVED: char = '\u{1}';
+
 /// What becomes of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -31,6 +34,8 @@ pub(crate) enum Fate {
     Junction,
     /// The columns of an embedded document.
     Flattened,
+    /// Rows of a child table.
+    Child,
     Skipped,
 }
 
@@ -98,6 +103,10 @@ impl Model {
         self.attrs.embedded.is_some()
     }
 
+    pub(crate) fn is_child(&self) -> bool {
+        self.attrs.child.is_some()
+    }
+
     /// The fields that become columns, in order.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(|field| field.fate() == Fate::Column)
@@ -119,7 +128,29 @@ impl Model {
             return Vec::new();
         }
         let name = field.ident.span();
-        let first = if let Some(word) = &field.attrs.id {
+        let reserved = [
+            ("PARENT", &field.attrs.parent),
+            ("POSITION", &field.attrs.position),
+            ("KEY", &field.attrs.key),
+            ("VALUE", &field.attrs.value),
+        ];
+        for (reserved, word) in reserved {
+            if let Some(word) = word {
+                return vec![(format!("{RESERVED}{reserved}"), word.span)];
+            }
+        }
+        let first = if let (true, Some(_), Some(word)) =
+            (self.is_child(), &field.attrs.id, &field.attrs.rename)
+        {
+            (word.value.value(), word.value.span())
+        } else if let Some(word) = &field.attrs.id {
+            if self.is_child() {
+                // Without an id of its own the element's place is its id.
+                return vec![
+                    (format!("{RESERVED}OWN_ID"), word.span),
+                    ("_id".to_owned(), word.span),
+                ];
+            }
             ("_id".to_owned(), word.span)
         } else if let Some(word) = &field.attrs.rename {
             (word.value.value(), word.value.span())
@@ -135,7 +166,13 @@ impl Model {
             let key = word.value.value();
             (if is_path { path_key(&key) } else { key }, word.value.span())
         });
-        std::iter::once(first).chain(aliases).collect()
+        let keys = std::iter::once(first).chain(aliases);
+        // In a child's documents the locator has the place of `_id`.
+        keys.map(|(key, span)| match key.as_str() {
+            "_id" if self.is_child() => (format!("{RESERVED}OWN_ID"), span),
+            _ => (key, span),
+        })
+        .collect()
     }
 }
 
@@ -152,6 +189,8 @@ impl Field {
             Fate::Junction
         } else if self.attrs.flatten.is_some() {
             Fate::Flattened
+        } else if self.attrs.child.is_some() {
+            Fate::Child
         } else {
             Fate::Column
         }

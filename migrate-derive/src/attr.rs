@@ -1,4 +1,4 @@
-//! `#[migrate(..)]`, `#[fk(..)]` and `#[junction(..)]`, one at a time: what is unknown, given
+//! `#[migrate(..)]`, `#[fk(..)]`, `#[junction(..)]` and `#[child(..)]`, one at a time: what is unknown, given
 //! twice or malformed is reported here; what two attributes say about each other is not.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
@@ -28,6 +28,7 @@ pub(crate) struct ModelAttrs {
     pub(crate) rename_all: Option<Word<Case>>,
     pub(crate) column_case: Option<Word<Case>>,
     pub(crate) junction: Option<Word>,
+    pub(crate) child: Option<Word>,
     pub(crate) indexes: Vec<Word<IndexAttr>>,
     pub(crate) embedded: Option<Word>,
     pub(crate) deny_unknown_fields: Option<Word>,
@@ -68,6 +69,11 @@ pub(crate) struct FieldAttrs {
     pub(crate) on_invalid: Option<Word<Ident>>,
     pub(crate) fk: Option<Word<ForeignKey>>,
     pub(crate) junction: Option<Word<Junction>>,
+    pub(crate) child: Option<Word<Child>>,
+    pub(crate) parent: Option<Word>,
+    pub(crate) position: Option<Word>,
+    pub(crate) key: Option<Word>,
+    pub(crate) value: Option<Word>,
 }
 
 /// How `json` writes a value.
@@ -143,6 +149,13 @@ pub(crate) struct Junction {
     pub(crate) owner: Option<Word<LitStr>>,
 }
 
+/// `#[child(Table, ..)]`.
+#[derive(Clone)]
+pub(crate) struct Child {
+    pub(crate) table: Path,
+    pub(crate) on_reject: Option<Word<Ident>>,
+}
+
 /// The words on an enum.
 #[derive(Default)]
 pub(crate) struct EnumAttrs {
@@ -165,6 +178,8 @@ pub(crate) const ON_DELETE: [&str; 5] =
 const NUL: [&str; 2] = ["strip", "replace"];
 /// The values of `on_invalid`.
 const ON_INVALID: [&str; 3] = ["null", "default", "reject"];
+/// The values of `on_reject`.
+pub(crate) const ON_REJECT: [&str; 2] = ["element", "document"];
 /// The values of `orphan`.
 pub(crate) const ORPHAN: [&str; 3] = ["reject", "null", "keep"];
 
@@ -186,6 +201,13 @@ impl ModelAttrs {
                     "`#[junction]` belongs on a field",
                     "to make this struct a junction, write `#[migrate(junction)]`",
                 );
+            } else if attr.path().is_ident("child") {
+                misplaced(
+                    ctxt,
+                    attr,
+                    "`#[child]` belongs on a field",
+                    "to make this struct a child, write `#[migrate(child)]`",
+                );
             }
         }
         each_item(ctxt, attrs, Place::Struct, |item| match item.name.as_str() {
@@ -204,6 +226,7 @@ impl ModelAttrs {
                     parsed.one_of.push(Word { span: item.word.span(), value });
                 }
             }
+            "child" => item.set(ctxt, &mut parsed.child, Item::flag),
             word => {
                 let unique = word == "unique";
                 if let Some(fields) = item.fields(ctxt) {
@@ -251,7 +274,11 @@ impl FieldAttrs {
                     parsed.steps.push(Word { span: item.word.span(), value });
                 }
             }
-            _ => item.set(ctxt, &mut parsed.id_time, Item::flag),
+            "id_time" => item.set(ctxt, &mut parsed.id_time, Item::flag),
+            "parent" => item.set(ctxt, &mut parsed.parent, Item::flag),
+            "position" => item.set(ctxt, &mut parsed.position, Item::flag),
+            "key" => item.set(ctxt, &mut parsed.key, Item::flag),
+            _ => item.set(ctxt, &mut parsed.value, Item::flag),
         });
         for attr in attrs {
             if attr.path().is_ident("fk") {
@@ -260,6 +287,9 @@ impl FieldAttrs {
             } else if attr.path().is_ident("junction") {
                 let junction = Junction::parse(ctxt, attr);
                 set_attr(ctxt, attr, &mut parsed.junction, junction);
+            } else if attr.path().is_ident("child") {
+                let child = Child::parse(ctxt, attr);
+                set_attr(ctxt, attr, &mut parsed.child, child);
             }
         }
         parsed
@@ -291,6 +321,17 @@ impl Junction {
             item.set(ctxt, &mut junction.owner, Item::field_or_column);
         });
         Some(junction)
+    }
+}
+
+impl Child {
+    fn parse(ctxt: &Ctxt, attr: &Attribute) -> Option<Self> {
+        let (table, rest) = leading_path(ctxt, attr, "the child it fills", "#[child(Rentals)]")?;
+        let mut child = Self { table, on_reject: None };
+        each_of(ctxt, rest, Place::Child, |item| {
+            item.set(ctxt, &mut child.on_reject, |item, ctxt| item.choice(ctxt, &ON_REJECT));
+        });
+        Some(child)
     }
 }
 
@@ -798,6 +839,7 @@ fn unknown(ctxt: &Ctxt, item: &Item) {
         let how = match right {
             Place::Fk => format!("write it as `#[fk(Model, {})]`", symbol.example),
             Place::Junction => format!("write it as `#[junction(Table, {})]`", symbol.example),
+            Place::Child => format!("write it as `#[child(Table, {})]`", symbol.example),
             _ => format!("write `#[migrate({})]` {}", symbol.example, right.describe()),
         };
         ctxt.error(span, format!("`{name}` belongs {}", right.describe()), how);
@@ -807,7 +849,7 @@ fn unknown(ctxt: &Ctxt, item: &Item) {
         ctxt.error(span, "`fk` is an attribute of its own", "write it as `#[fk(Users)]`");
         return;
     }
-    let others = [Place::Struct, Place::Field, Place::Fk, Place::Junction];
+    let others = [Place::Struct, Place::Field, Place::Fk, Place::Junction, Place::Child];
     let elsewhere =
         others.into_iter().find_map(|place| Some((symbol::nearest(name, place.words())?, place)));
     let help = match (symbol::nearest(name, place.words()), elsewhere) {
@@ -820,6 +862,7 @@ fn unknown(ctxt: &Ctxt, item: &Item) {
     let what = match place {
         Place::Fk => "`#[fk]`",
         Place::Junction => "`#[junction]`",
+        Place::Child => "`#[child]`",
         _ => "`#[migrate]`",
     };
     ctxt.error(span, format!("{what} does not know the word `{name}`"), help);

@@ -8,7 +8,7 @@ use syn::LitStr;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
-use crate::ast::{Enum, Fate, Field, Model};
+use crate::ast::{Enum, Fate, Field, Model, RESERVED};
 use crate::attr::{Step, Word};
 use crate::ctxt::Ctxt;
 use crate::symbol;
@@ -28,14 +28,21 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
     } else {
         check_one_id(ctxt, model);
     }
+    if model.is_child() {
+        check_child_struct(ctxt, model);
+    } else {
+        check_no_child(ctxt, model);
+    }
     for field in &model.fields {
         match field.fate() {
             Fate::Skipped => check_skipped(ctxt, field),
             Fate::Junction => check_junction_field(ctxt, model, field),
             Fate::Flattened => check_flattened(ctxt, field),
+            Fate::Child => check_child_field(ctxt, model, field),
             Fate::Column if model.is_junction() => check_foreign_key(ctxt, model, field),
             Fate::Column => {
-                check_id(ctxt, field);
+                check_id(ctxt, model, field);
+                check_placed(ctxt, field);
                 check_computed(ctxt, field);
                 check_path(ctxt, field);
                 check_extra(ctxt, model, field);
@@ -126,6 +133,11 @@ fn words(field: &Field) -> Vec<(&'static str, Option<Span>)> {
         ("id_time", attrs.id_time.as_ref().map(|word| word.span)),
         ("#[fk]", attrs.fk.as_ref().map(|word| word.span)),
         ("#[junction]", attrs.junction.as_ref().map(|word| word.span)),
+        ("#[child]", attrs.child.as_ref().map(|word| word.span)),
+        ("parent", attrs.parent.as_ref().map(|word| word.span)),
+        ("position", attrs.position.as_ref().map(|word| word.span)),
+        ("key", attrs.key.as_ref().map(|word| word.span)),
+        ("value", attrs.value.as_ref().map(|word| word.span)),
         ("on_invalid", attrs.on_invalid.as_ref().map(|word| word.span)),
     ];
     words.extend(attrs.steps.iter().map(|step| (step.value.word(), Some(step.span))));
@@ -250,13 +262,164 @@ fn check_junction_field(ctxt: &Ctxt, model: &Model, field: &Field) {
     }
 }
 
+/// A child's rows come from its parent's documents, which it names once.
+fn check_child_struct(ctxt: &Ctxt, model: &Model) {
+    let attrs = &model.attrs;
+    for (word, span) in [
+        ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("junction", attrs.junction.as_ref().map(|word| word.span)),
+    ] {
+        conflict(
+            ctxt,
+            "child",
+            (word, span),
+            "a child is filled from a `#[child(..)]` field of its parent: remove one of them",
+        );
+    }
+    let placed = |field: &Field| {
+        let attrs = &field.attrs;
+        [
+            ("parent", attrs.parent.as_ref().map(|word| word.span)),
+            ("position", attrs.position.as_ref().map(|word| word.span)),
+            ("key", attrs.key.as_ref().map(|word| word.span)),
+            ("value", attrs.value.as_ref().map(|word| word.span)),
+        ]
+    };
+    let mut first: HashMap<&str, &Field> = HashMap::new();
+    for field in &model.fields {
+        for (word, span) in placed(field) {
+            let Some(span) = span else { continue };
+            match first.get(word) {
+                Some(first) => ctxt.error(
+                    span,
+                    format!(
+                        "`{}` and `{}` are both marked as the {word}",
+                        first.ident, field.ident
+                    ),
+                    format!("an element has one {word}: remove `{word}` from one of them"),
+                ),
+                None => drop(first.insert(word, field)),
+            }
+        }
+    }
+    match first.get("parent") {
+        None => ctxt.error(
+            model.ident.span(),
+            format!("the child `{}` has no parent", model.ident),
+            "mark the field that the parent's id becomes with `#[migrate(parent)]` and `#[fk(..)]`",
+        ),
+        Some(field) if field.attrs.fk.is_none() => ctxt.error(
+            field.ident.span(),
+            format!("the parent `{}` refers to no model", field.ident),
+            "write `#[fk(..)]` with the parent's model above it",
+        ),
+        Some(_) => {}
+    }
+    if let (Some(value), Some(other)) = (
+        first.get("value"),
+        model.fields.iter().find(|field| {
+            !placed(field).iter().any(|(_, span)| span.is_some())
+                && field.attrs.id.is_none()
+                && field.attrs.compute.is_none()
+        }),
+    ) {
+        ctxt.error(
+            other.ident.span(),
+            format!(
+                "`{}` is read from the element, which `{}` takes as a whole",
+                other.ident, value.ident
+            ),
+            "take `value` away to read the element's fields, or read this one with `compute = ..`",
+        );
+    }
+}
+
+/// Outside of a child there is no element whose place could tell anything.
+fn check_no_child(ctxt: &Ctxt, model: &Model) {
+    for field in &model.fields {
+        for (word, span) in words(field) {
+            if let ("parent" | "position" | "key" | "value", Some(span)) = (word, span) {
+                ctxt.error(
+                    span,
+                    format!("`{word}` has a meaning in a child alone"),
+                    "mark the struct with `#[migrate(child)]`, or remove the word",
+                );
+            }
+        }
+    }
+}
+
+/// An array that fills a child is rows of another table and no column of this one.
+fn check_child_field(ctxt: &Ctxt, model: &Model, field: &Field) {
+    if model.is_junction() {
+        return;
+    }
+    for (word, span) in words_except(field, &["rename", "alias", "#[child]"]) {
+        let help = match word {
+            "#[fk]" => "the child's `parent` refers to this model: remove `#[fk]`",
+            "default" => "a missing array makes no rows: remove `default`",
+            _ => "this field fills another table and has no column: remove one of them",
+        };
+        conflict(ctxt, "#[child]", (word, Some(span)), help);
+    }
+}
+
+/// What an element's place tells is always there and always the same.
+fn check_placed(ctxt: &Ctxt, field: &Field) {
+    let attrs = &field.attrs;
+    let placed = [
+        ("parent", &attrs.parent),
+        ("position", &attrs.position),
+        ("key", &attrs.key),
+        ("value", &attrs.value),
+    ];
+    let mut placed = placed.into_iter().filter(|(_, word)| word.is_some());
+    let Some((word, _)) = placed.next() else { return };
+    for (second, other) in placed {
+        let span = other.as_ref().map(|word| word.span);
+        conflict(ctxt, word, (second, span), "a field has one of them: remove the other");
+    }
+    for (other, span) in words(field) {
+        let help = match other {
+            "rename" | "alias" | "compute" => "it is read from the element's place: remove it",
+            "default" | "id_time" | "empty_as_null" if word != "value" => {
+                "it is always there: remove it"
+            }
+            "id" if word != "key" => "the id is read from the element: remove one of them",
+            _ => continue,
+        };
+        conflict(ctxt, word, (other, span), help);
+    }
+    let Some(fk) = attrs.fk.as_ref().filter(|_| word == "parent") else { return };
+    for (other, span) in [
+        ("key", fk.value.key.as_ref().map(|word| word.span)),
+        ("deferred", fk.value.deferred.as_ref().map(|word| word.span)),
+    ] {
+        conflict(
+            ctxt,
+            "parent",
+            (other, span),
+            "a child refers to its parent's id, and is loaded after it",
+        );
+    }
+    if fk.value.model.is_ident("Self") {
+        ctxt.error(
+            fk.value.model.span(),
+            "a child cannot be its own parent",
+            "a list inside a list of the same kind is kept whole by `#[migrate(json)]`",
+        );
+    }
+}
+
 /// The id is read from `_id` and from nowhere else, or a resumed run would not find its document.
-fn check_id(ctxt: &Ctxt, field: &Field) {
+fn check_id(ctxt: &Ctxt, model: &Model, field: &Field) {
     if field.attrs.id.is_none() {
         return;
     }
     for (word, span) in words(field) {
         let help = match word {
+            // An element's id is the key that the application has given it.
+            "rename" | "alias" | "path" if model.is_child() => continue,
             "rename" | "alias" | "path" => "the id is always read from `_id`: remove it",
             "when" | "extra" => "every row has an id: remove it",
             "default" | "id_time" | "empty_as_null" => "every document has an `_id`: remove it",
@@ -703,6 +866,12 @@ fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
     let mut keys: HashMap<String, &Field> = HashMap::new();
     for field in &model.fields {
         for (key, span) in model.keys(field) {
+            let shown = match key.strip_prefix(RESERVED) {
+                Some("OWN_ID") => "_id",
+                // Two that an element has once were told of as such.
+                Some(_) => continue,
+                None => &key.replace('\0', "."),
+            };
             match keys.get(&key) {
                 // Two ids have been reported as such.
                 Some(first) if first.attrs.id.is_some() && field.attrs.id.is_some() => {}
@@ -710,17 +879,12 @@ fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
                 Some(first) if first.attrs.when.is_some() && field.attrs.when.is_some() => {}
                 Some(first) if first.ident == field.ident => ctxt.error(
                     span,
-                    format!("`{}` is read from `{}` already", field.ident, key.replace('\0', ".")),
+                    format!("`{}` is read from `{shown}` already", field.ident),
                     "remove one of them",
                 ),
                 Some(first) => ctxt.error(
                     span,
-                    format!(
-                        "`{}` and `{}` are both read from `{}`",
-                        first.ident,
-                        field.ident,
-                        key.replace('\0', ".")
-                    ),
+                    format!("`{}` and `{}` are both read from `{shown}`", first.ident, field.ident),
                     "to use a value twice, take the second from the document with `compute = ..`",
                 ),
                 None => {

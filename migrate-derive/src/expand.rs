@@ -9,7 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Ident, LitStr, Path};
 
-use crate::ast::{Enum, Fate, Field, Model};
+use crate::ast::{Enum, Fate, Field, Model, RESERVED};
 use crate::attr::{Flatten, ForeignKey, IndexAttr, Json, Nul, Step, Word, path_key};
 
 /// For a struct, expands to:
@@ -64,9 +64,10 @@ pub(crate) fn expand_impl(ident: &Ident) -> TokenStream {
 
 fn expand_facts(model: &Model) -> TokenStream {
     let name = model.name();
-    let (kind, collection) = match (model.is_junction(), model.is_embedded()) {
-        (true, _) => (quote!(Junction), String::new()),
-        (_, true) => (quote!(Embedded), String::new()),
+    let (kind, collection) = match (model.is_junction(), model.is_embedded(), model.is_child()) {
+        (true, ..) => (quote!(Junction), String::new()),
+        (_, true, _) => (quote!(Embedded), String::new()),
+        (.., true) => (quote!(Child), String::new()),
         _ => (quote!(Collection), model.collection()),
     };
     let schema = expand_option(model.attrs.schema.as_ref());
@@ -86,6 +87,7 @@ fn expand_facts(model: &Model) -> TokenStream {
         let columns = columns_named(model, &group.value);
         quote!(_migrate::OneOf { columns: &[#(#columns),*] })
     });
+    let children = model.fields.iter().filter_map(|field| expand_child(model, field));
     quote! {
         _migrate::Model {
             name: #name,
@@ -96,6 +98,7 @@ fn expand_facts(model: &Model) -> TokenStream {
             kind: _migrate::ModelKind::#kind,
             columns: #columns,
             junctions: &[#(#junctions),*],
+            children: &[#(#children),*],
             skipped: #skipped,
             indexes: #indexes,
             deny_unknown_fields: #denies,
@@ -138,7 +141,7 @@ fn expand_parts(model: &Model) -> TokenStream {
                 }
                 parts.push(expand_flat(model, field));
             }
-            Fate::Junction | Fate::Skipped => {}
+            Fate::Junction | Fate::Child | Fate::Skipped => {}
         }
     }
     if !own.is_empty() {
@@ -186,7 +189,7 @@ fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
 
 fn expand_skipped(model: &Model) -> TokenStream {
     let fields = model.fields.iter().filter(|field| field.fate() == Fate::Skipped);
-    let keys = fields.flat_map(|field| model.keys(field)).map(|(key, _)| key);
+    let keys = fields.flat_map(|field| expand_keys(model, field));
     quote!(&[#(#keys),*])
 }
 
@@ -216,7 +219,7 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
     let ty = &field.ty;
     let (column, _) = model.column(field);
     let name = field.name();
-    let keys = model.keys(field).into_iter().map(|(key, _)| key);
+    let keys = expand_keys(model, field);
     let mut tokens = quote_spanned! {ty.span()=>
         _migrate::Column::of::<#ty>(#column, #name, &[#(#keys),*])
     };
@@ -379,11 +382,44 @@ fn expand_junction(model: &Model, field: &Field) -> Option<TokenStream> {
     };
     let ty = &field.ty;
     let name = field.name();
-    let keys = model.keys(field).into_iter().map(|(key, _)| key);
+    let keys = expand_keys(model, field);
     let table = expand_model_ref(model, &junction.table);
     let owner = junction.owner.as_ref().map(|Word { value: owner, .. }| quote!(.owner(#owner)));
     Some(quote_spanned! {ty.span()=>
         _migrate::JunctionField::of::<#ty>(#name, &[#(#keys),*], #table) #owner
+    })
+}
+
+/// For `#[child(Rentals)] rentals: Vec<Rentals>`, expands to:
+///
+/// ```text
+/// _migrate::ChildField::of::<Vec<Rentals>>("rentals", &["rentals"],
+///     <Rentals as _migrate::Migrate>::MODEL)
+/// ```
+fn expand_child(model: &Model, field: &Field) -> Option<TokenStream> {
+    let child = match field.fate() {
+        Fate::Child => &field.attrs.child.as_ref()?.value,
+        _ => return None,
+    };
+    let ty = &field.ty;
+    let name = field.name();
+    let keys = expand_keys(model, field);
+    let table = expand_model_ref(model, &child.table);
+    let is_strict = child.on_reject.as_ref().is_some_and(|word| word.value == "document");
+    let strict = is_strict.then(|| quote!(.strict()));
+    Some(quote_spanned! {ty.span()=>
+        _migrate::ChildField::of::<#ty>(#name, &[#(#keys),*], #table) #strict
+    })
+}
+
+/// The keys that a field is read from; those that no document has are constants.
+fn expand_keys(model: &Model, field: &Field) -> impl Iterator<Item = TokenStream> {
+    model.keys(field).into_iter().map(|(key, span)| match key.strip_prefix(RESERVED) {
+        Some(name) => {
+            let name = Ident::new(name, span);
+            quote!(_migrate::#name)
+        }
+        None => quote!(#key),
     })
 }
 
@@ -435,11 +471,17 @@ fn expand_checks(model: &Model) -> TokenStream {
                 flat.push(quote!(#embedded.get().columns.len()));
                 continue;
             }
-            Fate::Junction | Fate::Skipped => continue,
+            Fate::Junction | Fate::Child | Fate::Skipped => continue,
         }
         let attrs = &field.attrs;
         if attrs.id.is_some() || model.is_junction() {
             check(field.ty.span(), "primary_key", quote!(#index));
+        }
+        if let (true, Some(word)) = (model.is_child(), &attrs.id) {
+            check(word.span, "child_id", quote!(#index));
+        }
+        if let (Some(_), Some(fk)) = (&attrs.parent, &attrs.fk) {
+            check(fk.value.model.span(), "parent", quote!(#index));
         }
         if let Some(word) = &attrs.id_time {
             check(word.span, "id_time", quote!(#index));
@@ -483,6 +525,12 @@ fn expand_checks(model: &Model) -> TokenStream {
             if let Some(Word { value: owner, .. }) = &junction.value.owner {
                 check(owner.span(), "owner", quote!(#index));
             }
+        }
+    }
+    let children = model.fields.iter().filter(|field| field.fate() == Fate::Child);
+    for (index, field) in children.enumerate() {
+        if let Some(child) = &field.attrs.child {
+            check(child.value.table.span(), "child", quote!(#index));
         }
     }
     checks

@@ -26,6 +26,7 @@ pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStr
             kind: _migrate::ModelKind::Collection,
             columns: &[],
             junctions: &[],
+            children: &[],
             skipped: &[],
             indexes: &[],
             deny_unknown_fields: false,

@@ -112,6 +112,8 @@ mod tests;
 /// * `#[migrate(junction)]`: the table has no collection and is filled from `#[junction(..)]`
 ///   fields of other models. It has two fields, each with `#[fk(..)]`, and both are its primary
 ///   key. Beside `#[fk(..)]` they take `column`, `index`, `pg_type` and `db_default`.
+/// * `#[migrate(child)]`: the table has no collection and is filled from the elements of a
+///   `#[child(..)]` field of another model; see *Child tables* below.
 ///
 /// ```
 /// # use migrate_core::Migrate;
@@ -472,7 +474,98 @@ mod tests;
 /// let country = Users::MODEL.get().column("country").unwrap().1.reference.unwrap();
 /// assert_eq!((country.target.get().name, country.key), ("Countries", Some("code")));
 /// ```
-#[proc_macro_derive(Migrate, attributes(migrate, fk, junction))]
+///
+/// ## Optional: child tables
+///
+/// * `#[child(Rentals)]`: an array of embedded documents (`Vec<Rentals>`) that becomes rows of the
+///   child's table and no column. A document whose keys are data, `HashMap<String, Rentals>`, is one
+///   too. A child may have children, to any depth. Inside the parentheses, behind the child:
+///   * `on_reject = document`: an element that is refused rejects the whole document. Without it,
+///     which is `on_reject = element`, the document is loaded without the element.
+///
+/// In the child, which is a struct with `#[migrate(child)]`, fields are read from the element. Four
+/// words take what its place tells:
+///
+/// * `#[migrate(parent)]`: the id of the row that the element belongs to. Required, with `#[fk(..)]`
+///   to the parent's model and with the type of the parent's id.
+/// * `#[migrate(position)]`: its place, counted from 0.
+/// * `#[migrate(key)]`: its key in a map.
+/// * `#[migrate(value)]`: the element itself, where it is no document, as in an array of strings.
+///
+/// The child's `#[migrate(id)]` is read from the element's own `_id`. Where it has none, a `Uuid` is
+/// made of the parent's `_id` and the place (version 5), always the same. `rename` names another
+/// key, `#[migrate(id, rename = "rentalId")]`. An element that is refused is a reject of its own; the
+/// elements of a document that is rejected are rejected with it.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use std::collections::HashMap;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// struct Films {
+///     #[migrate(id)]
+///     id: i32,
+///     #[child(Casting)]
+///     #[migrate(rename = "Actors")]
+///     actors: Vec<Casting>,
+///     #[child(Labels)]
+///     labels: Option<Vec<Labels>>,
+///     #[child(Titles)]
+///     titles: HashMap<String, Titles>,
+/// }
+///
+/// /// A junction with payload: `Actors: [{ actorId: 1, role: ".." }]`.
+/// #[derive(Migrate)]
+/// #[migrate(child, unique(film, actor))]
+/// struct Casting {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(parent)]
+///     #[fk(Films, on_delete = cascade)]
+///     film: i32,
+///     #[fk(Actors)]
+///     #[migrate(rename = "actorId")]
+///     actor: i32,
+///     #[migrate(position)]
+///     billing: i32,
+///     role: Option<String>,
+/// }
+///
+/// /// Scalars: `labels: ["drama", "short"]`.
+/// #[derive(Migrate)]
+/// #[migrate(child)]
+/// struct Labels {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(parent)]
+///     #[fk(Films, on_delete = cascade)]
+///     film: i32,
+///     #[migrate(value)]
+///     label: String,
+/// }
+///
+/// /// A map: `titles: { en: { text: ".." }, de: { text: ".." } }`.
+/// #[derive(Migrate)]
+/// #[migrate(child)]
+/// struct Titles {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(parent)]
+///     #[fk(Films, on_delete = cascade)]
+///     film: i32,
+///     #[migrate(key)]
+///     language: String,
+///     text: String,
+/// }
+/// # #[derive(Migrate)]
+/// # struct Actors { #[migrate(id)] id: i32 }
+///
+/// let films = Films::MODEL.get();
+/// assert_eq!(films.columns.len(), 1);
+/// assert_eq!(films.children[0].table.get().name, "Casting");
+/// assert_eq!(Casting::MODEL.get().parent().unwrap().0.name, "Films");
+/// ```
+#[proc_macro_derive(Migrate, attributes(migrate, fk, junction, child))]
 pub fn derive_migrate(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     migrate(input.into()).into()
 }

@@ -10,6 +10,7 @@ pub(crate) enum Place {
     Fk,
     Junction,
     Flatten,
+    Child,
 }
 
 impl Place {
@@ -23,6 +24,7 @@ impl Place {
             Self::Fk => "in `#[fk(..)]`",
             Self::Junction => "in `#[junction(..)]`",
             Self::Flatten => "in `flatten(..)`",
+            Self::Child => "in `#[child(..)]`",
         }
     }
 
@@ -78,6 +80,7 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Struct, "embedded", "embedded"),
     symbol(Place::Struct, "deny_unknown_fields", "deny_unknown_fields"),
     symbol(Place::Struct, "one_of", "one_of(owner_user, owner_company)"),
+    symbol(Place::Struct, "child", "child"),
     symbol(Place::Field, "id", "id"),
     symbol(Place::Field, "rename", "rename = \"createdAt\""),
     symbol(Place::Field, "column", "column = \"created_at\""),
@@ -104,6 +107,10 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Field, "truncate", "truncate"),
     symbol(Place::Field, "nul", "nul = strip"),
     symbol(Place::Field, "on_invalid", "on_invalid = null"),
+    symbol(Place::Field, "parent", "parent"),
+    symbol(Place::Field, "position", "position"),
+    symbol(Place::Field, "key", "key"),
+    symbol(Place::Field, "value", "value"),
     symbol(Place::Fk, "key", "key = \"code\""),
     symbol(Place::Fk, "on_delete", "on_delete = cascade"),
     symbol(Place::Fk, "deferred", "deferred"),
@@ -111,6 +118,7 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Junction, "owner", "owner = document"),
     symbol(Place::Flatten, "prefix", "prefix = \"address_\""),
     symbol(Place::Flatten, "present", "present = \"has_address\""),
+    symbol(Place::Child, "on_reject", "on_reject = document"),
     symbol(Place::Enum, "name", "name = \"task_status\""),
     symbol(Place::Enum, "schema", "schema = \"crm\""),
     symbol(Place::Enum, "rename_all", "rename_all = \"UPPERCASE\""),

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use analytics::Analytics;
+use gipfel::Gipfel;
 use mflix::Mflix;
 use migrate_cli::generate::{Generator, Plan, to_memory};
 use migrate_core::schema::{Registry, RegistryFacts};
 use migrate_core::source::memory::MemorySource;
 use migrate_tests::moved::{Moved, moved};
+use sakila::Sakila;
 use serde_json::json;
 
 /// Moves a data set; `None`, with a printed reason, where it is not there.
@@ -163,5 +165,88 @@ async fn analytics() {
     assert_eq!(
         moved.count("SELECT count(*) FROM customers WHERE address LIKE E'%\\n%'").await,
         500
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gipfel() {
+    let Some(mut moved) = data_set(Gipfel::FACTS, "gipfel").await else { return };
+    assert_eq!(
+        tables(&moved),
+        [
+            ("ascents", 200, 200, 0),
+            ("climbers", 13, 13, 0),
+            ("last_changes", 7, 7, 0),
+            ("participants", 565, 565, 0),
+            ("regions", 13, 13, 0),
+            ("routes", 13043, 13043, 0),
+            ("summits", 1147, 1147, 0),
+        ]
+    );
+    assert_eq!(unknown(&moved), [""; 0]);
+    assert_eq!(moved.summary.totals.orphans, 0);
+    // Every element knows its ascent and its climber, and places count from 0 without a gap.
+    let joined = "SELECT count(*) FROM participants p JOIN ascents a ON a.id = p.ascent
+        JOIN climbers c ON c.id = p.climber";
+    assert_eq!(moved.count(joined).await, 565);
+    let gaps = "SELECT count(*) FROM (SELECT FROM participants GROUP BY ascent
+        HAVING max(place) + 1 <> count(*) OR min(place) <> 0) AS gaps";
+    assert_eq!(moved.count(gaps).await, 0);
+    assert_eq!(moved.count("SELECT count(lead_climber) FROM ascents").await, 160);
+    assert_eq!(moved.count("SELECT count(latitude) FROM summits").await, 1141);
+    assert_eq!(moved.count("SELECT count(grade) FROM routes").await, 12758);
+    assert_eq!(moved.count("SELECT count(jump) FROM routes").await, 308);
+    // An element's own ObjectId is its row's id, as a document's is.
+    let id = "SELECT count(*) FROM participants
+        WHERE id = migrate.uuid_from_object_id('687684c19a3a9f3eac11e818')";
+    assert_eq!(moved.count(id).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sakila() {
+    let Some(mut moved) = data_set(Sakila::FACTS, "sakila").await else { return };
+    assert_eq!(
+        tables(&moved),
+        [
+            ("actors", 200, 200, 0),
+            ("customers", 599, 599, 0),
+            ("film_actors", 5462, 5462, 0),
+            ("films", 1000, 1000, 0),
+            ("payments", 16044, 16044, 0),
+            ("rentals", 16044, 16044, 0),
+        ]
+    );
+    assert_eq!(unknown(&moved), [""; 0]);
+    assert_eq!(moved.summary.totals.orphans, 0);
+    let pairs = "SELECT count(*) FROM film_actors p JOIN films f ON f.id = p.film
+        JOIN actors a ON a.id = p.actor";
+    assert_eq!(moved.count(pairs).await, 5462);
+    assert_eq!(moved.count("SELECT count(*) FROM rentals WHERE returned_at IS NULL").await, 183);
+    assert_eq!(
+        moved
+            .rows(
+                "SELECT r.id, customer, film, rented_at, returned_at, p.id AS payment, amount, paid_at
+                 FROM rentals r JOIN payments p ON p.rental = r.id WHERE r.id = 1185"
+            )
+            .await,
+        [json!({
+            "id": 1185, "customer": 1, "film": 611, "rented_at": "2005-06-15T00:54:12",
+            "returned_at": "2005-06-23T02:42:12", "payment": 3, "amount": 5.99,
+            "paid_at": "2005-06-15T00:54:12",
+        })]
+    );
+    assert_eq!(
+        moved
+            .rows(
+                "SELECT title, minutes, rental_duration, replacement_cost, rating, special_features,
+                    (SELECT count(*) FROM film_actors WHERE film = films.id) AS actors
+                 FROM films WHERE id = 1"
+            )
+            .await,
+        [json!({
+            "title": "ACADEMY DINOSAUR", "minutes": 86, "rental_duration": 6,
+            "replacement_cost": 20.99, "rating": "PG",
+            "special_features": ["Deleted Scenes", "Behind the Scenes"], "actors": 10,
+        })]
     );
 }

@@ -24,7 +24,12 @@ pub(crate) async fn export(
     let mut out = Out::open(path)?;
     out.line("collection,source_id,id");
     let pairs = ids::export(registry, target, options, collection, |pair| {
-        out.line(&format!("{},{},{}", cell(pair.collection), cell(&pair.source_id), cell(&pair.id)))
+        out.line(&format!(
+            "{},{},{}",
+            cell(&pair.collection),
+            cell(&pair.source_id),
+            cell(&pair.id)
+        ))
     })
     .await?;
     out.finish()?;

@@ -119,7 +119,7 @@ impl Plan {
                 let label = full_name(model);
                 // A junction is drawn with round ends.
                 let (open, close) = match model.kind {
-                    ModelKind::Collection | ModelKind::Embedded => ("[", "]"),
+                    ModelKind::Collection | ModelKind::Child | ModelKind::Embedded => ("[", "]"),
                     ModelKind::Junction => ("([", "])"),
                 };
                 let _ = writeln!(text, "    {}{open}\"{label}\"{close}", model.name);
@@ -145,7 +145,7 @@ impl Plan {
                 writeln!(text, "  subgraph cluster_phase{phase} {{\n    label=\"phase {phase}\";");
             for model in models {
                 let style = match model.kind {
-                    ModelKind::Collection | ModelKind::Embedded => "",
+                    ModelKind::Collection | ModelKind::Child | ModelKind::Embedded => "",
                     ModelKind::Junction => " [style=rounded]",
                 };
                 let _ = writeln!(text, "    {}{style};", quote(&full_name(model)));

@@ -104,11 +104,18 @@ pub fn extended_json(document: &[u8]) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// An `_id` for people: the bare hex digits of an ObjectId, else relaxed Extended JSON.
+/// An `_id` for people: the bare hex digits of an ObjectId, the way to an element of a child, else
+/// relaxed Extended JSON.
 pub fn id_text(value: Value<'_>) -> String {
     let mut out = Vec::new();
     match value.kind {
         ElementType::ObjectId => write_hex(value.bytes, &mut out),
+        ElementType::EmbeddedDocument
+            if let Some(text) =
+                value.to_bson().ok().and_then(|id| crate::feed::locator_text(&id)) =>
+        {
+            return text;
+        }
         _ if Style::ID.value(value, 0, &mut out).is_err() => return String::new(),
         _ => {}
     }

@@ -91,6 +91,19 @@ impl Mismatch {
         self.0.reason
     }
 
+    /// The same without its path, for those who have it by other means.
+    #[cold]
+    #[must_use]
+    pub(crate) fn without_path(mut self) -> Self {
+        self.0.path.clear();
+        self
+    }
+
+    /// What was expected and what was found.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.0.expected, &self.0.found)
+    }
+
     /// The path below `field`, as in `tags.3` or `address.city`.
     pub fn path(&self, field: &str) -> String {
         let mut path = field.to_owned();

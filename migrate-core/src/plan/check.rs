@@ -7,8 +7,10 @@
 
 use super::text::Text;
 use super::{cycle, is_junction, position};
+use crate::feed;
 use crate::schema::{
-    BaseType, CellType, Column, EnumType, JunctionField, Model, ModelKind, ModelRef, Step, str_eq,
+    BaseType, CellType, ChildShape, Column, EnumType, JunctionField, Model, ModelKind, ModelRef,
+    Step, str_eq,
 };
 
 /// Checks the foreign key on a column: that its target can be referred to, that the key there has
@@ -102,6 +104,33 @@ pub const fn step(model: &'static Model, column: usize, step: usize) {
 #[track_caller]
 pub const fn junction(model: &'static Model, junction: usize) {
     tell(&junction_fault(model, junction));
+}
+
+/// Checks a `#[child(..)]` field: that it names a child of this model, and holds its struct.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn child(model: &'static Model, child: usize) {
+    tell(&child_fault(model, child));
+}
+
+/// Checks the `parent` of a child: that the model it refers to has a field for the child.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn parent(model: &'static Model, column: usize) {
+    tell(&parent_fault(model, column));
+}
+
+/// Checks that a child's id has a type whose text gives the element back.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn child_id(model: &'static Model, column: usize) {
+    tell(&child_id_fault(model, column));
 }
 
 /// Checks the `owner` of a `#[junction(..)]` field: that the junction has it, and that it refers
@@ -533,6 +562,130 @@ const fn junction_fault(model: &'static Model, index: usize) -> Option<Text> {
     None
 }
 
+const fn child_fault(model: &Model, index: usize) -> Option<Text> {
+    let field = &model.children[index];
+    let table = field.table.get();
+    if is_fallback(table) || is_fallback(field.row.get()) {
+        return None;
+    }
+    if !matches!(table.kind, ModelKind::Child) {
+        return Some(
+            Text::new("`")
+                .and(table.name)
+                .and("` is no child\nhelp: mark `")
+                .and(table.name)
+                .and("` with `#[migrate(child)]`, or use `#[junction(..)]` for an array of ids"),
+        );
+    }
+    if !field.row.get().same(table) {
+        return Some(
+            Text::new("`")
+                .and(model.name)
+                .and(".")
+                .and(field.field)
+                .and("` holds `")
+                .and(field.row.get().name)
+                .and("`, but `#[child]` names `")
+                .and(table.name)
+                .and("`\nhelp: write the same struct in both places"),
+        );
+    }
+    let mut earlier = 0;
+    while earlier < index {
+        if model.children[earlier].table.get().same(table) {
+            return Some(
+                Text::new("`")
+                    .and(model.name)
+                    .and(".")
+                    .and(model.children[earlier].field)
+                    .and("` and `")
+                    .and(model.name)
+                    .and(".")
+                    .and(field.field)
+                    .and("` both fill `")
+                    .and(table.name)
+                    .and("`\nhelp: write a child of its own for each field"),
+            );
+        }
+        earlier += 1;
+    }
+    let mut column = 0;
+    while column < table.columns.len() {
+        let this = &table.columns[column];
+        if reads(this, feed::PARENT)
+            && let Some(reference) = this.reference
+            && !reference.target.get().same(model)
+            && !is_fallback(reference.target.get())
+        {
+            return Some(
+                Text::new("`")
+                    .and(table.name)
+                    .and("` is a child of `")
+                    .and(reference.target.get().name)
+                    .and("`, to which its `")
+                    .and(this.field)
+                    .and("` refers\nhelp: write a child of its own for `")
+                    .and(model.name)
+                    .and("`"),
+            );
+        }
+        if reads(this, feed::KEY) && !matches!(field.shape, ChildShape::Map) {
+            return Some(
+                place(table, this)
+                    .and(" is the key of a map, but `")
+                    .and(model.name)
+                    .and(".")
+                    .and(field.field)
+                    .and("` is an array\nhelp: write the field as `HashMap<String, ")
+                    .and(table.name)
+                    .and(">`, or take `position`"),
+            );
+        }
+        column += 1;
+    }
+    None
+}
+
+const fn parent_fault(model: &Model, index: usize) -> Option<Text> {
+    let Some(reference) = model.columns[index].reference else { return None };
+    let parent = reference.target.get();
+    if is_fallback(parent) || is_junction(parent) || model.parent().is_some() {
+        return None;
+    }
+    Some(
+        Text::new("`")
+            .and(parent.name)
+            .and("` has no field that holds `")
+            .and(model.name)
+            .and("`\nhelp: write `#[child(")
+            .and(model.name)
+            .and(")]` above the array in `")
+            .and(parent.name)
+            .and("`"),
+    )
+}
+
+const fn child_id_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    match column.ty.base {
+        BaseType::Uuid | BaseType::Int2 | BaseType::Int4 | BaseType::Int8 | BaseType::Text => None,
+        _ => Some(
+            place(model, column)
+                .and(" is ")
+                .and_type(column.ty)
+                .and(", which is no id of an element\nhelp: write its type as `Uuid`, `String` or an integer"),
+        ),
+    }
+}
+
+/// Whether a column is read from that key alone.
+const fn reads(column: &Column, key: &str) -> bool {
+    match column.keys {
+        [only] => str_eq(only, key),
+        _ => false,
+    }
+}
+
 const fn named_owner_fault(model: &Model, index: usize) -> Option<Text> {
     let field = &model.junctions[index];
     let table = field.table.get();
@@ -691,6 +844,21 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
             );
         }
         column += 1;
+    }
+    let mut child = 0;
+    while child < model.children.len() {
+        let field = &model.children[child];
+        if position(models, field.table.get()).is_none() {
+            return Some(
+                Text::new("`")
+                    .and(model.name)
+                    .and(".")
+                    .and(field.field)
+                    .and("`")
+                    .and_missing(field.table.get()),
+            );
+        }
+        child += 1;
     }
     let mut junction = 0;
     while junction < model.junctions.len() {

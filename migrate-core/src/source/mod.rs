@@ -156,6 +156,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// Whether [`Source::fetch`] knows the elements of child models by their locators, so that
+    /// they need not be looked for in the documents that hold them.
+    fn has_elements(&self) -> bool {
+        false
+    }
+
     /// Asks for a collection as a read would, to know whether that is allowed; a collection that is
     /// not there is no error.
     ///

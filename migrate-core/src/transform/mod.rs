@@ -15,10 +15,14 @@ use bson::spec::ElementType;
 
 use crate::cell::{CellContext, Limit, Mismatch, Role, Wrote, builtin_oid, id_text, parse_limit};
 use crate::error::{Error, ErrorKind, Result};
+use crate::feed::{self, Feed, Piece};
 use crate::id::{IdScheme, object_id_from_hex};
 use crate::reject::{Reason, Reject, Stage};
 use crate::row::RowWriter;
-use crate::schema::{BaseType, CellType, Column, Convert, EncodeFn, Model, OnInvalid, key_path};
+use crate::schema::{
+    BaseType, CellType, Column, Convert, EncodeFn, Model, ModelKind, OnInvalid, key_path,
+};
+use crate::source_id;
 use crate::steps::{Steps, Workspace};
 use crate::value::Value;
 
@@ -66,6 +70,19 @@ pub struct Transformer {
     takes_rest: bool,
     /// Groups of columns of which exactly one is not NULL.
     one_of: Vec<Vec<usize>>,
+    /// Where the documents come from, as people name it.
+    label: String,
+    /// The slot of a child's fault.
+    fault_slot: Option<u16>,
+    /// The children whose elements are tried with the document.
+    strict: Vec<StrictChild>,
+}
+
+/// A child of which every element must be taken for the document to be.
+#[derive(Debug)]
+struct StrictChild {
+    feed: Feed,
+    transformer: Transformer,
 }
 
 #[derive(Debug)]
@@ -149,6 +166,8 @@ pub struct Scratch {
     /// The fields that are left over, as a document of their own.
     rest: Vec<u8>,
     work: Work,
+    /// Those of the children whose elements are tried.
+    strict: Vec<Self>,
 }
 
 /// What lasts no longer than one document, the keys aside.
@@ -186,7 +205,7 @@ impl Transformer {
         for column in model.columns {
             let context = column_context(model, column, facts)?;
             let default = default_cell(model, column, &context)?;
-            let slots = column.keys.iter().map(|key| keys.slot(key)).collect();
+            let slots = read_keys(model, column).map(|key| keys.slot(key)).collect();
             let unless = Unless::of(column, &keys);
             let steps = Steps { steps: column.steps, ty: column.ty, limit: context.limit };
             let steps = steps.any().then_some(steps);
@@ -236,6 +255,16 @@ impl Transformer {
             names.filter_map(|name| Some(model.column(name)?.0)).collect()
         });
         let one_of = one_of.collect();
+        let strict = model.children.iter().filter(|child| child.strict).map(|child| {
+            let model = child.table.get();
+            // What they give is thrown away, so their origins mean nothing.
+            let origins = vec![0; model.junctions.len()];
+            let transformer = Self::new(model, facts, &origins)?;
+            Ok(StrictChild { feed: Feed::below(model), transformer })
+        });
+        let strict = strict.collect::<Result<_>>()?;
+        let is_child = model.kind == ModelKind::Child;
+        let fault_slot = is_child.then(|| keys.slot(feed::FAULT));
         Ok(Self {
             model,
             keys,
@@ -246,6 +275,9 @@ impl Transformer {
             ids: facts.ids,
             takes_rest,
             one_of,
+            label: Feed::of(model).label().to_owned(),
+            fault_slot,
+            strict,
         })
     }
 
@@ -256,47 +288,82 @@ impl Transformer {
 
     /// What one worker needs beside the transformer.
     pub fn scratch(&self) -> Scratch {
-        Scratch { found: Found::new(&self.keys), rest: Vec::new(), work: Work::default() }
+        let strict = self.strict.iter().map(|child| child.transformer.scratch()).collect();
+        let work = Work::default();
+        Scratch { found: Found::new(&self.keys), rest: Vec::new(), work, strict }
     }
 
     /// Adds one document to the output, as a row or as a reject; true if it became a row.
     ///
     /// The bytes may be anything: what is no BSON is a reject.
     pub fn transform(&self, scratch: &mut Scratch, document: &[u8], out: &mut Output) -> bool {
-        if out.junctions.len() != self.junctions.len() {
-            out.junctions.resize_with(self.junctions.len(), JunctionOutput::default);
-        }
         let number = out.documents;
         out.documents += 1;
         out.bytes += document.len() as u64;
-        let Scratch { found, rest, work } = scratch;
-        let refusal = match found.walk(&self.keys, document) {
-            Ok(()) => {
-                if self.takes_rest {
-                    found.rest(document, rest);
-                }
-                let loaded = match found.has_unknown() {
-                    true => self.look_at_unknown(found, document, out),
-                    false => Ok(()),
-                };
-                let loaded =
-                    loaded.and_then(|()| self.load(found, rest, document, number, work, out));
-                let replaced = work.replaced.drain(..);
-                match loaded {
-                    Ok(()) => {
-                        for Replacement { column, by, message } in replaced {
-                            let id = found.get(self.id_slot, document);
-                            out.count_replaced(column, by, message, id);
-                        }
-                        return true;
-                    }
-                    Err(refusal) => refusal,
+        match self.attempt(scratch, document, number, out) {
+            Ok(()) => true,
+            Err(refusal) => {
+                self.reject(&scratch.found, document, &refusal, out);
+                false
+            }
+        }
+    }
+
+    /// Adds one document as a row, or nothing.
+    fn attempt(
+        &self,
+        scratch: &mut Scratch,
+        document: &[u8],
+        number: u64,
+        out: &mut Output,
+    ) -> std::result::Result<(), Refusal> {
+        if out.junctions.len() != self.junctions.len() {
+            out.junctions.resize_with(self.junctions.len(), JunctionOutput::default);
+        }
+        let Scratch { found, rest, work, strict } = scratch;
+        if let Err(error) = found.walk(&self.keys, document) {
+            return Err(self.walk_refusal(error, found, document));
+        }
+        if self.takes_rest {
+            found.rest(document, rest);
+        }
+        if found.has_unknown() {
+            self.look_at_unknown(found, document, out)?;
+        }
+        if let Some(fault) = self.fault_slot.and_then(|slot| found.get(slot, document)) {
+            return Err(Refusal { field: String::new(), mismatch: feed::fault_of(fault) });
+        }
+        if !self.strict.is_empty() {
+            self.try_elements(strict, document)?;
+        }
+        let loaded = self.load(found, rest, document, number, work, out);
+        for Replacement { column, by, message } in work.replaced.drain(..) {
+            if loaded.is_ok() {
+                out.count_replaced(column, by, message, found.get(self.id_slot, document));
+            }
+        }
+        loaded
+    }
+
+    /// Refuses a document when one of its children's elements would be.
+    fn try_elements(
+        &self,
+        scratch: &mut [Scratch],
+        document: &[u8],
+    ) -> std::result::Result<(), Refusal> {
+        let mut piece = Piece::default();
+        for (child, scratch) in self.strict.iter().zip(scratch) {
+            let mut out = Output::default();
+            child.feed.unwind(document, &mut piece);
+            for element in piece.take().iter() {
+                let attempt = child.transformer.attempt(scratch, element, 0, &mut out);
+                if let Err(refusal) = attempt {
+                    let field = child.transformer.place(&scratch.found, element, &refusal);
+                    return Err(Refusal { field, mismatch: refusal.mismatch.without_path() });
                 }
             }
-            Err(error) => self.walk_refusal(error, found, document),
-        };
-        self.reject(found, document, &refusal, out);
-        false
+        }
+        Ok(())
     }
 
     /// Counts the fields that nothing takes, or refuses the first of them.
@@ -308,14 +375,15 @@ impl Transformer {
     ) -> std::result::Result<(), Refusal> {
         let id = found.get(self.id_slot, document);
         for (key, at_top) in found.unknown(&self.keys, document) {
+            let key = feed::shown_bytes(&key);
             if self.model.deny_unknown_fields {
-                let field = String::from_utf8_lossy(&key).into_owned();
+                let field = String::from_utf8_lossy(key).into_owned();
                 let expected = "a field that the model takes";
                 let mismatch = Mismatch::new(Reason::UnknownField, expected, "another one");
                 return Err(Refusal { field, mismatch });
             }
             if !(at_top && self.takes_rest) {
-                out.count_unknown(&key, id);
+                out.count_unknown(key, id);
             }
         }
         Ok(())
@@ -360,8 +428,14 @@ impl Transformer {
             out.ids.extend_from_slice(value.bytes);
             let regular =
                 value.kind == ElementType::ObjectId && !matches!(self.ids, IdScheme::Random(_));
-            if !regular
-                && self.model.columns[self.id_column].ty == CellType::scalar(BaseType::Uuid)
+            let column = &self.model.columns[self.id_column];
+            if self.fault_slot.is_some() {
+                // No key gives a locator back.
+                let key = source_id::key_text(column, &out.rows[id]);
+                let uuid = source_id::mapped(self.model, &key).into_bytes();
+                out.irregular_ids.push(IrregularId { row: row_index, uuid });
+            } else if !regular
+                && column.ty == CellType::scalar(BaseType::Uuid)
                 && let Ok(uuid) = out.rows[id].try_into()
             {
                 out.irregular_ids.push(IrregularId { row: row_index, uuid });
@@ -521,7 +595,8 @@ impl Transformer {
             Convert::Value(_) | Convert::Presence => column.keys.get(read.unwrap_or(0)),
             Convert::Document(_) | Convert::Rest(_) => None,
         };
-        Refusal { field: key_path(key.copied().unwrap_or(column.field)), mismatch }
+        let key = key.copied().map_or(column.field, feed::shown_key);
+        Refusal { field: key_path(key), mismatch }
     }
 
     /// The creation time inside the document's ObjectId.
@@ -684,15 +759,30 @@ impl Transformer {
     #[cold]
     fn reject(&self, found: &Found, document: &[u8], refusal: &Refusal, out: &mut Output) {
         out.rejects.push(Reject {
-            collection: self.model.collection.to_owned(),
+            collection: self.label.clone(),
             table: self.model.table.to_owned(),
             source_id: self.source_id(found, document),
             stage: Stage::Transform,
             reason: refusal.mismatch.reason(),
-            field: refusal.mismatch.path(&refusal.field),
+            field: self.place(found, document, refusal),
             message: refusal.mismatch.to_string(),
             document: document.to_vec(),
         });
+    }
+
+    /// The path of the field that a refusal is about, from the collection's document on.
+    #[cold]
+    fn place(&self, found: &Found, document: &[u8], refusal: &Refusal) -> String {
+        let field = refusal.mismatch.path(&refusal.field);
+        let id = found.get(self.id_slot, document).filter(|_| self.fault_slot.is_some());
+        match id.and_then(feed::field_path) {
+            Some(place) => {
+                // The path below an element without a field begins with a point already.
+                let point = if field.is_empty() || field.starts_with('.') { "" } else { "." };
+                format!("{place}{point}{field}")
+            }
+            None => field,
+        }
     }
 
     fn source_id(&self, found: &Found, document: &[u8]) -> String {
@@ -721,9 +811,17 @@ fn keys_of(model: &Model) -> Keys {
     for key in model.junctions.iter().flat_map(|junction| junction.keys) {
         keys.add_whole(key);
     }
+    for key in model.children.iter().flat_map(|child| child.keys) {
+        keys.add_whole(key);
+    }
     keys.end_of_taken();
     for key in model.skipped {
         keys.add(key);
+    }
+    if model.kind == ModelKind::Child {
+        for key in feed::RESERVED {
+            keys.add_whole(key);
+        }
     }
     keys.index();
     keys
@@ -756,6 +854,13 @@ fn write_invalid(
     Ok(wrote)
 }
 
+/// The keys that a column is read from. The locator of an element becomes a UUID and no id of
+/// another type.
+fn read_keys(model: &Model, column: &Column) -> impl Iterator<Item = &'static str> {
+    let without_locator = model.kind == ModelKind::Child && column.ty.base != BaseType::Uuid;
+    column.keys.iter().copied().filter(move |key| !(without_locator && *key == "_id"))
+}
+
 #[cold]
 fn missing(column: &Column, is_null: bool) -> Mismatch {
     let found = if is_null { "null" } else { "no such field" };
@@ -785,7 +890,9 @@ fn default_cell(model: &Model, column: &Column, context: &CellContext) -> Result
 }
 
 fn column_context(model: &Model, column: &Column, facts: &TargetFacts) -> Result<CellContext> {
-    let role = match (column.primary_key, column.reference) {
+    // The parent's id is read here as it is there.
+    let is_parent = column.keys.contains(&feed::PARENT);
+    let role = match (column.primary_key || is_parent, column.reference) {
         (true, _) => Role::Id,
         (false, Some(_)) => Role::Reference,
         (false, None) => Role::Plain,

@@ -349,6 +349,7 @@ const fn base(name: &'static str) -> Model {
         kind: ModelKind::Collection,
         columns: &[],
         junctions: &[],
+        children: &[],
         skipped: &[],
         indexes: &[],
         deny_unknown_fields: false,

@@ -33,9 +33,10 @@ use crate::context::Context;
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
+use crate::feed::Feed;
 use crate::preflight;
 use crate::run::{self, Options, Stop};
-use crate::schema::{Model, ModelKind, RegistryFacts};
+use crate::schema::{Model, RegistryFacts};
 use crate::sink::{Connection, Target};
 use crate::source::Source;
 use crate::state::{RunRow, State};
@@ -486,10 +487,10 @@ fn compared(
             .filter(|run| since.is_none_or(|since| run.run >= since))
             .any(|run| run.fingerprint.models.contains_key(model.name))
     };
-    let is = |model: &Model, name: &str| {
+    let is = |model: &'static Model, name: &str| {
         // A junction has no collection.
         [model.name, model.table].contains(&name)
-            || (model.kind == ModelKind::Collection && model.collection == name)
+            || (model.kind.has_documents() && Feed::of(model).label() == name)
     };
     for name in tables {
         if !loaded.iter().any(|(model, _)| is(model, name) && of_runs(model)) {

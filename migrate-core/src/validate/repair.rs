@@ -182,7 +182,7 @@ impl Repair {
     /// Mends all rows that can be mended.
     async fn rows(&mut self) -> Result<()> {
         let mut models: Vec<(&'static Model, u16)> =
-            self.prepared.context.collection_models().collect();
+            self.prepared.context.document_models().collect();
         models.sort_by_key(|(_, phase)| *phase);
         let mut open = self.open().await?;
         loop {
@@ -521,7 +521,7 @@ impl Slice<'_> {
     async fn reload(&mut self, keys: &[String], ids: &[Bson]) -> Result<Vec<String>> {
         let (context, model) = (self.context, self.model);
         let act = format!("repairing {}", model.table);
-        let documents = context.source.fetch(model.collection, ids).await?;
+        let documents = context.fetch(model, ids).await?;
         if documents.is_empty() {
             return Ok(Vec::new());
         }
@@ -635,7 +635,7 @@ impl Slice<'_> {
             self.context.state.table("id_map")
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(self.model.collection)
+            .bind(crate::feed::Feed::of(self.model).label())
             .bind(ids)
             .fetch_all(self.connection.raw())
             .await

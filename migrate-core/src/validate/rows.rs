@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::ddl::list;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
+use crate::feed::Feed;
 use crate::schema::{Model, quote_ident};
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
@@ -167,7 +168,7 @@ pub(super) async fn compare(
 ) -> Result<Elements> {
     let is_independent = report.scope.independent;
     let mut sized = Vec::new();
-    for (model, _) in context.collection_models() {
+    for (model, _) in context.document_models() {
         let rows = match compared.contains(model.name) {
             true => {
                 let act = format!("counting the rows of {}", model.table);
@@ -228,11 +229,12 @@ pub(super) async fn compare(
 /// Tells how many documents will be read.
 async fn announce(context: &Context) -> Result<()> {
     let collections = context.source.collections().await?;
-    for (model, _) in context.collection_models() {
-        let known = collections.iter().find(|known| known.name == model.collection);
+    for (model, _) in context.document_models() {
+        let feed = Feed::of(model);
+        let known = collections.iter().find(|known| known.name == feed.collection());
         context.reporter.event(&Event::TablePlanned {
             table: model.table,
-            collection: model.collection,
+            collection: feed.label(),
             documents: known.and_then(|known| known.documents).unwrap_or_default(),
             documents_done: 0,
             chunks: 0,
@@ -277,11 +279,11 @@ async fn compare_group(
     let mut reads = Vec::new();
     for compared in &compared {
         let is_wanted = compared.has_rows || work.elements.wants(compared.model);
-        if !is_wanted || !collections.contains(compared.model.collection) {
+        let collection = Feed::of(compared.model).collection();
+        if !is_wanted || !collections.contains(collection) {
             continue;
         }
-        let ranges =
-            context.source.split(compared.model.collection, context.options.chunk_bytes).await?;
+        let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
         reads.extend(ranges.into_iter().map(|range| Unit::Read(Arc::clone(compared), range)));
     }
     // Rows that were not found and junction rows leave through one connection.
@@ -533,8 +535,8 @@ async fn read(
     let transformer = Arc::clone(context.transformer(model)?);
     let (sender, mut batches) = mpsc::channel::<Batch>(2);
     let reader = tokio::spawn({
-        let source = Arc::clone(&context.source);
-        async move { source.read(model.collection, &range, sender).await }
+        let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
+        async move { feed.read(&*source, feed.collection(), &range, sender).await }
     });
     let mut scratch = transformer.scratch();
     let mut output = Output::default();

@@ -19,6 +19,7 @@ use super::references::Nulled;
 use super::{Report, RowDifference, Sample, TableReport};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::feed::Feed;
 use crate::schema::{Model, quote_ident};
 use crate::settle::{self, id_column};
 use crate::sink::{Connection, target_error};
@@ -43,9 +44,9 @@ pub(super) async fn compare(
     let collections: HashSet<String> =
         context.source.collections().await?.into_iter().map(|collection| collection.name).collect();
     let mut elements = Elements::prepare(context, connection, compared).await?;
-    for (model, _) in context.collection_models() {
+    for (model, _) in context.document_models() {
         context.check_stop()?;
-        let is_there = collections.contains(model.collection);
+        let is_there = collections.contains(Feed::of(model).collection());
         let mut table = TableReport {
             model: model.name.to_owned(),
             table: model.table.to_owned(),
@@ -124,7 +125,8 @@ async fn documents(
     model: &'static Model,
     sample: Sample,
 ) -> Result<Vec<Vec<u8>>> {
-    let mut ranges = context.source.split(model.collection, PART_BYTES).await?;
+    let feed = Feed::of(model);
+    let mut ranges = context.source.split(feed.collection(), PART_BYTES).await?;
     let place = |range: &Range| {
         xxh3_64_with_seed(format!("{} {range:?}", model.name).as_bytes(), sample.seed)
     };
@@ -135,8 +137,8 @@ async fn documents(
         context.check_stop()?;
         let (sender, mut batches) = mpsc::channel::<Batch>(2);
         let reader = tokio::spawn({
-            let source = Arc::clone(&context.source);
-            async move { source.read(model.collection, &range, sender).await }
+            let (source, feed) = (Arc::clone(&context.source), feed.clone());
+            async move { feed.read(&*source, feed.collection(), &range, sender).await }
         });
         while let Some(batch) = batches.recv().await {
             for document in batch.iter() {
@@ -185,7 +187,7 @@ async fn rows(
     wanted.sort_by(source_id::compare);
     wanted.dedup();
     let found = match is_there && !wanted.is_empty() {
-        true => context.source.fetch(model.collection, &wanted).await?,
+        true => context.fetch(model, &wanted).await?,
         false => Vec::new(),
     };
     let found_ids: HashSet<String> = found

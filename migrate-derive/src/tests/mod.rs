@@ -63,6 +63,40 @@ snapshot!(
 );
 
 snapshot!(
+    children,
+    migrate,
+    r#"
+    #[migrate(collection = "customers")]
+    struct Customers {
+        #[migrate(id)]
+        id: i32,
+        #[child(Rentals)]
+        #[migrate(rename = "Rentals")]
+        rentals: Vec<Rentals>,
+    }
+"#
+);
+
+snapshot!(
+    child,
+    migrate,
+    r#"
+    #[migrate(child)]
+    struct Rentals {
+        #[migrate(id, rename = "rentalId")]
+        id: i32,
+        #[migrate(parent)]
+        #[fk(Customers)]
+        customer: i32,
+        #[migrate(position)]
+        ordinal: i32,
+        #[migrate(rename = "_id")]
+        old_id: Option<Uuid>,
+    }
+"#
+);
+
+snapshot!(
     values,
     migrate,
     r#"

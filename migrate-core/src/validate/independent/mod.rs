@@ -204,13 +204,21 @@ impl Path {
             kind,
             columns,
             junctions,
+            children,
             skipped: _,
             indexes: _,
             deny_unknown_fields,
             one_of: _,
         } = model;
-        if *kind != ModelKind::Collection {
-            return Err(whole("its rows are no documents"));
+        match kind {
+            ModelKind::Collection => {}
+            ModelKind::Child => return Err(whole("its rows are elements of documents")),
+            ModelKind::Junction | ModelKind::Embedded => {
+                return Err(whole("its rows are no documents"));
+            }
+        }
+        if children.iter().any(|child| child.strict) {
+            return Err(whole("its documents are rejected with their elements"));
         }
         let mut path = Self {
             model,
@@ -230,6 +238,7 @@ impl Path {
                 }
             }
         }
+        path.taken.extend(children.iter().flat_map(|child| child.keys));
         for field in *junctions {
             let JunctionField { field: name, keys, table, owner: _, ty, encode: _, rust_type } =
                 field;

@@ -1,0 +1,587 @@
+//! What a model's documents are: those of its collection as they come, or, for a child, one
+//! document for each element of an array or a map inside them.
+//!
+//! A child's documents are made here and nowhere else, so that all that follows (chunks, rejects,
+//! settling, retries, validation) knows documents and no elements. Such a document holds the
+//! element's own fields, and beside them what only its place tells, under keys that no application
+//! uses:
+//!
+//! ```text
+//! { _id: { "\u{1}of": <the root's _id>, "\u{1}at": ["climbers", 3] },
+//!   "\u{1}parent": <the parent's id>, "\u{1}position": 3, climber: .., isAborted: .. }
+//! ```
+//!
+//! The `_id` is the element's *locator*: from it the element is found again. The collection is
+//! read once for each model that it feeds.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bson::spec::ElementType;
+use bson::{Bson, RawDocument, RawDocumentBuf};
+use tokio::sync::mpsc;
+
+use crate::cell::Mismatch;
+use crate::error::Result;
+use crate::model::Migrate;
+use crate::reject::Reason;
+use crate::schema::{ChildShape, KEY_SEPARATOR, Model, key_path};
+use crate::source::{Batch, Range, Source};
+use crate::value::Value;
+
+/// The element's own `_id`, whose place the locator takes.
+pub const OWN_ID: &str = "\u{1}_id";
+/// The id of the row that the element belongs to.
+pub const PARENT: &str = "\u{1}parent";
+/// The element's place, counted from 0.
+pub const POSITION: &str = "\u{1}position";
+/// The element's key in a map.
+pub const KEY: &str = "\u{1}key";
+/// The element itself, where it is no document.
+pub const VALUE: &str = "\u{1}value";
+/// Why the element cannot become a row, whatever its model says.
+pub(crate) const FAULT: &str = "\u{1}fault";
+/// In a locator the `_id` of the collection's document.
+const OF: &str = "\u{1}of";
+/// In a locator the way from there: field, position or key, field, ..
+const AT: &str = "\u{1}at";
+
+/// The keys that say where an element stands; a model need not take them.
+pub(crate) const RESERVED: [&str; 5] = [PARENT, POSITION, KEY, VALUE, FAULT];
+
+/// Elements travel in pieces of about this size.
+const PIECE_BYTES: usize = 1 << 20;
+/// More levels than documents have.
+const MOST_LEVELS: usize = 100;
+
+/// A field that `#[child(..)]` may stand on: an array or a map of a child's struct.
+#[diagnostic::on_unimplemented(
+    message = "`#[child]` needs an array or a map of rows, found `{Self}`",
+    label = "not a `Vec` or a map of a model",
+    note = "write the field as `Vec<Row>`, or as `HashMap<String, Row>` where the keys are data; `Row` is the struct with `#[migrate(child)]`"
+)]
+pub trait Children {
+    /// The struct of one element.
+    type Row: Migrate;
+    /// What holds the elements.
+    const SHAPE: ChildShape;
+}
+
+impl<T: Migrate> Children for Vec<T> {
+    type Row = T;
+    const SHAPE: ChildShape = ChildShape::Array;
+}
+
+impl<T: Migrate> Children for HashMap<String, T> {
+    type Row = T;
+    const SHAPE: ChildShape = ChildShape::Map;
+}
+
+impl<T: Migrate> Children for BTreeMap<String, T> {
+    type Row = T;
+    const SHAPE: ChildShape = ChildShape::Map;
+}
+
+impl<T: Children> Children for Option<T> {
+    type Row = T::Row;
+    const SHAPE: ChildShape = T::SHAPE;
+}
+
+/// A key as people know it; none for what only an element's place tells.
+pub(crate) fn shown_key(key: &'static str) -> &'static str {
+    match key {
+        OWN_ID => "_id",
+        PARENT | POSITION | KEY | VALUE | FAULT => "",
+        key => key,
+    }
+}
+
+/// The bytes of a key as people know it.
+pub(crate) fn shown_bytes(key: &[u8]) -> &[u8] {
+    if key == OWN_ID.as_bytes() { b"_id" } else { key }
+}
+
+/// The way from a collection's documents to those of one model.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// The model of the collection.
+    root: &'static Model,
+    /// None for the model of a collection.
+    steps: Vec<Step>,
+    label: String,
+}
+
+/// From a document to its elements.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    keys: &'static [&'static str],
+    shape: ChildShape,
+    /// Whether the model takes the element as a value, whatever it is.
+    whole: bool,
+    /// The keys of the id of the model that has the field.
+    parent_id: &'static [&'static str],
+}
+
+impl Feed {
+    /// The feed of a model that has documents.
+    pub fn of(model: &'static Model) -> Self {
+        let mut steps = Vec::new();
+        let mut root = model;
+        while let Some((parent, field)) = root.parent()
+            && steps.len() < MOST_LEVELS
+        {
+            let id = parent.columns.iter().find(|column| column.primary_key);
+            steps.push(Step {
+                keys: field.keys,
+                shape: field.shape,
+                whole: root.columns.iter().any(|column| column.keys.contains(&VALUE)),
+                parent_id: id.map_or(&[], |id| id.keys),
+            });
+            root = parent;
+        }
+        steps.reverse();
+        let mut label = root.collection.to_owned();
+        for step in &steps {
+            label.push('.');
+            label.push_str(&key_path(step.keys.first().copied().unwrap_or_default()));
+        }
+        Self { root, steps, label }
+    }
+
+    /// The feed of a child from the documents of its parent alone, whatever those are.
+    pub(crate) fn below(child: &'static Model) -> Self {
+        let mut feed = Self::of(child);
+        feed.steps.drain(..feed.steps.len().saturating_sub(1));
+        feed
+    }
+
+    /// The collection that is read.
+    pub fn collection(&self) -> &'static str {
+        self.root.collection
+    }
+
+    /// Where the documents come from, as people name it: `tasks`, and for a child `tasks.steps`.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether its documents are elements of others.
+    pub fn is_child(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// Sends the model's documents of a range of its collection, as [`Source::read`] does.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub async fn read(
+        &self,
+        source: &dyn Source,
+        collection: &str,
+        range: &Range,
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<()> {
+        if !self.is_child() {
+            return source.read(collection, range, batches).await;
+        }
+        let (sender, mut roots) = mpsc::channel::<Batch>(1);
+        let reading = source.read(collection, range, sender);
+        // It owns the receiver, so the source ends when nobody wants more.
+        let unwinding = async move {
+            let mut piece = Piece::default();
+            while let Some(batch) = roots.recv().await {
+                for document in batch.iter() {
+                    self.unwind(document, &mut piece);
+                    if piece.bytes.len() >= PIECE_BYTES && batches.send(piece.take()).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+            if !piece.places.is_empty() {
+                let _receiver_gone = batches.send(piece.take()).await;
+            }
+        };
+        let (read, ()) = tokio::join!(reading, unwinding);
+        read
+    }
+
+    /// Reads documents again by their `_id`s, as [`Source::fetch`] does; those of a child are
+    /// locators.
+    ///
+    /// # Errors
+    /// As [`Source::fetch`].
+    pub async fn fetch(&self, source: &dyn Source, ids: &[Bson]) -> Result<Vec<RawDocumentBuf>> {
+        if !self.is_child() || source.has_elements() {
+            return source.fetch(self.root.collection, ids).await;
+        }
+        let mut roots: Vec<Bson> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut wanted = HashSet::new();
+        for id in ids {
+            let Some((root, _)) = parts(id) else { continue };
+            wanted.extend(id.as_document().and_then(|locator| locator.to_vec().ok()));
+            if seen.insert(bson::doc! { "_id": root }.to_vec().ok()) {
+                roots.push(root.clone());
+            }
+        }
+        let mut found = Vec::new();
+        let mut piece = Piece::default();
+        for document in source.fetch(self.root.collection, &roots).await? {
+            self.unwind(document.as_bytes(), &mut piece);
+            for element in piece.take().iter() {
+                let Ok(element) = RawDocument::from_bytes(element) else { continue };
+                let locator = element.get_document("_id");
+                if locator.is_ok_and(|locator| wanted.contains(locator.as_bytes())) {
+                    found.push(element.to_owned());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the elements of one of the collection's documents.
+    pub(crate) fn unwind(&self, document: &[u8], out: &mut Piece) {
+        let id = field(document, &["_id"])
+            .map_or((ElementType::Null, &[][..]), |(_, value)| (value.kind, value.bytes));
+        let mut path = Path { root: id, places: Vec::new() };
+        self.unwind_step(0, document, &Own::default(), &mut path, out);
+    }
+
+    fn unwind_step<'a>(
+        &self,
+        level: usize,
+        document: &'a [u8],
+        own: &Own<'a>,
+        path: &mut Path<'a>,
+        out: &mut Piece,
+    ) {
+        let step = &self.steps[level];
+        let is_last = level + 1 == self.steps.len();
+        let Some((key, value)) = field(document, step.keys) else { return };
+        let parent = own.id(document, step.parent_id, path, level);
+        path.places.push(Place::Key(Cow::Owned(key_path(key).into_bytes())));
+        match (value.kind, step.shape) {
+            (ElementType::Null, _) => {}
+            (ElementType::Array, ChildShape::Array)
+            | (ElementType::EmbeddedDocument, ChildShape::Map) => {
+                for (position, element) in value.elements().enumerate() {
+                    let (key, element) = match element {
+                        Ok(element) => element,
+                        Err(malformed) => {
+                            path.places.push(Place::Position(position as i32));
+                            out.fault(path, &parent, malformed.into(), None);
+                            path.places.pop();
+                            break;
+                        }
+                    };
+                    let own = Own {
+                        position: position as i32,
+                        key: (step.shape == ChildShape::Map).then_some(key),
+                        value: Some(element),
+                    };
+                    path.places.push(match own.key {
+                        Some(key) => Place::Key(Cow::Borrowed(key)),
+                        None => Place::Position(own.position),
+                    });
+                    let is_document = element.kind == ElementType::EmbeddedDocument;
+                    if !is_last {
+                        // What is no document is told of by the model whose element it is.
+                        if is_document {
+                            self.unwind_step(level + 1, element.bytes, &own, path, out);
+                        }
+                    } else if step.whole || is_document {
+                        out.element(path, &parent, &own, step.whole);
+                    } else {
+                        let mismatch = Mismatch::wrong_type("object", element);
+                        out.fault(path, &parent, mismatch, Some(element));
+                    }
+                    path.places.pop();
+                }
+            }
+            _ if is_last => {
+                let expected = match step.shape {
+                    ChildShape::Array => "array",
+                    ChildShape::Map => "object",
+                };
+                out.fault(path, &parent, Mismatch::wrong_type(expected, value), Some(value));
+            }
+            _ => {}
+        }
+        path.places.pop();
+    }
+}
+
+/// The first of the keys or paths that a document has, and its value.
+fn field<'a, 'k>(document: &'a [u8], keys: &[&'k str]) -> Option<(&'k str, Value<'a>)> {
+    keys.iter().find_map(|path| {
+        let mut value = Value::new(ElementType::EmbeddedDocument, document);
+        for wanted in path.split(KEY_SEPARATOR) {
+            if !matches!(value.kind, ElementType::EmbeddedDocument | ElementType::Array) {
+                return None;
+            }
+            let mut fields = value.elements().map_while(|element| element.ok());
+            (_, value) = fields.find(|(key, _)| *key == wanted.as_bytes())?;
+        }
+        Some((*path, value))
+    })
+}
+
+/// What an element's place tells of it; for a collection's document nothing.
+#[derive(Default)]
+struct Own<'a> {
+    position: i32,
+    key: Option<&'a [u8]>,
+    value: Option<Value<'a>>,
+}
+
+impl<'a> Own<'a> {
+    /// The id of the element, or of a collection's document, as its model reads it.
+    fn id(
+        &self,
+        document: &[u8],
+        keys: &[&str],
+        path: &Path<'a>,
+        level: usize,
+    ) -> (ElementType, Vec<u8>) {
+        if level == 0 {
+            // A document that is an element itself has its place under these keys.
+            return match field(document, keys) {
+                Some((_, value)) => (value.kind, value.bytes.to_vec()),
+                None => (ElementType::Null, Vec::new()),
+            };
+        }
+        for key in keys {
+            let found = match *key {
+                OWN_ID => field(document, &["_id"]).map(|(_, value)| value),
+                "_id" => {
+                    return (ElementType::EmbeddedDocument, path.locator());
+                }
+                KEY => match self.key {
+                    Some(key) => return (ElementType::String, string(key)),
+                    None => None,
+                },
+                POSITION => {
+                    return (ElementType::Int32, self.position.to_le_bytes().to_vec());
+                }
+                VALUE => self.value,
+                key => field(document, &[key]).map(|(_, value)| value),
+            };
+            if let Some(value) = found {
+                return (value.kind, value.bytes.to_vec());
+            }
+        }
+        (ElementType::Null, Vec::new())
+    }
+}
+
+/// The place of an element, from the collection's document on.
+struct Path<'a> {
+    root: (ElementType, &'a [u8]),
+    places: Vec<Place<'a>>,
+}
+
+enum Place<'a> {
+    Key(Cow<'a, [u8]>),
+    Position(i32),
+}
+
+impl Path<'_> {
+    /// The locator, as a document's bytes.
+    fn locator(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        nested(&mut out, |out| {
+            element(out, self.root.0, OF.as_bytes(), self.root.1);
+            out.push(ElementType::Array as u8);
+            out.extend_from_slice(AT.as_bytes());
+            out.push(0);
+            nested(out, |out| {
+                for (index, place) in self.places.iter().enumerate() {
+                    let name = index.to_string();
+                    match place {
+                        Place::Key(key) => {
+                            element(out, ElementType::String, name.as_bytes(), &string(key));
+                        }
+                        Place::Position(position) => {
+                            let bytes = position.to_le_bytes();
+                            element(out, ElementType::Int32, name.as_bytes(), &bytes);
+                        }
+                    }
+                }
+            });
+        });
+        out
+    }
+}
+
+/// Elements as documents, on their way.
+#[derive(Default)]
+pub(crate) struct Piece {
+    bytes: Vec<u8>,
+    /// Offset and length of each document.
+    places: Vec<(u32, u32)>,
+}
+
+impl Piece {
+    /// The documents, as a batch.
+    pub(crate) fn take(&mut self) -> Batch {
+        Batch::new(std::mem::take(&mut self.bytes), std::mem::take(&mut self.places))
+    }
+
+    /// Adds a document with what `write` puts into it beside its locator and its parent's id.
+    fn document(
+        &mut self,
+        path: &Path<'_>,
+        parent: &(ElementType, Vec<u8>),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let start = self.bytes.len();
+        nested(&mut self.bytes, |out| {
+            element(out, ElementType::EmbeddedDocument, b"_id", &path.locator());
+            element(out, parent.0, PARENT.as_bytes(), &parent.1);
+            write(out);
+        });
+        self.places.push((start as u32, (self.bytes.len() - start) as u32));
+    }
+
+    fn element(
+        &mut self,
+        path: &Path<'_>,
+        parent: &(ElementType, Vec<u8>),
+        own: &Own<'_>,
+        whole: bool,
+    ) {
+        let Some(value) = own.value else { return };
+        let mut fault = None;
+        self.document(path, parent, |out| {
+            let position = own.position.to_le_bytes();
+            element(out, ElementType::Int32, POSITION.as_bytes(), &position);
+            if let Some(key) = own.key {
+                element(out, ElementType::String, KEY.as_bytes(), &string(key));
+            }
+            if whole {
+                element(out, value.kind, VALUE.as_bytes(), value.bytes);
+                return;
+            }
+            for field in value.elements() {
+                match field {
+                    Ok((b"_id", value)) => {
+                        element(out, value.kind, OWN_ID.as_bytes(), value.bytes);
+                    }
+                    Ok((key, value)) => element(out, value.kind, key, value.bytes),
+                    Err(malformed) => fault = Some(malformed),
+                }
+            }
+        });
+        if let Some(malformed) = fault
+            && let Some((start, _)) = self.places.pop()
+        {
+            self.bytes.truncate(start as usize);
+            self.fault(path, parent, malformed.into(), None);
+        }
+    }
+
+    /// Adds a document that the transformer refuses with that mismatch.
+    fn fault(
+        &mut self,
+        path: &Path<'_>,
+        parent: &(ElementType, Vec<u8>),
+        mismatch: Mismatch,
+        found: Option<Value<'_>>,
+    ) {
+        let (expected, shown) = mismatch.parts();
+        self.document(path, parent, |out| {
+            out.push(ElementType::EmbeddedDocument as u8);
+            out.extend_from_slice(FAULT.as_bytes());
+            out.push(0);
+            nested(out, |out| {
+                for (key, text) in
+                    [("reason", mismatch.reason().code()), ("expected", expected), ("found", shown)]
+                {
+                    let text = string(text.as_bytes());
+                    element(out, ElementType::String, key.as_bytes(), &text);
+                }
+            });
+            if let Some(value) = found {
+                element(out, value.kind, VALUE.as_bytes(), value.bytes);
+            }
+        });
+    }
+}
+
+/// The mismatch that a fault stands for.
+#[cold]
+pub(crate) fn fault_of(fault: Value<'_>) -> Mismatch {
+    let text = |key| {
+        field(fault.bytes, &[key])
+            .filter(|(_, value)| value.kind == ElementType::String)
+            .and_then(|(_, value)| Some(value.as_str().ok()?.to_owned()))
+            .unwrap_or_default()
+    };
+    Mismatch::new(Reason::from_code(&text("reason")), text("expected"), text("found"))
+}
+
+/// Writes one element of a document.
+fn element(out: &mut Vec<u8>, kind: ElementType, key: &[u8], bytes: &[u8]) {
+    out.push(kind as u8);
+    out.extend_from_slice(key);
+    out.push(0);
+    out.extend_from_slice(bytes);
+}
+
+/// Writes a document around what `write` puts into it.
+fn nested(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    out.push(0);
+    let length = ((out.len() - start) as u32).to_le_bytes();
+    out[start..start + 4].copy_from_slice(&length);
+}
+
+/// The bytes of a BSON string.
+fn string(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() + 5);
+    bytes.extend_from_slice(&(text.len() as u32 + 1).to_le_bytes());
+    bytes.extend_from_slice(text);
+    bytes.push(0);
+    bytes
+}
+
+/// A locator for people, as in `507f1f77bcf86cd799439011/climbers/3`; `None` for other ids.
+pub(crate) fn locator_text(id: &Bson) -> Option<String> {
+    let (root, places) = parts(id)?;
+    let mut text = crate::source_id::display(root);
+    for place in places {
+        text.push('/');
+        match place {
+            Bson::String(key) => text.push_str(key),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    Some(text)
+}
+
+/// The field path of the element that a locator leads to, as in `climbers.3`; keys of a map are
+/// data, and shown as `*`.
+#[cold]
+pub(crate) fn field_path(id: Value<'_>) -> Option<String> {
+    let id = id.to_bson().ok()?;
+    let (_, places) = parts(&id)?;
+    let path: Vec<String> = places
+        .iter()
+        .enumerate()
+        .map(|(index, place)| match place {
+            Bson::String(_) if index % 2 == 1 => "*".to_owned(),
+            Bson::String(key) => key.clone(),
+            other => other.to_string(),
+        })
+        .collect();
+    Some(path.join("."))
+}
+
+/// The root's `_id` and the way from there.
+fn parts(id: &Bson) -> Option<(&Bson, &Vec<Bson>)> {
+    let locator = id.as_document()?;
+    Some((locator.get(OF)?, locator.get_array(AT).ok()?))
+}
