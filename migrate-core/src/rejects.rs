@@ -618,12 +618,7 @@ async fn note_retry(
                 context.state.table("chunk"),
                 context.run.run
             ),
-            &[
-                Some(model.name),
-                Some(Feed::of(model).label()),
-                Some(&elements),
-                Some(&replaced),
-            ],
+            &[Some(model.name), Some(Feed::of(model).label()), Some(&elements), Some(&replaced)],
         )
         .await
         .map(drop)
