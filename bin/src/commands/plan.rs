@@ -82,8 +82,13 @@ impl Plan {
 
     fn text(&self) -> String {
         let count = |kind| self.models().filter(|model| model.kind == kind).count();
+        let children = match count(ModelKind::Child) {
+            0 => String::new(),
+            1 => ", 1 child table".to_owned(),
+            children => format!(", {children} child tables"),
+        };
         let mut text = format!(
-            "{}: {}, {}, {}\n",
+            "{}: {}{children}, {}, {}\n",
             self.name,
             plural(count(ModelKind::Collection), "collection"),
             plural(count(ModelKind::Junction), "junction"),
@@ -188,6 +193,10 @@ fn node(model: &Model) -> Node {
         note: match model.kind {
             ModelKind::Collection | ModelKind::Embedded => {
                 format!(", from the collection {}", model.collection)
+            }
+            ModelKind::Child => {
+                let parent = model.parent().map_or("its parent", |(parent, _)| parent.table);
+                format!(", elements of {parent}")
             }
             ModelKind::Junction => ", a junction".to_owned(),
         },
