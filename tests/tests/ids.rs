@@ -94,7 +94,8 @@ async fn every_row_has_its_source() {
         assert_eq!(count, pairs.len() as u64);
         let mut sources: BTreeMap<(&str, String), String> = BTreeMap::new();
         for pair in &pairs {
-            let twice = sources.insert((pair.collection, pair.source_id.clone()), pair.id.clone());
+            let key = (pair.collection.as_str(), pair.source_id.clone());
+            let twice = sources.insert(key, pair.id.clone());
             assert_eq!(twice, None, "{uuid:?}: {pair:?}");
         }
         let mut expected: Vec<String> =
