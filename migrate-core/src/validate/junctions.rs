@@ -153,26 +153,46 @@ impl Elements {
         let act = format!("comparing {}", model.table);
         let names = context.names();
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-        connection.execute(&act, format!("ANALYZE {}", Self::table(model))).await?;
-        let expected = expected_pairs(context, model);
-        let actual = format!("SELECT {} FROM {}", list(&columns), names.table(model));
+        // Made once, because it is asked for several times.
+        let made = format!("pg_temp.{}", quote_ident(&format!("expected_{}", model.name)));
+        let source = connection
+            .execute(
+                &act,
+                format!(
+                    "ANALYZE {}; CREATE TEMPORARY TABLE {} AS {}",
+                    Self::table(model),
+                    made.trim_start_matches("pg_temp."),
+                    expected_pairs(context, model)
+                ),
+            )
+            .await?;
+        let table = names.table(model);
         let mut report = JunctionReport {
             model: model.name.to_owned(),
             table: model.table.to_owned(),
-            source: connection
-                .count(&act, format!("SELECT count(*) FROM ({expected}) AS pairs"), &[])
-                .await?,
-            target: connection
-                .count(&act, format!("SELECT count(*) FROM ({actual}) AS pairs"), &[])
-                .await?,
+            source,
+            target: connection.count(&act, format!("SELECT count(*) FROM {table}"), &[]).await?,
             elements: self.read.get(model.name).copied().unwrap_or_default(),
-            before: rows_before(context, &names.table(model)),
+            before: rows_before(context, &table),
             counts_hold: true,
             ..JunctionReport::default()
         };
+        let same: Vec<String> =
+            columns.iter().map(|column| format!("e.{0} = j.{0}", quote_ident(column))).collect();
+        let matched = connection
+            .count(
+                &act,
+                format!("SELECT count(*) FROM {made} e JOIN {table} j ON {}", same.join(" AND ")),
+                &[],
+            )
+            .await?;
+        // What is not the same on both sides is looked at pair by pair.
+        let expected = format!("SELECT {} FROM {made}", list(&columns));
+        let actual = format!("SELECT {} FROM {table}", list(&columns));
         connection.execute(&act, "BEGIN").await?;
         for missing in [true, false] {
-            if is_sample && !missing {
+            let all_match = matched == report.source && matched == report.target;
+            if all_match || (is_sample && !missing) {
                 continue;
             }
             let (left, right) = if missing { (&expected, &actual) } else { (&actual, &expected) };
@@ -190,17 +210,15 @@ impl Elements {
             .await?;
             while let Some(rows) = cursor.page(connection).await? {
                 let get = |error| target_error(&act, error);
-                let mut pairs: Vec<[String; 2]> = Vec::with_capacity(rows.len());
-                for row in &rows {
-                    pairs.push([row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?]);
-                }
                 let named = if missing { &mut report.missing } else { &mut report.extra };
-                for pair in pairs {
-                    named.push(pair.join(", "));
+                for row in &rows {
+                    let (first, second): (String, String) =
+                        (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+                    named.push(format!("{first}, {second}"));
                 }
             }
         }
-        connection.execute(&act, "COMMIT").await?;
+        connection.execute(&act, format!("COMMIT; DROP TABLE {made}")).await?;
         if report.extra.count <= report.before {
             // Pairs that were there before nobody asked for.
             report.extra = super::Named::default();

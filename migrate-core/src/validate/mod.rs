@@ -406,6 +406,10 @@ async fn prepare(
             .with_hint("leave `--sample` or `--independent` out; `--table` restricts either"));
     }
     let mut connection = parsed.connect().await?;
+    // What is put into temporary tables, and what is sorted and hashed of it.
+    connection
+        .execute("preparing a comparison", "SET temp_buffers = '64MB'; SET work_mem = '64MB'")
+        .await?;
     let server_version = preflight::server(&mut connection).await?;
     let state = State::new(&options.state_schema);
     let missing = || {

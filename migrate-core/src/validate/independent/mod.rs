@@ -265,6 +265,11 @@ impl Path {
         }
     }
 
+    /// The model.
+    pub fn model(&self) -> &'static Model {
+        self.model
+    }
+
     /// The columns and junction fields that are not checked.
     pub fn unchecked(&self) -> &[Unchecked] {
         &self.unchecked
