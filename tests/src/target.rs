@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use crate::facts::{Column, Facts};
-use crate::oracle::{Database, Row, canonical_json};
+use migrate_core::validate::independent::SETTINGS;
+
+use crate::facts::Facts;
+use crate::oracle::{Database, Row, path};
 
 /// Every row of every table and junction of the facts.
 ///
@@ -13,19 +15,20 @@ use crate::oracle::{Database, Row, canonical_json};
 /// When the server refuses a query, as for a table that is not there.
 pub async fn load(facts: &Facts, connection: &mut PgConnection) -> sqlx::Result<Database> {
     let mut database = Database::default();
+    sqlx::raw_sql(SETTINGS).execute(&mut *connection).await?;
     for table in &facts.tables {
-        let columns: Vec<&Column> = table.columns().collect();
-        let list: Vec<String> = columns.iter().map(|column| as_text(column)).collect();
+        let path = path(&table.name);
+        let columns = path.model().columns;
+        let list: Vec<String> =
+            columns.iter().map(|column| format!("\"{}\"::text", column.name)).collect();
         let sql = format!("SELECT {} FROM \"{}\"", list.join(", "), table.name);
         let mut rows = BTreeMap::new();
         for found in sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut *connection).await? {
             let mut row = Row::new();
             for (position, column) in columns.iter().enumerate() {
-                let mut cell: Option<String> = found.try_get(position)?;
-                if is_json(column) {
-                    cell = cell.map(|text| canonical_json(&text));
-                }
-                row.insert(column.name.clone(), cell);
+                let cell: Option<String> = found.try_get(position)?;
+                let cell = cell.map(|text| path.found(position, &text));
+                row.insert(column.name.to_owned(), cell);
             }
             let key = row["id"].clone().unwrap_or_default();
             rows.insert(key, row);
@@ -42,20 +45,4 @@ pub async fn load(facts: &Facts, connection: &mut PgConnection) -> sqlx::Result<
         database.junctions.insert(junction.name.clone(), pairs);
     }
     Ok(database)
-}
-
-fn is_json(column: &Column) -> bool {
-    column.pg_type == "jsonb" || column.pg_type.ends_with("[]")
-}
-
-/// The expression whose text is the cell in the oracle's form.
-fn as_text(column: &Column) -> String {
-    let name = format!("\"{}\"", column.name);
-    match column.pg_type.as_str() {
-        "timestamp(3)" => {
-            format!("trim_scale((extract(epoch FROM {name}) * 1000)::numeric)::text")
-        }
-        ty if ty.ends_with("[]") => format!("to_json({name})::text"),
-        _ => format!("{name}::text"),
-    }
 }
