@@ -71,6 +71,9 @@ pub struct Elements {
     pub orphans: u64,
 }
 
+/// The ids in the arrays of a document, by junction field; `None` is an element that is no id.
+type Ids = Vec<Vec<Option<String>>>;
+
 /// A document on its way: its row, and its `_id` for the order of rule 7.
 struct Loaded {
     id: Bson,
@@ -276,10 +279,7 @@ fn reject(table: &str, id: Option<&Bson>, reason: &str, field: &str) -> Reject {
 
 /// Rules 1 to 5 and 8: one document's row and the ids in its arrays, by junction field, or the
 /// field that is wrong and why.
-fn row(
-    path: &Path,
-    document: &Document,
-) -> Result<(Row, Vec<Vec<Option<String>>>), (String, Refused)> {
+fn row(path: &Path, document: &Document) -> Result<(Row, Ids), (String, Refused)> {
     let expected = path.row(document).map_err(|refusal| (refusal.field, refusal.reason))?;
     let cells = path.model().columns.iter().zip(expected.cells).map(|(column, cell)| {
         let cell = match cell {
