@@ -71,6 +71,10 @@ pub(super) fn value(ty: CellType, place: &Place<'_>, random: &mut Random) -> Opt
             let (x, y) = (random.range(-1440, 1440), random.range(-720, 720));
             bson::bson!([x as f64 / 8.0, y as f64 / 8.0])
         }
+        BaseType::Other("vector") => {
+            let numbers = (0..3).map(|_| random.range(-8, 8) as f64 / 8.0);
+            numbers.collect::<Vec<_>>().into()
+        }
         _ => return None,
     })
 }
@@ -80,6 +84,9 @@ pub(super) fn limited(value: Bson, column: &Column) -> Bson {
     match (value, column.pg_type.map(parse_limit)) {
         (Bson::String(text), Some(Limit::Chars(most))) => {
             Bson::String(text.chars().take(most as usize).collect())
+        }
+        (Bson::Array(numbers), Some(Limit::Dimensions(most))) => {
+            Bson::Array(numbers.iter().cycle().take(most as usize).cloned().collect())
         }
         (value, _) => value,
     }
@@ -273,4 +280,21 @@ fn prose(random: &mut Random) -> String {
 /// The letters of a name that fit into an address.
 fn ascii(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use migrate_core::Vector;
+
+    #[test]
+    fn a_vector_has_the_dimensions_of_its_column() {
+        let place =
+            Place { collection: "c", key: "v", index: 0, made: 0, unique: false, nested: false };
+        for (pg_type, dimensions) in [("vector", 3), ("vector(7)", 7), ("vector(2)", 2)] {
+            let column = Column::of::<Vector>("v", "v", &["v"]).pg_type(pg_type);
+            let made = value(column.ty, &place, &mut Random::new(&[1])).unwrap();
+            assert_eq!(limited(made, &column).as_array().unwrap().len(), dimensions);
+        }
+    }
 }
