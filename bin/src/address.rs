@@ -26,6 +26,16 @@ pub(crate) fn redact(address: &str) -> String {
     format!("{scheme}://{user}{path}?{}", query.join("&"))
 }
 
+/// The address in an argument, as in `--target=postgres://u:p@h/db`.
+pub(crate) fn within(argument: &str) -> Option<&str> {
+    let (before, _) = argument.split_once("://")?;
+    let scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let begin = before
+        .rfind(|c: char| !scheme(c))
+        .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+    Some(&argument[begin..])
+}
+
 /// Takes the secrets of `address` out of a text, in the form they have in the address and decoded.
 pub(crate) fn scrub(text: &str, address: &str) -> String {
     let shown = redact(address);
@@ -92,6 +102,18 @@ mod tests {
             ("./dump", "./dump"),
         ] {
             assert_eq!(redact(address), shown);
+        }
+    }
+
+    #[test]
+    fn addresses_are_found_in_arguments() {
+        for (argument, address) in [
+            ("postgres://u:p@h/db", Some("postgres://u:p@h/db")),
+            ("--targt=postgres://u:p@h/db", Some("postgres://u:p@h/db")),
+            ("→mongodb+srv://u:p@h", Some("mongodb+srv://u:p@h")),
+            ("--jobs=3", None),
+        ] {
+            assert_eq!(within(argument), address, "{argument}");
         }
     }
 

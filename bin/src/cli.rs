@@ -169,7 +169,7 @@ pub(crate) struct Run {
     pub(crate) only: Vec<String>,
 
     /// Keep the rows that are in the tables; a document that clashes with one is rejected
-    #[arg(long)]
+    #[arg(long, conflicts_with = "clean")]
     pub(crate) append: bool,
 
     /// Leave keys, indexes and foreign keys of existing tables on while loading: slower, and a

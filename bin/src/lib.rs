@@ -43,7 +43,10 @@ use crate::settings::{File, RunSettings, ValidateSettings};
 /// It reads the arguments, the environment and `migrate.toml`, writes to stdout and stderr, and
 /// handles SIGINT and SIGTERM. Usage errors and `--help` end the process.
 pub fn main<R: Registry>() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let printer = Printer::new(cli.global.quiet);
     init_tracing();
     let mut addresses = Vec::new();
@@ -55,6 +58,23 @@ pub fn main<R: Registry>() -> ExitCode {
             exit::of_error(error.kind())
         }
     }
+}
+
+/// Shows help, or what is wrong with the arguments; an address that stands where none belongs is
+/// repeated without its password.
+fn usage(error: &clap::Error) -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let addresses: Vec<&str> = arguments.iter().filter_map(|text| address::within(text)).collect();
+    if addresses.is_empty() || !error.use_stderr() {
+        // The reader may have gone.
+        let _ = error.print();
+    } else {
+        let text = error.render().to_string();
+        let text = addresses.iter().fold(text, |text, address| address::scrub(&text, address));
+        Printer::new(false).error(text.trim_end());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Runs a command. The addresses it works with are added to `addresses`, so that an error can be

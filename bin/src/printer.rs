@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+
+use anstream::{AutoStream, ColorChoice};
 
 /// The only way to the terminal, apart from progress bars.
 #[derive(Clone, Copy, Debug)]
@@ -26,10 +28,29 @@ impl Printer {
         write_to(&mut io::stdout().lock(), &text);
     }
 
+    /// Writes what the command was asked for, with its colours where a person sees them: on a
+    /// terminal, and not where `NO_COLOR` is set. Whoever makes the text has made the names and
+    /// values in it [`printable`].
+    pub(crate) fn styled(self, text: impl Display) {
+        let stdout = io::stdout().lock();
+        let choice = colours(stdout.is_terminal());
+        let _ = writeln!(AutoStream::new(stdout, choice), "{text}");
+    }
+
+    /// Tells a person something on stderr, with colours as [`Printer::styled`].
+    pub(crate) fn styled_note(self, text: impl Display) {
+        if !self.quiet {
+            let stderr = io::stderr().lock();
+            let choice = colours(stderr.is_terminal());
+            let _ = writeln!(AutoStream::new(stderr, choice), "{text}");
+        }
+    }
+
     /// Writes what the command was asked for over what it wrote before, on a terminal.
     pub(crate) fn redraw(self, text: &str) {
         // From the upper left corner, each line to its end, and nothing below; so it does not
         // flicker as a cleared screen does.
+        let text = printable(text);
         let lines: String = text.lines().map(|line| format!("{line}\x1b[K\n")).collect();
         let _ = write!(io::stdout().lock(), "\x1b[H{lines}\x1b[J");
         let _ = io::stdout().flush();
@@ -55,6 +76,19 @@ impl Printer {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer)?;
         Ok(answer.trim().to_owned())
+    }
+}
+
+/// Colours are for a terminal that has them, unless `NO_COLOR` is set; `CLICOLOR_FORCE` asks for them
+/// anywhere. A log of a build server is no terminal.
+fn colours(is_terminal: bool) -> ColorChoice {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let forced =
+        std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0" && !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    match !is_set("NO_COLOR") && (forced || (is_terminal && !dumb)) {
+        true => ColorChoice::Always,
+        false => ColorChoice::Never,
     }
 }
 

@@ -14,6 +14,8 @@ use crate::address;
 use crate::cli::{ByteSize, Global, ProgressKind, Run, StateArgs, UuidKind, Validate};
 
 const FILE: &str = "migrate.toml";
+/// A transaction for each document would take days.
+const SMALLEST_CHUNK: u64 = 4 << 10;
 
 /// What `migrate.toml` may say.
 #[derive(Clone, Default, serde::Deserialize)]
@@ -109,6 +111,16 @@ impl RunSettings {
         let target = file.target(run.target.target)?;
         let schema = file.schema(run.target.schema);
         let defaults = Options::default();
+        let chunk_bytes = run.chunk_bytes.or(file.chunk_bytes).map(|size| size.0);
+        if chunk_bytes.is_some_and(|bytes| bytes < SMALLEST_CHUNK) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("chunks of less than {} KiB are not loaded", SMALLEST_CHUNK >> 10),
+            )
+            .with_hint(
+                "each is a transaction of its own: leave `--chunk-bytes` out, or take some MiB",
+            ));
+        }
         let uuid = match run.uuid.or(file.uuid) {
             Some(UuidKind::V8) => UuidVersion::V8,
             Some(UuidKind::V7) => UuidVersion::V7,
@@ -125,9 +137,7 @@ impl RunSettings {
                 state_schema: (run.target.state_schema)
                     .or(file.state_schema)
                     .unwrap_or(defaults.state_schema),
-                chunk_bytes: (run.chunk_bytes)
-                    .or(file.chunk_bytes)
-                    .map_or(defaults.chunk_bytes, |size| size.0),
+                chunk_bytes: chunk_bytes.unwrap_or(defaults.chunk_bytes),
                 clean: run.clean,
                 only: run.only,
                 append: run.append,

@@ -113,6 +113,13 @@ fn wrong_usage_is_explained() {
         ("usage_uuid", &["run", "--uuid", "v4"]),
         ("usage_size", &["run", "--chunk-bytes", "64 apples"]),
         ("usage_jobs", &["run", "--jobs", "0"]),
+        ("usage_stray_address", &["run", "postgres://me:geheim@h/db"]),
+        ("usage_stray_flag", &["run", "--traget=postgres://me:geheim@h/db"]),
+        ("usage_append_and_clean", &["run", "--append", "--clean"]),
+        (
+            "usage_tiny_chunks",
+            &["run", "--source", "d", "--target", "postgres://h/db", "--chunk-bytes", "1"],
+        ),
         ("usage_no_target", &["run", "--source", "dump"]),
         ("usage_no_source", &["run", "--target", "postgres://h/db"]),
         ("usage_no_dump", &["run", "--source", "dump", "--target", "postgres://h/db"]),
@@ -494,6 +501,41 @@ fn a_schema_is_made_whole_or_not_at_all() {
     assert_eq!(printed.code, Some(0), "{printed}");
     server.query("crm", &printed.stdout).unwrap();
     assert_eq!(tables("second"), "39");
+}
+
+#[test]
+fn hints_are_about_what_went_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server();
+    let dump = dump(folder.path(), &["--scale", "0.01"]);
+    let missing = server.url("nobody_made_it");
+    let run_into = |target: &str| {
+        let source = dump.to_str().unwrap();
+        run(migrate(folder.path(), &["run", "--source", source, "--target", target]))
+    };
+    let done = run_into(&missing);
+    assert_eq!(done.code, Some(2), "{done}");
+    let cause = "  cause: database \"nobody_made_it\" does not exist\n";
+    assert!(done.stderr.contains(cause), "{done}");
+    assert!(done.stderr.contains("hint: make the database first"), "{done}");
+
+    let frozen = server.create_database("frozen").unwrap();
+    let freeze = "ALTER DATABASE frozen SET default_transaction_read_only = on";
+    server.query("postgres", freeze).unwrap();
+    let done = run_into(&frozen);
+    assert_eq!(done.code, Some(2), "{done}");
+    assert!(done.stderr.contains("hint: the target takes no changes"), "{done}");
+
+    let target = server.create_database("applied").unwrap();
+    let apply = ["schema", "apply", "--target", &target];
+    assert_eq!(run(migrate(folder.path(), &apply)).code, Some(0));
+    let twice = run(migrate(folder.path(), &apply));
+    assert_eq!(twice.code, Some(2), "{twice}");
+    assert!(twice.stderr.contains("hint: nothing was made; see what is there"), "{twice}");
+
+    let quiet = ["generate", "--quiet", "--scale", "0.01", "--out", "again"];
+    let quiet = run(migrate(folder.path(), &quiet));
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""), "{quiet}");
 }
 
 #[test]

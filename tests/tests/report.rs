@@ -3,7 +3,7 @@
 
 #![expect(clippy::print_stderr, reason = "a skipped test says why, a picture where it is")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -238,6 +238,26 @@ fn differences_are_on_the_page() {
     server.query(DATABASE, "DROP INDEX \"Tasks_priority_idx\"").unwrap();
     let validate = loaded.migrate(&["validate", "-q", "--source", "dump"]);
     assert_eq!(validate.status.code(), Some(1), "{validate:?}");
+    as_described(&loaded.folder.path().join("migration-validation-report.json"));
+
+    // Worst first, in colour only where it is asked for.
+    let validate = ["validate", "--source", "dump", "--progress", "none"];
+    let plain = loaded.migrate(&validate);
+    let plain = String::from_utf8(plain.stdout).unwrap();
+    assert!(plain.starts_with("crm_Leads: 1 difference\n  differs  "), "{plain}");
+    assert!(plain.contains("\nschema: 1 difference\n  Tasks  expected "), "{plain}");
+    assert!(!plain.contains('\x1b'), "{plain}");
+    for (variable, coloured) in [("CLICOLOR_FORCE", true), ("NO_COLOR", false)] {
+        let done = Command::new(NEXTCRM)
+            .args(validate)
+            .args(["--target", &loaded.target])
+            .current_dir(loaded.folder.path())
+            .env(variable, "1")
+            .output()
+            .unwrap();
+        assert_eq!(done.stdout.contains(&0x1b), coloured, "{variable}");
+    }
+
     let (_, page) = loaded.page();
     assert_well_formed(&page);
     assert!(page.contains("the validation has found differences"));
@@ -275,4 +295,76 @@ fn hostile_names_are_names() {
     let plan = String::from_utf8(plan.stdout).unwrap();
     assert_well_formed(&plan);
     assert!(!plan.contains("<script") && plan.contains("xmlns=\"http://www.w3.org/2000/svg\""));
+}
+
+/// A report has mode 0600 and no key that its page does not describe; and the page describes none
+/// that no report can have.
+fn as_described(file: &Path) {
+    use migrate_core::validate::{Repaired, Report, Sample};
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let page = include_str!("../../docs/validation-report.md");
+    let described: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    let text = std::fs::read_to_string(file).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(found["version"], Report::VERSION);
+    assert!(page.contains(&format!("version {}", Report::VERSION)));
+    let undescribed =
+        |keys: &BTreeSet<String>| -> Vec<String> { keys.difference(&described).cloned().collect() };
+    assert_eq!(undescribed(&keys(&found)), Vec::<String>::new());
+    // What is read back is what was written.
+    let report: Report = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_value(&report).unwrap(), found);
+
+    let mut full = Report {
+        tables: vec![Default::default()],
+        junctions: vec![Default::default()],
+        references: vec![Default::default()],
+        repaired: Some(Repaired::default()),
+        ..report
+    };
+    full.scope.sample = Some(Sample { rows: 1, seed: 1 });
+    let row =
+        migrate_core::validate::RowDifference { key: String::new(), source_id: String::new() };
+    full.tables[0].missing.first.push(row.clone());
+    full.tables[0].extra.first.push(row);
+    full.tables[0].cells.first.push(migrate_core::validate::CellDifference {
+        key: String::new(),
+        source_id: String::new(),
+        column: String::new(),
+        source: None,
+        target: None,
+    });
+    full.references[0]
+        .orphans
+        .first
+        .push(migrate_core::validate::OrphanReference { key: String::new(), value: String::new() });
+    assert!(!full.structure.is_empty());
+    assert_eq!(keys(&serde_json::to_value(&full).unwrap()), described);
+}
+
+/// The paths of all keys, as the pages that describe a format write them.
+fn keys(value: &serde_json::Value) -> BTreeSet<String> {
+    fn walk(path: &str, value: &serde_json::Value, found: &mut BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (key, value) in map {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    walk(&path, value, found);
+                    found.insert(path);
+                }
+            }
+            serde_json::Value::Array(items) => {
+                items.iter().for_each(|item| walk(&format!("{path}[]"), item, found));
+            }
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    walk("", value, &mut found);
+    found
 }

@@ -45,7 +45,9 @@ pub(crate) async fn generate(
         ledger.documents.len(),
         bytes(ledger.bytes)
     ));
-    printer.data(text(&ledger));
+    if !printer.is_quiet() {
+        printer.data(text(&ledger));
+    }
     Ok(Outcome::Clean)
 }
 

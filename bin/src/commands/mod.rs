@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod demo;
+mod differences;
 pub(crate) mod generate;
 pub(crate) mod ids;
 mod look;

@@ -33,7 +33,15 @@ pub(crate) async fn apply(
     for statement in &statements {
         let act = format!("make `{}`", statement.name);
         // What is open when the connection goes is rolled back by the server.
-        connection.execute(&act, statement.sql.as_str()).await?;
+        connection.execute(&act, statement.sql.as_str()).await.map_err(|error| {
+            match error.kind() {
+                // Nothing is loaded here, so the usual hint would be wrong.
+                ErrorKind::Target if error.hint() == ErrorKind::Target.hint() => error.with_hint(
+                    "nothing was made; see what is there with `migrate schema diff`, then drop it or take another schema with `--schema`",
+                ),
+                _ => error,
+            }
+        })?;
     }
     connection.execute("commit", "COMMIT").await?;
     connection.close().await;

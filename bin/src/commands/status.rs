@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use migrate_core::Error;
 use migrate_core::run::Options;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::sink::Target;
 use migrate_core::status::{Activity, Blocker, Observer, Stage, Status, TableStatus, Worker};
+use migrate_core::{Error, ErrorKind};
 
 use super::summary::Grid;
 use crate::exit::Outcome;
@@ -32,8 +33,7 @@ pub(crate) async fn status(
     look: Look,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let mut observer = Observer::open(registry, target, options).await?;
-    let mut status = observer.status(look.run).await?;
+    let (mut observer, mut status) = begin(registry, target, options, &look, printer).await?;
     let Some(pause) = look.watch else {
         printer.data(match look.json {
             true => serde_json::json!(status).to_string(),
@@ -76,6 +76,38 @@ pub(crate) async fn status(
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+/// The first look. Whoever watches may have come before the run has begun.
+async fn begin(
+    registry: &'static RegistryFacts,
+    target: &str,
+    options: &Options,
+    look: &Look,
+    printer: Printer,
+) -> Result<(Observer, Status), Error> {
+    // What is wrong with the address does not mend itself.
+    Target::parse(target)?;
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        let found = match Observer::open(registry, target, options).await {
+            Ok(mut observer) => observer.status(look.run).await.map(|status| (observer, status)),
+            Err(error) => Err(error),
+        };
+        match (found, look.watch) {
+            (Err(error), Some(pause))
+                if error.kind() == ErrorKind::Usage && begun.elapsed() < options.patience =>
+            {
+                if !told {
+                    printer.note(format_args!("{error}; waiting for one to begin"));
+                    told = true;
+                }
+                tokio::time::sleep(pause).await;
+            }
+            (found, _) => return found,
         }
     }
 }

@@ -321,6 +321,21 @@ pub(super) fn shorten_name(name: &str) -> String {
     format!("{head}…{tail}")
 }
 
+/// How many places a text takes, its colours not counted.
+fn width(text: &str) -> usize {
+    let mut count = 0;
+    let mut in_style = false;
+    for c in text.chars() {
+        match c {
+            '\u{1b}' => in_style = true,
+            'm' if in_style => in_style = false,
+            _ if in_style => {}
+            _ => count += 1,
+        }
+    }
+    count
+}
+
 /// Text in columns: the first to the left, the others to the right.
 pub(super) struct Grid {
     pub(super) head: Vec<String>,
@@ -341,6 +356,11 @@ impl Grid {
         self.write_columns(text, last);
     }
 
+    /// All columns to the left.
+    pub(super) fn write_left(&self, text: &mut String) {
+        self.write_columns(text, 0);
+    }
+
     fn write_columns(&self, text: &mut String, left: usize) {
         let lines =
             || Some(&self.head).filter(|head| !head.is_empty()).into_iter().chain(&self.rows);
@@ -349,7 +369,7 @@ impl Grid {
             .map(|column| {
                 lines()
                     .filter_map(|line| line.get(column))
-                    .map(|cell| cell.chars().count())
+                    .map(|cell| width(cell))
                     .max()
                     .unwrap_or_default()
             })
@@ -357,11 +377,12 @@ impl Grid {
         for line in lines() {
             let mut out = String::new();
             for (column, cell) in line.iter().enumerate() {
-                let width = widths[column];
+                let free = " ".repeat(widths[column].saturating_sub(width(cell)));
+                let gap = if column == 0 { "" } else { "  " };
                 let _ = match column {
-                    0 => write!(out, "{cell:width$}"),
-                    _ if column == left => write!(out, "  {cell}"),
-                    _ => write!(out, "  {cell:>width$}"),
+                    0 => write!(out, "{cell}{free}"),
+                    _ if column >= left => write!(out, "{gap}{cell}{free}"),
+                    _ => write!(out, "{gap}{free}{cell}"),
                 };
             }
             text.push_str(out.trim_end());

@@ -69,10 +69,10 @@ fn write(
 }
 
 /// Inserts into the MongoDB database that the address names (`mongodb://host/database`). The
-/// collections must not hold documents with the same ids.
+/// collections must be empty.
 ///
 /// # Errors
-/// When the address names no database, or the server refuses.
+/// When the address names no database, a collection has documents, or the server refuses.
 pub async fn to_mongodb(generator: &Generator, address: &str) -> Result<Ledger> {
     let unreachable = |error: mongodb::error::Error| {
         Error::new(ErrorKind::SourceConnection, "cannot reach MongoDB").caused_by(error)
@@ -83,6 +83,17 @@ pub async fn to_mongodb(generator: &Generator, address: &str) -> Result<Ledger> 
             .with_hint("write it as `mongodb://host:27017/database`"));
     };
     let database = Client::with_options(options).map_err(unreachable)?.database(&database);
+    // The same seed makes the same ids, and other documents would be counted with ours.
+    for (name, _) in generator.collections() {
+        let collection = database.collection::<RawDocumentBuf>(name);
+        if collection.find_one(Document::new()).await.map_err(unreachable)?.is_some() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("the collection `{name}` of `{}` has documents already", database.name()),
+            )
+            .with_hint("name another database, or drop this one first"));
+        }
+    }
     let mut ledger = Ledger::default();
     for (position, (name, documents)) in generator.collections().enumerate() {
         let collection = database.collection::<RawDocumentBuf>(name);

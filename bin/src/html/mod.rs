@@ -148,9 +148,7 @@ impl Page<'_> {
             }
             Activity::Complete => {
                 let validated = match self.validation {
-                    Some(report) if report.scope == Default::default() => {
-                        ", and every row compared with its source"
-                    }
+                    Some(report) if is_whole(report) => ", and every row compared with its source",
                     Some(_) => ", and a part compared with its source",
                     None => "",
                 };
@@ -559,7 +557,7 @@ impl Page<'_> {
         };
         let rows: u64 = report.tables.iter().map(|table| table.target).sum();
         let pairs: u64 = report.junctions.iter().map(|junction| junction.target).sum();
-        let part = match report.scope == Default::default() {
+        let part = match is_whole(report) {
             true => "",
             false => " This was a part of the tables or a sample of the rows.",
         };
@@ -694,6 +692,12 @@ fn section(title: &str, lead: &str) -> String {
         lead => format!("<p class=\"lead\">{lead}</p>\n"),
     };
     format!("<section>\n<h2>{title}</h2>\n{lead}")
+}
+
+/// Whether a validation has looked at everything.
+fn is_whole(report: &Report) -> bool {
+    let scope = &report.scope;
+    scope.models.is_empty() && scope.since_run.is_none() && scope.sample.is_none()
 }
 
 /// A number as a cell; a zero stands back.

@@ -100,7 +100,16 @@ impl Target {
                     sqlx::Error::Database(_) if !is_transient(&error) => ErrorKind::Preflight,
                     _ => ErrorKind::TargetConnection,
                 };
-                Error::new(kind, format!("cannot connect to {}", self.describe())).caused_by(error)
+                let wrapped = Error::new(kind, format!("cannot connect to {}", self.describe()));
+                let wrapped = match detail_hint(&error) {
+                    Some(hint) => wrapped.with_hint(hint),
+                    None => wrapped,
+                };
+                // The driver's own text adds the line of the server's source.
+                match error.as_database_error().map(|error| error.message().to_owned()) {
+                    Some(message) => wrapped.caused_by(message),
+                    None => wrapped.caused_by(error),
+                }
             })?,
             Err(_) => {
                 return Err(Error::new(
@@ -336,7 +345,12 @@ fn detail_hint(error: &sqlx::Error) -> Option<&'static str> {
             "grant the user the right, or name a schema it may write with `--schema` and `--state-schema`",
         ),
         "28P01" | "28000" => Some("check the user and the password in `--target`"),
-        "3D000" => Some("make the database first, as with `createdb`"),
+        "3D000" => {
+            Some("make the database first, as with `createdb`, or mend its name in `--target`")
+        }
+        "25006" => Some(
+            "the target takes no changes: name the primary server and not a standby, and look at `default_transaction_read_only`",
+        ),
         _ => None,
     }
 }
