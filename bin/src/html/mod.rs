@@ -577,15 +577,7 @@ impl Page<'_> {
         let mut worst: Vec<_> = report
             .tables
             .iter()
-            .map(|table| {
-                (
-                    table,
-                    table.missing.count
-                        + table.extra.count
-                        + table.cells.count
-                        + u64::from(!table.counts_hold),
-                )
-            })
+            .map(|table| (table, table.differences()))
             .filter(|(_, count)| *count > 0)
             .collect();
         worst.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

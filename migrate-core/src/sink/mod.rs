@@ -107,7 +107,7 @@ impl Target {
                 };
                 // The driver's own text adds the line of the server's source.
                 match error.as_database_error().map(|error| error.message().to_owned()) {
-                    Some(message) => wrapped.caused_by(message),
+                    Some(detail) => wrapped.caused_by(ServerError { detail, source: error }),
                     None => wrapped.caused_by(error),
                 }
             })?,
