@@ -343,6 +343,16 @@ fn as_described(file: &Path) {
         .orphans
         .first
         .push(migrate_core::validate::OrphanReference { key: String::new(), value: String::new() });
+    full.tables[0].judged.first.push(migrate_core::validate::Judged {
+        key: String::new(),
+        source_id: String::new(),
+        loaded: true,
+        field: String::new(),
+        reason: String::new(),
+    });
+    full.tables[0]
+        .not_independent
+        .push(migrate_core::validate::Unchecked { column: String::new(), why: String::new() });
     assert!(!full.structure.is_empty());
     assert_eq!(keys(&serde_json::to_value(&full).unwrap()), described);
 }
