@@ -43,6 +43,14 @@ pub(super) fn expected(
         Kind::Scalar(base) => return scalar(base, limit, ids, value),
         Kind::List(base, dimensions, nullable) => (base, dimensions, nullable),
     };
+    if let (Bson::Binary(binary), BaseType::Float4 | BaseType::Float8, 1) =
+        (value, base, dimensions)
+        && binary.subtype == BinarySubtype::Vector
+    {
+        let numbers = vector(&binary.bytes).ok_or("malformed")?;
+        let parts: Vec<_> = numbers.into_iter().map(|number| quoted(&float_text(number))).collect();
+        return Ok(format!("[{}]", parts.join(",")));
+    }
     let Bson::Array(elements) = value else { return Err("type") };
     let mut parts = Vec::with_capacity(elements.len());
     let mut length = None;
@@ -65,6 +73,28 @@ pub(super) fn expected(
         }
     }
     Ok(format!("[{}]", parts.join(",")))
+}
+
+/// The numbers of a vector: a byte for their type, one for the bits at the end that do not count,
+/// and the numbers.
+/// <https://github.com/mongodb/specifications/blob/master/source/bson-binary-vector/bson-binary-vector.md>
+fn vector(bytes: &[u8]) -> Option<Vec<f64>> {
+    let (&[kind, padding], numbers) = bytes.split_first_chunk::<2>()?;
+    match (kind, padding) {
+        (0x27, 0) if numbers.len().is_multiple_of(4) => Some(
+            numbers
+                .chunks(4)
+                .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]).into())
+                .collect(),
+        ),
+        (0x03, 0) => Some(numbers.iter().map(|byte| f64::from(*byte as i8)).collect()),
+        (0x10, 0..=7) if padding == 0 || !numbers.is_empty() => {
+            let bits: String = numbers.iter().map(|byte| format!("{byte:08b}")).collect();
+            let counted = &bits[..bits.len() - usize::from(padding)];
+            Some(counted.bytes().map(|bit| f64::from(bit - b'0')).collect())
+        }
+        _ => None,
+    }
 }
 
 fn quoted(text: &str) -> String {
