@@ -10,7 +10,7 @@
 //!
 //! The rules: `_id` becomes the key. The first of a field's keys that is present counts. Missing
 //! or null is NULL, a default, the time inside the id, or a reject, in the order of
-//! [`Path::absent`]. An empty string is null where the model says so. What is not exact is
+//! `Path::absent`. An empty string is null where the model says so. What is not exact is
 //! rejected.
 
 pub(super) mod compare;
