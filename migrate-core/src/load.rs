@@ -61,8 +61,8 @@ pub(crate) async fn work(
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
     let mut pause = PAUSE;
     // A chunk's note commits with its rows, so a commit that a crash of the server loses is a
-    // chunk that was never done; waiting for the disk at each would buy nothing. The first commit
-    // after the load waits, and with it all before are durable.
+    // chunk that was never done; waiting for the disk at each would buy nothing. Each worker waits
+    // once, at the end: a crash before that breaks its connection, and it looks for chunks again.
     connection.execute("preparing the load", "SET synchronous_commit = off").await?;
     loop {
         context.check_stop()?;
@@ -86,7 +86,7 @@ pub(crate) async fn work(
             }
         }
     }
-    connection.execute("ending the load", "SET synchronous_commit = on").await.map(drop)
+    context.state.make_durable(connection, context.run.run).await
 }
 
 /// Loads one chunk, taken in the current transaction, and commits.

@@ -283,9 +283,22 @@ pub(crate) async fn kept_orphans(
             Some(key) => key,
             None => id_column(target).name,
         };
+        let act = format!("noting the orphans of {}.{}", model.table, column.name);
+        // The whole table is looked at, so what was noted of it before is noted again or over.
+        connection
+            .execute_with(
+                &act,
+                format!(
+                    "DELETE FROM {} WHERE {} AND column_name = $1 AND NOT element",
+                    context.state.table("orphan"),
+                    names.is_noted(model)
+                ),
+                &[Some(column.name)],
+            )
+            .await?;
         let noted = connection
             .execute_with(
-                &format!("noting the orphans of {}.{}", model.table, column.name),
+                &act,
                 format!(
                     "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
                      SELECT {}, $3, $1, $2, t.{}::text, t.{column}::text, false FROM {} t

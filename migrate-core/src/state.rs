@@ -729,6 +729,17 @@ impl State {
         Ok(progress)
     }
 
+    /// Waits until every commit that could be seen until now is safe from a crash of the server, and
+    /// has later commits of this connection wait for themselves. A transaction that has written
+    /// nothing would not wait, and the log is flushed in order.
+    pub(crate) async fn make_durable(&self, connection: &mut Connection, run: i64) -> Result<()> {
+        const ACT: &str = "waiting for the disk";
+        connection.execute(ACT, "SET synchronous_commit = on").await?;
+        let statement =
+            format!("UPDATE {} SET version = version WHERE run = {run}", self.table("run"));
+        connection.execute(ACT, statement).await.map(drop)
+    }
+
     /// How many chunks of a run are not done, and how many there are.
     ///
     /// # Errors

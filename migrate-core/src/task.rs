@@ -20,7 +20,7 @@ use crate::event::{Event, Step};
 use crate::fit;
 use crate::kept;
 use crate::run::Stop;
-use crate::schema::{Model, ModelKind, RegistryFacts, quote_literal};
+use crate::schema::{Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, target_error};
 use crate::state::State;
@@ -157,7 +157,10 @@ pub(crate) fn plan(
             ModelKind::Collection | ModelKind::Child
                 if kept.iter().any(|kept| kept.same(model)) =>
             {
-                if kept::late_columns(model).next().is_some() {
+                let keeps = |column: &Column| {
+                    column.reference.is_some_and(|reference| reference.orphan == Orphan::Keep)
+                };
+                if kept::late_columns(model).next().is_some() || model.columns.iter().any(keeps) {
                     push(&mut tasks, SETTLE_AGAIN, Task::LateReferences { model: name.clone() });
                 }
             }
@@ -292,7 +295,8 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
             format!(
                 "WITH taken AS (
                     SELECT task, body::text FROM {table}
-                    WHERE run = {run} AND NOT done AND (body->>'ready')::int < (
+                    WHERE run = {run} AND NOT done
+                        AND coalesce((body->>'ready')::int, level - 1) < (
                         SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
                     ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
                  SELECT *, {} FROM taken",
@@ -374,10 +378,7 @@ pub(crate) async fn work(
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
-                return connection
-                    .execute("ending the tasks", "SET synchronous_commit = on")
-                    .await
-                    .map(drop);
+                return context.state.make_durable(connection, context.run.run).await;
             }
         }
     }

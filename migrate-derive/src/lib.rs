@@ -480,8 +480,9 @@ mod tests;
 /// * `#[child(Rentals)]`: an array of embedded documents (`Vec<Rentals>`) that becomes rows of the
 ///   child's table and no column. A document whose keys are data, `HashMap<String, Rentals>`, is one
 ///   too. A child may have children, to any depth. Inside the parentheses, behind the child:
-///   * `on_reject = document`: an element that is refused rejects the whole document. Without it,
-///     which is `on_reject = element`, the document is loaded without the element.
+///   * `on_reject = document`: an element that cannot be converted rejects the whole document (one
+///     that only the target refuses, for a key or a reference, does not). Without it, which is
+///     `on_reject = element`, the document is loaded without the element.
 ///
 /// In the child, which is a struct with `#[migrate(child)]`, fields are read from the element. Four
 /// words take what its place tells:

@@ -31,6 +31,7 @@ use crate::schema::{Model, ModelKind, Orphan, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source::Source;
+use crate::source_id;
 use crate::state::RunRow;
 use crate::transform::Output;
 use crate::value::Value;
@@ -549,6 +550,7 @@ impl Slice<'_> {
         for document in &documents {
             transformer.transform(&mut scratch, document.as_bytes(), &mut output);
         }
+        let forgotten = self.forget_rejects(&output).await?;
         ledger::insert_rejects(
             self.connection,
             &context.state,
@@ -595,6 +597,7 @@ impl Slice<'_> {
             self.done.rejected += rejected;
             self.done.inserted += fresh - rejected.min(fresh);
         }
+        self.done.rejected = self.done.rejected.saturating_sub(forgotten);
         kept::late_references(context, self.connection, model).await?;
         let mut retried = Retried::default();
         rejects::restore_references(context, self.connection, model, &mut retried).await?;
@@ -617,6 +620,21 @@ impl Slice<'_> {
             .map_err(|error| target_error(&act, error))?;
         let not_yet: HashSet<String> = waiting.into_iter().chain(refused).collect();
         Ok(texts(&act, &rows)?.into_iter().filter(|key| !not_yet.contains(key)).collect())
+    }
+
+    /// Takes the documents out of the ledger: what is rejected again, as in a second round, comes
+    /// back there. Gives the number of rejects that are gone.
+    async fn forget_rejects(&mut self, output: &Output) -> Result<u64> {
+        let mut ids: Vec<String> =
+            output.rejects.iter().map(|reject| reject.source_id.clone()).collect();
+        let rows = (0..output.row_count()).filter_map(|row| output.row_id(row)?.to_bson().ok());
+        ids.extend(rows.map(|id| source_id::display(&id)));
+        let sql = format!(
+            "DELETE FROM {} WHERE {} AND source_id = ANY ($1::text[])",
+            self.context.state.table("reject"),
+            self.context.names().is_noted(self.model)
+        );
+        self.change("taking documents out of the ledger", sql, &ids).await
     }
 
     /// Leaves only those entries for the id map that it does not have.
