@@ -184,12 +184,30 @@ async fn every_planted_fault_is_mended_and_nothing_else_moves() {
         let repaired = report.repaired.clone().unwrap();
         assert!(report.clean && repaired.balanced, "{}", differing(&report));
         assert_eq!((repaired.inserted, repaired.deleted), (29, 29));
-        assert!(repaired.replaced > 100 && repaired.pairs_inserted >= 20, "{repaired:?}");
+        // Each junction lacks pairs; one that was planted twice, or that comes back with its row,
+        // counts once.
+        assert!(repaired.replaced > 100 && repaired.pairs_inserted >= 10, "{repaired:?}");
         assert!(loaded.validate().await.clean);
         assert_same(&before, &loaded.end_state(), &format!("{uuid:?}"));
         // Where nothing differs nothing is done, and nobody is asked.
         assert!(loaded.repair(&loaded.options, true).await.unwrap().repaired.is_none());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_row_is_still_told_after_a_repair() {
+    let mut loaded = loaded(25, UuidVersion::V8).await;
+    loaded.execute(r#"DROP INDEX "Tasks_priority_idx""#).await;
+    assert_eq!(
+        loaded
+            .execute(r#"DELETE FROM "crm_Leads" WHERE id = (SELECT id FROM "crm_Leads" LIMIT 1)"#)
+            .await,
+        1
+    );
+    let report = loaded.repair(&loaded.options, true).await.unwrap();
+    let repaired = report.repaired.clone().unwrap();
+    assert_eq!((repaired.inserted, report.structure.len()), (1, 1), "{}", differing(&report));
+    assert!(!report.clean, "the index is still away");
 }
 
 #[tokio::test(flavor = "multi_thread")]

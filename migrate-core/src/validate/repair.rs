@@ -118,6 +118,9 @@ pub async fn repair(
         .map(|(model, _)| model.name.to_owned())
         .collect();
     let (mut after, _) = super::compare(&mut prepared).await?;
+    // Definitions are not repaired, and those of the other tables are as they were.
+    after.structure = before.structure;
+    after.clean = after.differences() == 0 && after.orphans() == 0;
     after.repaired = Some(done);
     prepared.connection.close().await;
     Ok(after)
