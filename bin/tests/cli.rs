@@ -306,6 +306,15 @@ fn an_interrupted_run_ends_with_130_and_goes_on() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(130), "{stderr}");
         assert!(stderr.contains("hint: give the same command again"), "{stderr}");
+        // The file for people says what is committed.
+        let text =
+            std::fs::read_to_string(folder.path().join("migration-checkpoint.json")).unwrap();
+        let checkpoint: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let committed = "SELECT coalesce(sum(loaded), 0), coalesce(sum(rejected), 0) \
+                         FROM migrate.chunk WHERE done";
+        let committed = server.query("interrupted", committed).unwrap();
+        let counts = ["totalRecordsMigrated", "totalErrors"].map(|key| checkpoint[key].to_string());
+        assert_eq!(counts.map(Some).as_slice(), committed[0]);
     }
     let done = run(migrate(folder.path(), &arguments));
     assert_eq!(done.code, Some(0), "{done}");

@@ -11,6 +11,7 @@ use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
 use migrate_core::source::{self, SourceOptions};
+use migrate_core::status::Observer;
 use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate as compare_rows};
 use migrate_core::{Error, ErrorKind};
@@ -144,6 +145,17 @@ pub(super) async fn execute(
     } else {
         migrate_core::run::run(registry, source, target, options, reporter, &stop).await
     };
+    if let Err(error) = &result
+        && error.kind() == ErrorKind::Interrupted
+        && !settings.dry_run
+        // A target that does not answer leaves the counts as they were told.
+        && let Ok(mut observer) = Observer::open(registry, target, options).await
+    {
+        if let Ok(status) = observer.status(None).await {
+            files.correct(&status);
+        }
+        observer.close().await;
+    }
     files.finish(result.as_ref().ok());
     if let Ok(summary) = &result
         && !settings.dry_run

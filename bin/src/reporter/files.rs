@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use migrate_core::Reject;
 use migrate_core::event::{Event, Reporter};
 use migrate_core::ledger::Entry;
+use migrate_core::status::{Status, TableStatus};
 use migrate_core::summary::Summary;
 use serde::Serialize;
 
@@ -152,6 +153,27 @@ impl Files {
             && let Err(error) = log.flush()
         {
             state.fail(ERRORS, &error);
+        }
+    }
+
+    /// Sets the counts of a run that was stopped to those of the state: what was told of a task is
+    /// told after its commit, and a stop may come in between.
+    pub(crate) fn correct(&self, status: &Status) {
+        let mut state = self.lock();
+        let checkpoint = &mut state.checkpoint;
+        let is_done = |table: &&TableStatus| table.chunks_done == table.chunks;
+        checkpoint.run = Some(status.run);
+        checkpoint.completed_tables =
+            status.tables.iter().filter(is_done).map(|table| table.table.clone()).collect();
+        checkpoint.migrated_records =
+            status.tables.iter().map(|table| (table.table.clone(), table.totals.loaded)).collect();
+        checkpoint.total_errors = status.totals.rejected;
+        if checkpoint
+            .current_table
+            .as_ref()
+            .is_some_and(|table| checkpoint.completed_tables.contains(table))
+        {
+            checkpoint.current_table = None;
         }
     }
 
