@@ -389,3 +389,65 @@ async fn the_rows_of_a_later_run_alone() {
     let first = loaded.validate_some(&request(Since::Run(1))).await;
     assert_eq!(first.tables, all.tables);
 }
+
+mod two_schemas {
+    use bson::doc;
+    use migrate_core::{Migrate, registry};
+    use uuid::Uuid;
+
+    #[derive(Migrate)]
+    #[migrate(collection = "people", schema = "hr")]
+    #[allow(dead_code)]
+    pub(super) struct Person {
+        #[migrate(id)]
+        id: Uuid,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "sales", schema = "shop")]
+    #[allow(dead_code)]
+    pub(super) struct Sale {
+        #[migrate(id)]
+        id: Uuid,
+        #[fk(Person)]
+        seller: Uuid,
+    }
+
+    registry! { pub(super) Firm = [Person, Sale] }
+
+    pub(super) fn documents() -> migrate_core::source::memory::MemorySource {
+        let id = bson::oid::ObjectId::from_bytes([7; 12]);
+        migrate_core::source::memory::MemorySource::new()
+            .with("people", [doc! { "_id": id }])
+            .with("sales", [doc! { "_id": id, "seller": id }])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_into_another_schema_is_compared() {
+    use migrate_core::Registry as _;
+    use sqlx::{Connection as _, Executor as _};
+
+    let facts = two_schemas::Firm::FACTS;
+    let source = || std::sync::Arc::new(two_schemas::documents());
+    let Some(moved) = migrate_tests::moved::moved(facts, source()).await else { return };
+    let mut connection = sqlx::PgConnection::connect(&moved.target).await.unwrap();
+    connection
+        .execute(r#"ALTER TABLE shop."Sale" DROP CONSTRAINT "Sale_seller_fkey""#)
+        .await
+        .unwrap();
+    let report = migrate_core::validate::validate(
+        facts,
+        source(),
+        &moved.target,
+        &migrate_core::run::Options::default(),
+        &migrate_core::validate::Request::default(),
+        std::sync::Arc::new(migrate_core::event::Silent),
+        &migrate_core::run::Stop::default(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(report.structure.len(), 1, "{:?}", report.structure);
+    assert_eq!(report.structure[0].object, "Sale");
+    assert!(report.structure[0].expected.as_ref().unwrap().contains("hr.\"Person\""));
+}
