@@ -7,6 +7,7 @@ pub mod facts;
 pub mod hostile;
 pub mod moved;
 pub mod oracle;
+pub mod planted;
 pub mod program;
 pub mod proxy;
 pub mod random;

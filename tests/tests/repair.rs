@@ -10,11 +10,12 @@ use migrate_cli::generate::{Generator, Plan, to_dump};
 use migrate_core::event::Silent;
 use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{self, Options, Stop, UuidVersion};
-use migrate_core::schema::{BaseType, Column, ModelKind, Registry, quote_ident};
+use migrate_core::schema::{ModelKind, Registry, quote_ident};
 use migrate_core::source::memory::MemorySource;
 use migrate_core::validate::{Report, Request, repair, validate};
 use migrate_core::{Error, ErrorKind, source};
 use migrate_tests::end_state::{EndState, assert_same, end_state};
+use migrate_tests::planted::changed;
 use migrate_tests::servers;
 use models::NextCrm;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
@@ -145,29 +146,6 @@ fn differing(report: &Report) -> String {
         text += &format!("{reference:#?}\n");
     }
     text
-}
-
-/// Another value for a cell, whatever it holds.
-fn changed(column: &Column) -> String {
-    let name = quote_ident(column.name);
-    match (column.ty.base, column.ty.dimensions) {
-        (BaseType::Text, 0) => format!("coalesce({name}, '') || 'x'"),
-        (BaseType::Text, _) => format!("array_append({name}, 'x')"),
-        (BaseType::Uuid, 0) => "gen_random_uuid()".to_owned(),
-        (BaseType::Uuid, _) => format!("array_append({name}, gen_random_uuid())"),
-        (BaseType::Bool, _) => format!("NOT coalesce({name}, false)"),
-        (BaseType::Int2 | BaseType::Int4 | BaseType::Int8, _) => {
-            format!("CASE WHEN {name} > 0 THEN {name} - 1 ELSE coalesce({name}, 7) + 1 END")
-        }
-        (BaseType::Timestamp, _) => format!("coalesce({name}, now()) + interval '1 hour'"),
-        (BaseType::Jsonb, _) => format!(r#"coalesce({name}, '[]') || '{{"planted": 1}}'"#),
-        (BaseType::Enum(ty), _) => {
-            let (first, second) = (ty.labels[0], ty.labels[1]);
-            let ty = quote_ident(ty.name);
-            format!("CASE WHEN {name} = '{first}' THEN '{second}' ELSE '{first}' END::{ty}")
-        }
-        (other, _) => panic!("no other value for {other:?}"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
