@@ -151,21 +151,8 @@ mod tests {
     /// Models with those references.
     fn models(edges: &[Edge]) -> Vec<&'static Model> {
         let names = ["A", "B", "C", "D", "E", "F"];
-        let empty = |name| Model {
-            name,
-            module: "test",
-            collection: name,
-            schema: None,
-            table: name,
-            kind: ModelKind::Collection,
-            columns: &[],
-            junctions: &[],
-            children: &[],
-            skipped: &[],
-            indexes: &[],
-            deny_unknown_fields: false,
-            one_of: &[],
-        };
+        let empty =
+            |name| Model { name, module: "test", collection: name, table: name, ..Model::EMPTY };
         let mut layers: Vec<&'static Model> =
             names.iter().map(|name| &*Box::leak(Box::new(empty(name)))).collect();
         // A reference leads to the model of an earlier round, which has the same name and so is

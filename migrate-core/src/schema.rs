@@ -62,6 +62,24 @@ impl ModelKind {
 }
 
 impl Model {
+    /// A model of a collection of which nothing is said: what a derived model does not write is
+    /// taken from here.
+    pub const EMPTY: Self = Self {
+        name: "",
+        module: "",
+        collection: "",
+        schema: None,
+        table: "",
+        kind: ModelKind::Collection,
+        columns: &[],
+        junctions: &[],
+        children: &[],
+        skipped: &[],
+        indexes: &[],
+        deny_unknown_fields: false,
+        one_of: &[],
+    };
+
     /// Whether two sets of facts come from the same struct.
     pub const fn same(&self, other: &Model) -> bool {
         str_eq(self.name, other.name) && str_eq(self.module, other.module)

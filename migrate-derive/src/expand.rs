@@ -63,47 +63,67 @@ pub(crate) fn expand_impl(ident: &Ident) -> TokenStream {
 }
 
 fn expand_facts(model: &Model) -> TokenStream {
-    let name = model.name();
+    let mut facts = Facts::new(&model.name());
     let (kind, collection) = match (model.is_junction(), model.is_embedded(), model.is_child()) {
-        (true, ..) => (quote!(Junction), String::new()),
-        (_, true, _) => (quote!(Embedded), String::new()),
-        (.., true) => (quote!(Child), String::new()),
-        _ => (quote!(Collection), model.collection()),
+        (true, ..) => (Some(quote!(Junction)), None),
+        (_, true, _) => (Some(quote!(Embedded)), None),
+        (.., true) => (Some(quote!(Child)), None),
+        _ => (None, Some(model.collection())),
     };
-    let schema = expand_option(model.attrs.schema.as_ref());
-    let table = if model.is_embedded() { String::new() } else { model.table() };
-    let junctions = model.fields.iter().filter_map(|field| expand_junction(model, field));
-    let (columns, skipped, indexes) = match has_parts(model) {
-        true => (quote!(&__COLUMNS), quote!(&__SKIPPED), quote!(&__INDEXES)),
-        false => {
-            let columns = model.columns().map(|field| expand_column(model, field));
-            let skipped = expand_skipped(model);
-            let indexes = expand_indexes(model);
-            (quote!(&[#(#columns),*]), skipped, indexes)
+    facts.add("collection", collection.map(|collection| quote!(#collection)));
+    facts.add("schema", model.attrs.schema.as_ref().map(|word| expand_option(Some(word))));
+    let table = (!model.is_embedded()).then(|| model.table());
+    facts.add("table", table.map(|table| quote!(#table)));
+    facts.add("kind", kind.map(|kind| quote!(_migrate::ModelKind::#kind)));
+    match has_parts(model) {
+        true => {
+            facts.add("columns", Some(quote!(&__COLUMNS)));
+            facts.add("skipped", Some(quote!(&__SKIPPED)));
+            facts.add("indexes", Some(quote!(&__INDEXES)));
         }
-    };
+        false => {
+            facts.list("columns", model.columns().map(|field| expand_column(model, field)));
+            facts.list("skipped", skipped_keys(model));
+            facts.list("indexes", indexes(model));
+        }
+    }
+    let fields = || model.fields.iter();
+    facts.list("junctions", fields().filter_map(|field| expand_junction(model, field)));
+    facts.list("children", fields().filter_map(|field| expand_child(model, field)));
     let denies = model.attrs.deny_unknown_fields.is_some();
+    facts.add("deny_unknown_fields", denies.then(|| quote!(true)));
     let one_of = model.attrs.one_of.iter().map(|group| {
         let columns = columns_named(model, &group.value);
         quote!(_migrate::OneOf { columns: &[#(#columns),*] })
     });
-    let children = model.fields.iter().filter_map(|field| expand_child(model, field));
-    quote! {
-        _migrate::Model {
-            name: #name,
-            module: ::core::module_path!(),
-            collection: #collection,
-            schema: #schema,
-            table: #table,
-            kind: _migrate::ModelKind::#kind,
-            columns: #columns,
-            junctions: &[#(#junctions),*],
-            children: &[#(#children),*],
-            skipped: #skipped,
-            indexes: #indexes,
-            deny_unknown_fields: #denies,
-            one_of: &[#(#one_of),*],
+    facts.list("one_of", one_of);
+    facts.finish()
+}
+
+/// The facts of a model: what is written is what differs from a model without any, so that a word
+/// that a model does not use costs it nothing.
+pub(crate) struct Facts(TokenStream);
+
+impl Facts {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(quote!(name: #name, module: ::core::module_path!(),))
+    }
+
+    fn add(&mut self, name: &str, value: Option<TokenStream>) {
+        if let Some(value) = value {
+            let name = Ident::new(name, Span::call_site());
+            self.0.extend(quote!(#name: #value,));
         }
+    }
+
+    fn list(&mut self, name: &str, items: impl Iterator<Item = TokenStream>) {
+        let items: Vec<_> = items.collect();
+        self.add(name, (!items.is_empty()).then(|| quote!(&[#(#items),*])));
+    }
+
+    pub(crate) fn finish(self) -> TokenStream {
+        let facts = self.0;
+        quote!(_migrate::Model { #facts .._migrate::Model::EMPTY })
     }
 }
 
@@ -147,11 +167,11 @@ fn expand_parts(model: &Model) -> TokenStream {
     if !own.is_empty() {
         parts.push(quote!(_migrate::flatten::Part::Own(&[#(#own),*])));
     }
-    let (skipped, indexes) = (expand_skipped(model), expand_indexes(model));
+    let (skipped, indexes) = (skipped_keys(model), indexes(model));
     quote! {
         const __PARTS: &[_migrate::flatten::Part] = &[#(#parts),*];
-        const __OWN_SKIPPED: &[&_migrate::str] = #skipped;
-        const __OWN_INDEXES: &[_migrate::Index] = #indexes;
+        const __OWN_SKIPPED: &[&_migrate::str] = &[#(#skipped),*];
+        const __OWN_INDEXES: &[_migrate::Index] = &[#(#indexes),*];
         static __TEXT: [_migrate::u8; _migrate::flatten::text_length(__PARTS)] =
             _migrate::flatten::text(__PARTS);
         static __LISTS: [&_migrate::str; _migrate::flatten::list_length(__PARTS)] =
@@ -187,15 +207,14 @@ fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
     Some(quote!(_migrate::flatten::present(#column, #name, &[#key])))
 }
 
-fn expand_skipped(model: &Model) -> TokenStream {
+/// The keys of the fields that are skipped.
+fn skipped_keys(model: &Model) -> impl Iterator<Item = TokenStream> {
     let fields = model.fields.iter().filter(|field| field.fate() == Fate::Skipped);
-    let keys = fields.flat_map(|field| expand_keys(model, field));
-    quote!(&[#(#keys),*])
+    fields.flat_map(|field| expand_keys(model, field))
 }
 
-fn expand_indexes(model: &Model) -> TokenStream {
-    let indexes = model.attrs.indexes.iter().map(|index| expand_index(model, &index.value));
-    quote!(&[#(#indexes),*])
+fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.attrs.indexes.iter().map(|index| expand_index(model, &index.value))
 }
 
 fn expand_option(word: Option<&Word<LitStr>>) -> TokenStream {

@@ -6,7 +6,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{DeriveInput, Generics};
 
-use crate::expand::{expand_enum_impls, expand_impl, wrap};
+use crate::expand::{Facts, expand_enum_impls, expand_impl, wrap};
 
 /// The errors, and a model without facts.
 pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStream {
@@ -16,22 +16,9 @@ pub(crate) fn expand_model(input: &DeriveInput, errors: &syn::Error) -> TokenStr
     }
     let name = input.ident.to_string();
     let implementation = expand_impl(&input.ident);
+    let facts = Facts::new(&name).finish();
     let fallback = wrap(quote! {
-        static __MODEL: _migrate::Model = _migrate::Model {
-            name: #name,
-            module: ::core::module_path!(),
-            collection: "",
-            schema: _migrate::None,
-            table: "",
-            kind: _migrate::ModelKind::Collection,
-            columns: &[],
-            junctions: &[],
-            children: &[],
-            skipped: &[],
-            indexes: &[],
-            deny_unknown_fields: false,
-            one_of: &[],
-        };
+        static __MODEL: _migrate::Model = #facts;
         #implementation
     });
     quote!(#errors #fallback)

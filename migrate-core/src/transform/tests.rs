@@ -340,21 +340,7 @@ fn types_that_do_not_go_together() {
 }
 
 const fn base(name: &'static str) -> Model {
-    Model {
-        name,
-        module: "tests",
-        collection: "",
-        schema: None,
-        table: "",
-        kind: ModelKind::Collection,
-        columns: &[],
-        junctions: &[],
-        children: &[],
-        skipped: &[],
-        indexes: &[],
-        deny_unknown_fields: false,
-        one_of: &[],
-    }
+    Model { name, module: "tests", ..Model::EMPTY }
 }
 
 /// Documents with values of many types under the sample's keys.
