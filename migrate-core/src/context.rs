@@ -57,6 +57,15 @@ impl Context {
         Feed::of(model).fetch(&*self.source, ids).await
     }
 
+    /// As [`Context::fetch`], with documents that are another model's.
+    pub(crate) async fn fetch_any(
+        &self,
+        model: &'static Model,
+        ids: &[bson::Bson],
+    ) -> Result<Vec<bson::RawDocumentBuf>> {
+        Feed::of(model).fetch_any(&*self.source, ids).await
+    }
+
     /// The transformer of a model.
     pub(crate) fn transformer(&self, model: &Model) -> Result<&Arc<Transformer>> {
         self.transformers.get(model.name).ok_or_else(|| {

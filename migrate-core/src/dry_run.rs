@@ -10,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::cell::PLACEHOLDER_OID;
+use crate::choice;
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
@@ -49,9 +50,10 @@ pub async fn dry_run(
     reporter.event(&Event::StepFinished { step: Step::Preflight, elapsed: started.elapsed() });
     reporter.event(&Event::StepStarted { step: Step::Load });
     let collections = source.collections().await?;
+    let whole = registry;
     let registry = crate::run::select(registry, options, &[])?;
     let (chunks, _) = plan_chunks(registry, &source, options, &collections, &reporter).await?;
-    let transformers = Arc::new(transformers(registry, server_version, options)?);
+    let transformers = Arc::new(transformers(whole, registry, server_version, options)?);
     let queue = Arc::new(Mutex::new(chunks.into_iter()));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..options.jobs() {
@@ -133,6 +135,7 @@ pub async fn dry_run(
 }
 
 fn transformers(
+    whole: &'static RegistryFacts,
     registry: &'static RegistryFacts,
     server_version: u32,
     options: &Options,
@@ -151,7 +154,8 @@ fn transformers(
         .filter(|(model, _)| model.kind.has_documents())
         .map(|(model, _)| {
             let origins = vec![0; model.junctions.len()];
-            Ok((model.name, Transformer::new(model, &facts, &origins)?))
+            let transformer = Transformer::new(model, &facts, &origins)?;
+            Ok((model.name, transformer.answer_for(choice::siblings(whole, model))))
         })
         .collect()
 }
@@ -227,6 +231,7 @@ impl Worker {
             read: part.note.read,
             loaded: part.note.loaded,
             rejected: part.note.rejected,
+            skipped: part.note.skipped,
             bytes: part.note.bytes,
             elapsed: started.elapsed(),
         });

@@ -115,6 +115,8 @@ pub enum Event<'a> {
         loaded: u64,
         /// Documents rejected.
         rejected: u64,
+        /// Documents that are not the model's.
+        skipped: u64,
         /// BSON bytes read.
         bytes: u64,
         /// From the first read to the commit.

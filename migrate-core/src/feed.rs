@@ -22,6 +22,7 @@ use bson::{Bson, RawDocument, RawDocumentBuf};
 use tokio::sync::mpsc;
 
 use crate::cell::Mismatch;
+use crate::choice;
 use crate::error::Result;
 use crate::model::Migrate;
 use crate::reject::Reason;
@@ -191,7 +192,7 @@ impl Feed {
             let mut piece = Piece::default();
             while let Some(batch) = roots.recv().await {
                 for document in batch.iter() {
-                    self.unwind(document, &mut piece);
+                    self.unwind_meant(document, &mut piece);
                     if piece.bytes.len() >= PIECE_BYTES && batches.send(piece.take()).await.is_err()
                     {
                         return;
@@ -206,12 +207,25 @@ impl Feed {
         read
     }
 
-    /// Reads documents again by their `_id`s, as [`Source::fetch`] does; those of a child are
-    /// locators.
+    /// Reads documents again by their `_id`s, as [`Source::fetch`] does, and leaves out those that
+    /// are not the model's; those of a child are locators.
     ///
     /// # Errors
     /// As [`Source::fetch`].
     pub async fn fetch(&self, source: &dyn Source, ids: &[Bson]) -> Result<Vec<RawDocumentBuf>> {
+        let mut found = self.fetch_any(source, ids).await?;
+        if !self.is_child() {
+            found.retain(|document| choice::is_meant(self.root, document.as_bytes()));
+        }
+        Ok(found)
+    }
+
+    /// As [`Feed::fetch`], with documents of the collection that are not the model's.
+    pub(crate) async fn fetch_any(
+        &self,
+        source: &dyn Source,
+        ids: &[Bson],
+    ) -> Result<Vec<RawDocumentBuf>> {
         if !self.is_child() || source.has_elements() {
             return source.fetch(self.root.collection, ids).await;
         }
@@ -228,7 +242,7 @@ impl Feed {
         let mut found = Vec::new();
         let mut piece = Piece::default();
         for document in source.fetch(self.root.collection, &roots).await? {
-            self.unwind(document.as_bytes(), &mut piece);
+            self.unwind_meant(document.as_bytes(), &mut piece);
             for element in piece.take().iter() {
                 let Ok(element) = RawDocument::from_bytes(element) else { continue };
                 let locator = element.get_document("_id");
@@ -238,6 +252,14 @@ impl Feed {
             }
         }
         Ok(found)
+    }
+
+    /// Adds the elements of one of the collection's documents; one that is not the root model's
+    /// has none that are the child's.
+    fn unwind_meant(&self, document: &[u8], out: &mut Piece) {
+        if choice::is_meant(self.root, document) {
+            self.unwind(document, out);
+        }
     }
 
     /// Adds the elements of one of the collection's documents.
@@ -313,7 +335,7 @@ impl Feed {
 }
 
 /// The first of the keys or paths that a document has, and its value.
-fn field<'a, 'k>(document: &'a [u8], keys: &[&'k str]) -> Option<(&'k str, Value<'a>)> {
+pub(crate) fn field<'a, 'k>(document: &'a [u8], keys: &[&'k str]) -> Option<(&'k str, Value<'a>)> {
     keys.iter().find_map(|path| {
         let mut value = Value::new(ElementType::EmbeddedDocument, document);
         for wanted in path.split(KEY_SEPARATOR) {

@@ -8,6 +8,7 @@ extern crate self as migrate_core;
 #[path = "private.rs"]
 pub mod __private;
 pub mod cell;
+mod choice;
 mod context;
 pub mod convert;
 pub mod copy;

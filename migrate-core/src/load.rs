@@ -123,6 +123,7 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         read: chunk_done.note.read,
         loaded: chunk_done.note.loaded,
         rejected: chunk_done.note.rejected,
+        skipped: chunk_done.note.skipped,
         bytes: chunk_done.note.bytes,
         elapsed: started.elapsed(),
     });
@@ -302,6 +303,7 @@ impl Side {
         let replaced = output.replaced.iter().map(|(column, values)| (*column, values));
         add_replaced(&mut note.replaced, replaced);
         note.read += output.documents;
+        note.skipped += output.skipped;
         note.bytes += output.bytes;
         note.loaded += (output.row_count() - refused.len()) as u64;
         output.clear();

@@ -37,6 +37,8 @@ pub enum Reason {
     Invalid,
     /// A field that the model does not take, where the model refuses such fields.
     UnknownField,
+    /// No model of the collection takes such documents.
+    NoModel,
     /// A required reference points to nothing.
     Orphan,
     /// Another document has the same unique value, and a smaller `_id`.
@@ -63,6 +65,7 @@ impl Reason {
             Self::Shape => "shape",
             Self::Invalid => "invalid",
             Self::UnknownField => "unknown_field",
+            Self::NoModel => "no_model",
             Self::Orphan => "orphan",
             Self::Duplicate => "duplicate",
             Self::Constraint => "constraint",
@@ -72,7 +75,7 @@ impl Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Missing,
         Self::Type,
         Self::Range,
@@ -87,6 +90,7 @@ impl Reason {
         Self::Shape,
         Self::Invalid,
         Self::UnknownField,
+        Self::NoModel,
         Self::Orphan,
         Self::Duplicate,
         Self::Constraint,
@@ -125,6 +129,9 @@ impl Reason {
             }
             Self::UnknownField => {
                 "add a field to the model, `#[migrate(skip)]` or `#[migrate(extra)]`, or take `deny_unknown_fields` off"
+            }
+            Self::NoModel => {
+                "add the value to the `#[migrate(when(..))]` of the model that is to take them, or write a model for them"
             }
             Self::Invalid => "change the function that `with` or `compute` names",
             Self::Orphan => {

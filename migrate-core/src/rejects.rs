@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 
+use crate::choice;
 use crate::context::Context;
 use crate::ddl::{Names, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ use crate::feed::Feed;
 use crate::ledger::{self, Entry};
 use crate::reject::{Reason, Stage};
 use crate::run::{Options, Stop};
-use crate::schema::{Model, RegistryFacts, quote_ident};
+use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
@@ -217,6 +218,9 @@ pub struct Retried {
     pub rejected: u64,
     /// Those that the source does not have any more; they stay in the ledger.
     pub gone: u64,
+    /// Those that are no longer their model's: they have left the ledger, or come back there as
+    /// rejects of the model of their collection that takes them now, and are tried again with it.
+    pub moved: u64,
     /// Junction rows that could be inserted now, those of other documents' arrays included.
     pub junction_rows: u64,
     /// References of other rows that point to a row again.
@@ -267,7 +271,8 @@ pub async fn retry(
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
     let oids = preflight::enum_oids(&mut connection, registry, names).await?;
-    let transformers = run::transformers(registry, server_version, last.ids, oids, &origins)?;
+    let transformers =
+        run::transformers(whole, registry, server_version, last.ids, oids, &origins)?;
     let stored = source.is_none().then(|| Arc::new(Stored::default()));
     let source = match (source, &stored) {
         (Some(source), _) => source,
@@ -309,14 +314,14 @@ pub async fn retry(
     loop {
         // A document may have failed only because another was rejected, so the ledger is gone
         // through until a round loads nothing.
-        let mut loaded = 0;
+        let (mut loaded, moved) = (0, retried.moved);
         for (model, _, context) in &models {
             let stored = stored.as_deref();
             let (seen, retried) = (&mut seen, &mut retried);
             loaded +=
                 retry_model(context, &mut connection, model, filter, stored, seen, retried).await?;
         }
-        if loaded == 0 {
+        if loaded == 0 && retried.moved == moved {
             break;
         }
     }
@@ -490,7 +495,7 @@ async fn retry_slice(
     } else {
         let ids: Vec<Bson> = entries.iter().map(|entry| entry.id.clone()).collect();
         if !ids.is_empty() {
-            for document in context.fetch(model, &ids).await? {
+            for document in context.fetch_any(model, &ids).await? {
                 let id = document.get("_id").ok().flatten();
                 if let Some(id) = id.and_then(|id| Bson::try_from(id).ok()) {
                     documents.insert(id.to_string(), document.as_bytes().to_vec());
@@ -498,6 +503,7 @@ async fn retry_slice(
             }
         }
     }
+    move_entries(context, connection, model, &mut entries, &documents, retried).await?;
     for entry in &entries {
         let is_new = seen.insert((model.table, entry.source_id.clone()));
         if is_new && !documents.contains_key(&entry.id.to_string()) {
@@ -575,6 +581,56 @@ async fn retry_slice(
         }
     }
     Ok(loaded)
+}
+
+/// Takes entries out of the ledger of a model whose documents are not its own any more: those that
+/// another model of the collection takes are its rejects from now on, the others are left out.
+async fn move_entries(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    entries: &mut Vec<Candidate>,
+    documents: &HashMap<String, Vec<u8>>,
+    retried: &mut Retried,
+) -> Result<()> {
+    const ACT: &str = "moving rejects to another model";
+    let transformer = context.transformer(model)?;
+    let mut moved: Vec<(String, Option<&'static Model>)> = Vec::new();
+    entries.retain(|entry| {
+        let Some(document) = documents.get(&entry.id.to_string()) else { return true };
+        if model.kind != ModelKind::Collection
+            || choice::is_meant(model, document)
+            || transformer.is_nobodys(document)
+        {
+            return true;
+        }
+        let mut others = choice::sharing(context.registry, model);
+        let other = others.find(|other| !other.same(model) && choice::takes(other, document));
+        moved.push((entry.place.clone(), other));
+        false
+    });
+    let table = context.state.table("reject");
+    for (place, other) in &moved {
+        let Some(other) = other else {
+            let sql = format!("DELETE FROM {table} WHERE ctid = $1::tid");
+            connection.execute_with(ACT, sql, &[Some(place)]).await?;
+            continue;
+        };
+        // Nothing that the other model's chunks have counted is the document's.
+        let sql = format!(
+            "UPDATE {table} SET table_schema = $2, table_name = $3, stage = $4, run = coalesce(
+                (SELECT max(run) FROM {} WHERE model = $5), run)
+             WHERE ctid = $1::tid",
+            context.state.table("chunk")
+        );
+        let (schema, stage) = (context.names().schema_of(other), Stage::Transform.code());
+        let parameters = [place.as_str(), schema, other.table, stage, other.name].map(Some);
+        connection.execute_with(ACT, sql, &parameters).await?;
+        context.state.adjust(connection, other.name, "skipped", -1).await?;
+    }
+    let count = moved.len() as u64;
+    retried.moved += count;
+    context.state.adjust(connection, model.name, "skipped", count as i64).await
 }
 
 /// Makes the staging tables of the junctions that a model feeds, for this transaction.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::choice;
 use crate::context::Context;
 use crate::ddl::{self, Names};
 use crate::deferred;
@@ -213,6 +214,7 @@ async fn watched_run(
     timer.finish(reporter, &mut seconds);
     // It would stand idle through the load, and might be gone after it.
     connection.close().await;
+    let whole = registry;
     let (registry, run, oids) = match prepared {
         Prepared::Begun(registry, run, oids) => (registry, *run, oids),
         Prepared::Complete(summary) => {
@@ -224,7 +226,7 @@ async fn watched_run(
     };
 
     let origins = origins(registry);
-    let transformers = transformers(registry, server_version, run.ids, oids, &origins)?;
+    let transformers = transformers(whole, registry, server_version, run.ids, oids, &origins)?;
     let state = preparation.state;
     let context = Arc::new(Context {
         registry,
@@ -421,10 +423,23 @@ pub(crate) fn select(
         .collect();
     let mut chosen = BTreeSet::new();
     for name in &options.only {
-        let model = registry.iter().map(|(model, _)| model).find(|model| {
-            [model.name, model.table, Feed::of(model).label()].contains(&name.as_str())
-        });
-        match model {
+        let named = |model: &Model| [model.name, model.table].contains(&name.as_str());
+        let model = registry.iter().map(|(model, _)| model).find(|model| named(model));
+        // Several models may share a collection.
+        let of_collection: Vec<&'static Model> = registry
+            .iter()
+            .map(|(model, _)| model)
+            .filter(|model| model.kind.has_documents() && Feed::of(model).label() == name)
+            .collect();
+        if model.is_none() && !of_collection.is_empty() {
+            let open = |model: &&&'static Model| !loaded.contains(model.name);
+            let before = chosen.len();
+            chosen.extend(of_collection.iter().filter(open).map(|model| model.name));
+            if chosen.len() > before {
+                continue;
+            }
+        }
+        match model.or(of_collection.first().copied()) {
             Some(model) if model.kind == ModelKind::Junction => {
                 return Err(Error::new(
                     ErrorKind::Usage,
@@ -777,8 +792,9 @@ pub(crate) fn stage_columns(names: Names<'_>, junction: &Model) -> String {
     format!("({}, origin smallint NOT NULL)", columns.join(", "))
 }
 
-/// One transformer per model of a collection.
+/// One transformer per model with documents; `whole` is the registry that it was selected from.
 pub(crate) fn transformers(
+    whole: &'static RegistryFacts,
     registry: &'static RegistryFacts,
     server_version: u32,
     ids: IdScheme,
@@ -792,7 +808,9 @@ pub(crate) fn transformers(
         .filter(|(model, _)| model.kind.has_documents())
         .map(|(model, _)| {
             let origins = origins.get(model.name).map(Vec::as_slice).unwrap_or_default();
-            Ok((model.name, Arc::new(Transformer::new(model, &facts, origins)?)))
+            let transformer = Transformer::new(model, &facts, origins)?;
+            let transformer = transformer.answer_for(choice::siblings(whole, model));
+            Ok((model.name, Arc::new(transformer)))
         })
         .collect()
 }
@@ -1104,6 +1122,7 @@ fn fingerprint(
             (
                 (model.collection, model.schema, model.table, columns, junctions, model.indexes),
                 (model.deny_unknown_fields, model.one_of, children),
+                (model.when, model.filter.is_some()),
             )
         );
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()

@@ -24,6 +24,10 @@ pub struct Model {
     pub table: &'static str,
     /// What fills the table.
     pub kind: ModelKind,
+    /// What a document of the collection has to hold to be the model's: each of these.
+    pub when: &'static [Choice],
+    /// A function of the user's own that has to be true as well.
+    pub filter: Option<FilterFn>,
     /// The columns in the order of the struct's fields.
     pub columns: &'static [Column],
     /// Arrays of ids that become rows of junction tables.
@@ -38,6 +42,45 @@ pub struct Model {
     pub deny_unknown_fields: bool,
     /// Groups of columns of which each row has exactly one that is not NULL.
     pub one_of: &'static [OneOf],
+}
+
+/// Says whether a document is the model's.
+pub type FilterFn = fn(&bson::RawDocument) -> bool;
+
+/// Values of which one has to stand at a key, as `when(kind = ["a", "b"])` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The key, or a path with [`KEY_SEPARATOR`] in it.
+    pub key: &'static str,
+    /// The values.
+    pub any_of: &'static [Literal],
+}
+
+/// A value of a [`Choice`]. Numbers are the same whatever their BSON type, and a symbol is the same
+/// as its text, as MongoDB compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Literal {
+    /// A text.
+    Text(&'static str),
+    /// A whole number.
+    Number(i64),
+    /// A boolean.
+    Bool(bool),
+    /// Null, or no such field.
+    Null,
+}
+
+impl Literal {
+    /// Whether both are the same value.
+    pub const fn same(&self, other: &Literal) -> bool {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => str_eq(a, b),
+            (Self::Number(a), Self::Number(b)) => *a == *b,
+            (Self::Bool(a), Self::Bool(b)) => *a == *b,
+            (Self::Null, Self::Null) => true,
+            _ => false,
+        }
+    }
 }
 
 /// What fills a table.
@@ -71,6 +114,8 @@ impl Model {
         schema: None,
         table: "",
         kind: ModelKind::Collection,
+        when: &[],
+        filter: None,
         columns: &[],
         junctions: &[],
         children: &[],

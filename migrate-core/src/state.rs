@@ -729,6 +729,40 @@ impl State {
         Ok(progress)
     }
 
+    /// Adds to what the chunks of a model have counted, `read` or `skipped`, over all runs; what is
+    /// taken away is taken from the chunks with the largest counts, because none can have counted
+    /// less than nothing.
+    pub(crate) async fn adjust(
+        &self,
+        connection: &mut Connection,
+        model: &str,
+        count: &str,
+        mut more: i64,
+    ) -> Result<()> {
+        const ACT: &str = "adjusting the counts of a table";
+        let chunk = self.table("chunk");
+        let count = quote_ident(count);
+        while more != 0 {
+            let rows = connection
+                .query(
+                    ACT,
+                    format!(
+                        "UPDATE {chunk} c SET {count} = c.{count} + greatest({more}, -c.{count})
+                         FROM (SELECT run, chunk, {count} FROM {chunk} WHERE model = $1
+                               ORDER BY {count} DESC, run, chunk LIMIT 1) l
+                         WHERE c.run = l.run AND c.chunk = l.chunk AND (l.{count} > 0 OR {more} > 0)
+                         RETURNING greatest({more}, -l.{count})::bigint"
+                    ),
+                    &[Some(model)],
+                )
+                .await?;
+            let Some(row) = rows.first() else { break };
+            let changed: i64 = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+            more -= changed;
+        }
+        Ok(())
+    }
+
     /// Waits until every commit that could be seen until now is safe from a crash of the server, and
     /// has later commits of this connection wait for themselves. A transaction that has written
     /// nothing would not wait, and the log is flushed in order.

@@ -29,6 +29,8 @@ pub(crate) struct ModelAttrs {
     pub(crate) column_case: Option<Word<Case>>,
     pub(crate) junction: Option<Word>,
     pub(crate) child: Option<Word>,
+    pub(crate) when: Option<Word<Vec<Choice>>>,
+    pub(crate) filter: Option<Word<Path>>,
     pub(crate) indexes: Vec<Word<IndexAttr>>,
     pub(crate) embedded: Option<Word>,
     pub(crate) deny_unknown_fields: Option<Word>,
@@ -149,6 +151,23 @@ pub(crate) struct Junction {
     pub(crate) owner: Option<Word<LitStr>>,
 }
 
+/// One key of `when(kind = "company", active = true)` on a struct.
+#[derive(Clone)]
+pub(crate) struct Choice {
+    /// The path of keys, as in the facts.
+    pub(crate) key: String,
+    pub(crate) any_of: Vec<Literal>,
+}
+
+/// One of the values of [`Choice`].
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Literal {
+    Text(String),
+    Number(i64),
+    Bool(bool),
+    Null,
+}
+
 /// `#[child(Table, ..)]`.
 #[derive(Clone)]
 pub(crate) struct Child {
@@ -227,6 +246,8 @@ impl ModelAttrs {
                 }
             }
             "child" => item.set(ctxt, &mut parsed.child, Item::flag),
+            "when" => item.set(ctxt, &mut parsed.when, Item::choices),
+            "filter" => item.set(ctxt, &mut parsed.filter, Item::path),
             word => {
                 let unique = word == "unique";
                 if let Some(fields) = item.fields(ctxt) {
@@ -481,6 +502,36 @@ impl Item {
             }
         }
         Some(flatten)
+    }
+
+    /// Keys, each with the values of which one must stand there.
+    fn choices(&self, ctxt: &Ctxt) -> Option<Vec<Choice>> {
+        let ItemValue::List(tokens, _) = &self.value else {
+            self.wrong(ctxt, "needs a key and its value in parentheses");
+            return None;
+        };
+        let parser = |input: ParseStream<'_>| input.parse_terminated(parse_choice, Token![,]);
+        let choices = match parser.parse2(tokens.clone()) {
+            Ok(choices) => choices,
+            Err(error) => {
+                ctxt.syn_error(error);
+                return None;
+            }
+        };
+        if choices.is_empty() {
+            self.wrong(ctxt, "needs a key and its value in parentheses");
+            return None;
+        }
+        let mut keys: Vec<&str> = Vec::new();
+        for (choice, span) in &choices {
+            if keys.contains(&choice.key.as_str()) {
+                let help = "write its values in one place: `when(kind = [\"a\", \"b\"])`";
+                ctxt.error(*span, "`when` has the key twice", help);
+                return None;
+            }
+            keys.push(&choice.key);
+        }
+        Some(choices.into_iter().map(|(choice, _)| choice).collect())
     }
 
     /// A path and the text that must stand there.
@@ -812,6 +863,71 @@ fn parse_label(input: ParseStream<'_>) -> syn::Result<(LitStr, Option<LitStr>)> 
         Ok(ident) if ident == "null" => Ok((from, None)),
         Ok(ident) => Err(wrong(ident.span(), needs)),
         Err(_) => Err(wrong(from.span(), needs)),
+    }
+}
+
+/// One key of a struct's `when` and its values, as in `kind = ["a", "b"]`.
+fn parse_choice(input: ParseStream<'_>) -> syn::Result<(Choice, Span)> {
+    let wrong = |span: Span, what: &str| {
+        let help = r#"write it as `when(kind = "company")` or `when(kind = ["a", "b"])`"#;
+        syn::Error::new(span, format!("`when` needs {what}\nhelp: {help}"))
+    };
+    let (key, span) = if input.peek(LitStr) {
+        let path: LitStr = input.parse()?;
+        let is_key = |key: &String| !key.is_empty() && !key.contains('\0');
+        if !path_keys(&path.value()).iter().all(is_key) {
+            return Err(wrong(path.span(), "a key, or a path with one dot between two keys"));
+        }
+        (path_key(&path.value()), path.span())
+    } else {
+        match input.call(Ident::parse_any) {
+            Ok(ident) => (ident.unraw().to_string(), ident.span()),
+            Err(error) => {
+                return Err(wrong(error.span(), "a key before `=`, as a name or in quotes"));
+            }
+        }
+    };
+    let needs =
+        "a text, a whole number, `true`, `false` or `null` behind `=`, or several in brackets";
+    input.parse::<Token![=]>().map_err(|_| wrong(span, needs))?;
+    let values = match input.parse::<Expr>().map(peel) {
+        Ok(Expr::Array(array)) => array.elems.into_iter().map(peel).collect(),
+        Ok(other) => vec![other],
+        Err(_) => return Err(wrong(span, needs)),
+    };
+    if values.is_empty() {
+        return Err(wrong(span, needs));
+    }
+    let mut any_of = Vec::new();
+    for value in &values {
+        let literal = literal(value).ok_or_else(|| wrong(value.span(), needs))?;
+        if any_of.contains(&literal) {
+            return Err(wrong(value.span(), "each value once"));
+        }
+        any_of.push(literal);
+    }
+    Ok((Choice { key, any_of }, span))
+}
+
+/// A value of a struct's `when`.
+fn literal(value: &Expr) -> Option<Literal> {
+    match value {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(text) => Some(Literal::Text(text.value())),
+            Lit::Int(number) if number.suffix().is_empty() => {
+                number.base10_parse().ok().map(Literal::Number)
+            }
+            Lit::Bool(truth) => Some(Literal::Bool(truth.value)),
+            _ => None,
+        },
+        Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => {
+            match literal(&unary.expr)? {
+                Literal::Number(number) => number.checked_neg().map(Literal::Number),
+                _ => None,
+            }
+        }
+        Expr::Path(path) if path.path.is_ident("null") => Some(Literal::Null),
+        _ => None,
     }
 }
 

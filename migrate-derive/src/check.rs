@@ -182,6 +182,8 @@ fn check_junction_struct(ctxt: &Ctxt, model: &Model) {
     let attrs = &model.attrs;
     for (word, span) in [
         ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("when", attrs.when.as_ref().map(|word| word.span)),
+        ("filter", attrs.filter.as_ref().map(|word| word.span)),
         ("rename_all", attrs.rename_all.as_ref().map(|word| word.span)),
     ] {
         conflict(
@@ -267,6 +269,8 @@ fn check_child_struct(ctxt: &Ctxt, model: &Model) {
     let attrs = &model.attrs;
     for (word, span) in [
         ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("when", attrs.when.as_ref().map(|word| word.span)),
+        ("filter", attrs.filter.as_ref().map(|word| word.span)),
         ("junction", attrs.junction.as_ref().map(|word| word.span)),
     ] {
         conflict(
@@ -531,6 +535,8 @@ fn check_embedded(ctxt: &Ctxt, model: &Model) {
     let attrs = &model.attrs;
     for (word, span) in [
         ("collection", attrs.collection.as_ref().map(|word| word.span)),
+        ("when", attrs.when.as_ref().map(|word| word.span)),
+        ("filter", attrs.filter.as_ref().map(|word| word.span)),
         ("table", attrs.table.as_ref().map(|word| word.span)),
         ("schema", attrs.schema.as_ref().map(|word| word.span)),
         ("junction", attrs.junction.as_ref().map(|word| word.span)),

@@ -10,7 +10,9 @@ use syn::spanned::Spanned;
 use syn::{Ident, LitStr, Path};
 
 use crate::ast::{Enum, Fate, Field, Model, RESERVED};
-use crate::attr::{Flatten, ForeignKey, IndexAttr, Json, Nul, Step, Word, path_key};
+use crate::attr::{
+    Choice, Flatten, ForeignKey, IndexAttr, Json, Literal, Nul, Step, Word, path_key,
+};
 
 /// For a struct, expands to:
 ///
@@ -75,6 +77,10 @@ fn expand_facts(model: &Model) -> TokenStream {
     let table = (!model.is_embedded()).then(|| model.table());
     facts.add("table", table.map(|table| quote!(#table)));
     facts.add("kind", kind.map(|kind| quote!(_migrate::ModelKind::#kind)));
+    let choices = model.attrs.when.iter().flat_map(|word| &word.value);
+    facts.list("when", choices.map(expand_choice));
+    let filter = model.attrs.filter.as_ref().map(|word| &word.value);
+    facts.add("filter", filter.map(|path| quote!(_migrate::Some(#path))));
     match has_parts(model) {
         true => {
             facts.add("columns", Some(quote!(&__COLUMNS)));
@@ -215,6 +221,21 @@ fn skipped_keys(model: &Model) -> impl Iterator<Item = TokenStream> {
 
 fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
     model.attrs.indexes.iter().map(|index| expand_index(model, &index.value))
+}
+
+/// For `when(kind = ["a", "b"])`, expands to:
+///
+/// ```text
+/// Choice { key: "kind", any_of: &[Literal::Text("a"), Literal::Text("b")] }
+/// ```
+fn expand_choice(Choice { key, any_of }: &Choice) -> TokenStream {
+    let any_of = any_of.iter().map(|value| match value {
+        Literal::Text(text) => quote!(_migrate::Literal::Text(#text)),
+        Literal::Number(number) => quote!(_migrate::Literal::Number(#number)),
+        Literal::Bool(truth) => quote!(_migrate::Literal::Bool(#truth)),
+        Literal::Null => quote!(_migrate::Literal::Null),
+    });
+    quote!(_migrate::Choice { key: #key, any_of: &[#(#any_of),*] })
 }
 
 fn expand_option(word: Option<&Word<LitStr>>) -> TokenStream {

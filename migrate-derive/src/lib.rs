@@ -106,6 +106,10 @@ mod tests;
 ///   that is not NULL. The table gets a check constraint, and a document that breaks it is
 ///   rejected. A reference among them rejects the document where it points to nothing. May be
 ///   given again.
+/// * `#[migrate(when(kind = "company"))]`: only documents that hold this value at this key are the
+///   model's; see *Parts of a collection* below.
+/// * `#[migrate(filter = path)]`: only documents for which this function of your own is true are the
+///   model's, `fn(&RawDocument) -> bool`.
 /// * `#[migrate(embedded)]`: the struct is an embedded document and has no table; its fields
 ///   become columns of the models that have it in a field with `flatten`. It may have indexes and
 ///   references, and fields with `flatten` again.
@@ -133,6 +137,77 @@ mod tests;
 /// assert_eq!(facts.columns[1].keys, ["firstName"]);
 /// assert_eq!(facts.columns[1].name, "first_name");
 /// assert_eq!(facts.indexes[0].columns, ["last_name", "first_name"]);
+/// ```
+///
+/// # Parts of a collection
+///
+/// A document that `when` or `filter` leaves out is no row and no reject: it is *skipped*, and
+/// counted as such in every sum (`read = loaded + rejected + skipped`). So are the elements of its
+/// arrays, which no child counts.
+///
+/// * `when(kind = "company")` names a key and the value that must stand there: a text, a whole number,
+///   `true`, `false`, or `null` for null and for no such field. Values in brackets are alternatives:
+///   `when(kind = ["company", "firm", null])`. A key in quotes is a path: `when("state.active" = true)`.
+///   Several keys must all hold: `when(kind = "company", active = true)`. Values are compared as MongoDB
+///   compares them: 3 is the same number as 3.0 and a decimal 3, a symbol the same as its text. The key
+///   counts as taken, so it is not reported as left over where no field reads it.
+/// * `filter = path` asks a function of your own about documents that `when` lets through. Bytes that
+///   are no BSON are not asked about; they are rejected.
+///
+/// **Several models may share a collection** when each has a `when`, and no document can be two
+/// of theirs: at some key that both name they have no value in common. `registry!` checks that, and
+/// what it refuses is a compile error that names both. A function cannot be looked into, so a
+/// `filter` alone is not enough. Where a collection is shared, every document has to find its model:
+/// one that no `when` lets through is rejected with the reason `no_model`, by the model that stands
+/// first in the registry. Each model reads the collection for itself.
+///
+/// ```
+/// # use migrate_core::{Migrate, registry};
+/// # use migrate_core::bson::RawDocument;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// #[migrate(collection = "parties", table = "companies", when(kind = ["company", "firm"]))]
+/// struct Companies {
+///     #[migrate(id)]
+///     id: Uuid,
+///     name: String,
+/// }
+///
+/// #[derive(Migrate)]
+/// #[migrate(collection = "parties", table = "people", when(kind = "person"), filter = is_real)]
+/// struct People {
+///     #[migrate(id)]
+///     id: Uuid,
+///     name: String,
+///     #[fk(Companies)]
+///     employer: Option<Uuid>,
+/// }
+///
+/// fn is_real(document: &RawDocument) -> bool {
+///     !document.get_str("name").is_ok_and(|name| name.starts_with("TEST"))
+/// }
+///
+/// registry! { Parties = [Companies, People] }
+///
+/// assert_eq!(Companies::MODEL.get().when[0].any_of.len(), 2);
+/// assert!(People::MODEL.get().filter.is_some());
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use migrate_core::{Migrate, registry};
+/// # #[derive(Migrate)]
+/// # #[migrate(collection = "parties", when(kind = ["company", "firm"]))]
+/// # struct Companies { #[migrate(id)] id: i32 }
+/// #[derive(Migrate)]
+/// #[migrate(collection = "parties", when(kind = "firm"))]
+/// struct Firms {
+///     #[migrate(id)]
+///     id: i32,
+/// }
+///
+/// // `Companies` and `Firms` both take documents of the collection `parties`, and one document
+/// // can be both
+/// registry! { Parties = [Companies, Firms] }
 /// ```
 ///
 /// # On a field

@@ -81,6 +81,8 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Struct, "deny_unknown_fields", "deny_unknown_fields"),
     symbol(Place::Struct, "one_of", "one_of(owner_user, owner_company)"),
     symbol(Place::Struct, "child", "child"),
+    symbol(Place::Struct, "when", "when(kind = \"company\")"),
+    symbol(Place::Struct, "filter", "filter = my::choice"),
     symbol(Place::Field, "id", "id"),
     symbol(Place::Field, "rename", "rename = \"createdAt\""),
     symbol(Place::Field, "column", "column = \"created_at\""),

@@ -301,6 +301,7 @@ fn retried_text(retried: &Retried) -> String {
         ("loaded", retried.loaded),
         ("rejected again", retried.rejected),
         ("gone from the source", retried.gone),
+        ("no longer their model's", retried.moved),
         ("junction rows inserted", retried.junction_rows),
         ("references set again", retried.references),
     ] {

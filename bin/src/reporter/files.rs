@@ -486,7 +486,7 @@ mod tests {
     fn chunk_done(table: &str, loaded: u64, rejected: u64) -> Event<'_> {
         let read = loaded + rejected;
         let elapsed = Duration::from_secs(1);
-        Event::ChunkDone { table, read, loaded, rejected, bytes: 1, elapsed }
+        Event::ChunkDone { table, read, loaded, rejected, skipped: 0, bytes: 1, elapsed }
     }
 
     fn planned(table: &str, documents: u64, chunks: u64) -> Event<'_> {

@@ -47,12 +47,13 @@ fn to_json(event: &Event<'_>) -> Option<Value> {
         Event::Progress { table, documents, bytes } => {
             json!({"event": "progress", "table": table, "documents": documents, "bytes": bytes})
         }
-        Event::ChunkDone { table, read, loaded, rejected, bytes, elapsed } => json!({
+        Event::ChunkDone { table, read, loaded, rejected, skipped, bytes, elapsed } => json!({
             "event": "chunk_done",
             "table": table,
             "read": read,
             "loaded": loaded,
             "rejected": rejected,
+            "skipped": skipped,
             "bytes": bytes,
             "seconds": elapsed.as_secs_f64(),
         }),
@@ -99,12 +100,13 @@ mod tests {
             read: 3,
             loaded: 2,
             rejected: 1,
+            skipped: 0,
             bytes: 99,
             elapsed: Duration::from_millis(500),
         };
         assert_eq!(
             to_json(&event).unwrap().to_string(),
-            r#"{"event":"chunk_done","table":"Users","read":3,"loaded":2,"rejected":1,"bytes":99,"seconds":0.5}"#
+            r#"{"event":"chunk_done","table":"Users","read":3,"loaded":2,"rejected":1,"skipped":0,"bytes":99,"seconds":0.5}"#
         );
     }
 }

@@ -38,6 +38,7 @@ pub use mixed_id::MixedId;
 pub use numeric::Decimal;
 pub(crate) use numeric::Number;
 pub(crate) use object_id::stored_uuid;
+pub(crate) use scalar::whole_number;
 pub use vector::Vector;
 
 /// Whether a conversion wrote a payload or stands for NULL.

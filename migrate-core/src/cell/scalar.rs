@@ -69,7 +69,7 @@ integer!(i64, Int8, "int8");
 
 /// The whole number that a value is.
 #[inline]
-fn whole_number(value: Value<'_>, expected: &'static str) -> Result<i64, Mismatch> {
+pub(crate) fn whole_number(value: Value<'_>, expected: &'static str) -> Result<i64, Mismatch> {
     match value.kind {
         ElementType::Int32 => Ok(i32::from_le_bytes(value.fixed()).into()),
         ElementType::Int64 => Ok(i64::from_le_bytes(value.fixed())),

@@ -9,8 +9,8 @@ use super::text::Text;
 use super::{cycle, is_junction, position};
 use crate::feed;
 use crate::schema::{
-    BaseType, CellType, ChildShape, Column, EnumType, JunctionField, Model, ModelKind, ModelRef,
-    Step, str_eq,
+    BaseType, CellType, ChildShape, Choice, Column, EnumType, JunctionField, Literal, Model,
+    ModelKind, ModelRef, Step, str_eq,
 };
 
 /// Checks the foreign key on a column: that its target can be referred to, that the key there has
@@ -803,6 +803,9 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
     let mut earlier = 0;
     while earlier < index {
         let other = models[earlier].get();
+        if let Some(fault) = shared_collection_fault(other, model) {
+            return Some(fault);
+        }
         if str_eq(other.table, model.table) && option_eq(other.schema, model.schema) {
             if other.same(model) {
                 return Some(
@@ -876,6 +879,68 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
         junction += 1;
     }
     None
+}
+
+/// Of two models of one collection, each document must be one's alone.
+const fn shared_collection_fault(a: &Model, b: &Model) -> Option<Text> {
+    if !matches!((a.kind, b.kind), (ModelKind::Collection, ModelKind::Collection))
+        || is_fallback(a)
+        || a.same(b)
+        || !str_eq(a.collection, b.collection)
+    {
+        return None;
+    }
+    let text = Text::new("`")
+        .and(a.name)
+        .and("` and `")
+        .and(b.name)
+        .and("` both take documents of the collection `")
+        .and(a.collection);
+    if a.when.is_empty() || b.when.is_empty() {
+        let without = if a.when.is_empty() { a } else { b };
+        return Some(
+            text.and("`, and nothing says which are whose\nhelp: say it with `#[migrate(when(kind = \"..\"))]` on both; `")
+                .and(without.name)
+                .and("` has no `when`"),
+        );
+    }
+    if exclude_each_other(a.when, b.when) {
+        return None;
+    }
+    Some(text.and(
+        "`, and one document can be both\nhelp: name a field in `when` on both, with values that differ",
+    ))
+}
+
+/// Whether no document can hold all that both ask for: at one key they have no value in common.
+const fn exclude_each_other(a: &[Choice], b: &[Choice]) -> bool {
+    let mut i = 0;
+    while i < a.len() {
+        let mut j = 0;
+        while j < b.len() {
+            if str_eq(a[i].key, b[j].key) && !share_literal(a[i].any_of, b[j].any_of) {
+                return true;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    false
+}
+
+const fn share_literal(a: &[Literal], b: &[Literal]) -> bool {
+    let mut i = 0;
+    while i < a.len() {
+        let mut j = 0;
+        while j < b.len() {
+            if a[i].same(&b[j]) {
+                return true;
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// A model up to this column that has an enum of the same type name with other labels.

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use bson::spec::ElementType;
 
 use crate::cell::{CellContext, Limit, Mismatch, Role, Wrote, builtin_oid, id_text, parse_limit};
+use crate::choice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::{self, Feed, Piece};
 use crate::id::{IdScheme, object_id_from_hex};
@@ -76,6 +77,10 @@ pub struct Transformer {
     fault_slot: Option<u16>,
     /// The children whose elements are tried with the document.
     strict: Vec<StrictChild>,
+    /// Whether only some documents of the collection are the model's.
+    chooses: bool,
+    /// The other models of the collection, where this one answers for documents that none takes.
+    siblings: Vec<&'static Model>,
 }
 
 /// A child of which every element must be taken for the document to be.
@@ -278,7 +283,14 @@ impl Transformer {
             label: Feed::of(model).label().to_owned(),
             fault_slot,
             strict,
+            chooses: !model.when.is_empty() || model.filter.is_some(),
+            siblings: Vec::new(),
         })
+    }
+
+    /// Has documents rejected that neither this model nor one of the others of its collection takes.
+    pub(crate) fn answer_for(self, siblings: Vec<&'static Model>) -> Self {
+        Self { siblings, ..self }
     }
 
     /// The model.
@@ -293,20 +305,51 @@ impl Transformer {
         Scratch { found: Found::new(&self.keys), rest: Vec::new(), work, strict }
     }
 
-    /// Adds one document to the output, as a row or as a reject; true if it became a row.
+    /// The other models of the collection, where this one answers for documents that none takes.
+    pub(crate) fn siblings(&self) -> &[&'static Model] {
+        &self.siblings
+    }
+
+    /// Adds one document to the output, as a row or as a reject; true if it became a row. One that
+    /// is not the model's is counted alone.
     ///
     /// The bytes may be anything: what is no BSON is a reject.
     pub fn transform(&self, scratch: &mut Scratch, document: &[u8], out: &mut Output) -> bool {
         let number = out.documents;
         out.documents += 1;
         out.bytes += document.len() as u64;
-        match self.attempt(scratch, document, number, out) {
+        let attempt = match self.chooses && !choice::is_meant(self.model, document) {
+            false => self.attempt(scratch, document, number, out),
+            true if self.is_nobodys(document) => Err(self.nobodys(scratch, document)),
+            true => {
+                out.skipped += 1;
+                return false;
+            }
+        };
+        match attempt {
             Ok(()) => true,
             Err(refusal) => {
                 self.reject(&scratch.found, document, &refusal, out);
                 false
             }
         }
+    }
+
+    /// Whether no model of the collection takes a document, and it is this one's to say so.
+    pub(crate) fn is_nobodys(&self, document: &[u8]) -> bool {
+        !self.siblings.is_empty()
+            && !choice::takes(self.model, document)
+            && !self.siblings.iter().any(|sibling| choice::takes(sibling, document))
+    }
+
+    /// Why a document that no model takes is rejected.
+    #[cold]
+    fn nobodys(&self, scratch: &mut Scratch, document: &[u8]) -> Refusal {
+        if let Err(error) = scratch.found.walk(&self.keys, document) {
+            return self.walk_refusal(error, &scratch.found, document);
+        }
+        let (field, mismatch) = choice::mismatch(self.model, &self.siblings, document);
+        Refusal { field, mismatch }
     }
 
     /// Adds one document as a row, or nothing.
@@ -813,6 +856,10 @@ fn keys_of(model: &Model) -> Keys {
     }
     for key in model.children.iter().flat_map(|child| child.keys) {
         keys.add_whole(key);
+    }
+    // A document that has one of them twice could be of two models.
+    for choice in model.when {
+        keys.add(choice.key);
     }
     keys.end_of_taken();
     for key in model.skipped {

@@ -35,6 +35,8 @@ pub struct Output {
     pub replaced: HashMap<&'static str, ReplacedValues>,
     /// Documents seen.
     pub documents: u64,
+    /// Those of them that are not the model's.
+    pub skipped: u64,
     /// Their size.
     pub bytes: u64,
 }
@@ -184,6 +186,7 @@ impl Output {
             values.clear();
         }
         self.documents = 0;
+        self.skipped = 0;
         self.bytes = 0;
     }
 

@@ -362,6 +362,8 @@ struct Prepared {
     context: Arc<Context>,
     connection: Connection,
     scope: Scope,
+    /// The registry as it is given.
+    whole: &'static RegistryFacts,
     /// All models that runs have loaded.
     loaded: &'static RegistryFacts,
     /// The names of the models that are compared. Others in the context's registry only feed
@@ -438,6 +440,7 @@ async fn prepare(
                 .with_hint(format!("the target holds {}", known.join(", "))));
         }
     };
+    let whole = registry;
     let loaded = run::subset(registry, |model| {
         runs.iter().any(|run| run.fingerprint.models.contains_key(model.name))
     });
@@ -449,7 +452,7 @@ async fn prepare(
     let names = Names { schema: &options.schema };
     let origins = run::origins(registry);
     let oids = preflight::enum_oids(&mut connection, registry, names).await?;
-    let transformers = run::transformers(registry, server_version, run.ids, oids, &origins)?;
+    let transformers = run::transformers(whole, registry, server_version, run.ids, oids, &origins)?;
     let scope = Scope {
         models: match request.tables.is_empty() && since.is_none() {
             true => Vec::new(),
@@ -476,7 +479,7 @@ async fn prepare(
         transformers,
         origins,
     });
-    Ok(Prepared { context, connection, scope, loaded, compared })
+    Ok(Prepared { context, connection, scope, whole, loaded, compared })
 }
 
 /// The models that are compared: those that are named, of the runs that are meant.
@@ -529,7 +532,7 @@ async fn compare(prepared: &mut Prepared) -> Result<(Report, Option<Elements>)> 
     let started = Instant::now();
     let reporter = Arc::clone(&prepared.context.reporter);
     reporter.event(&Event::StepStarted { step: Step::Validate });
-    let Prepared { context, connection, scope, loaded, compared } = prepared;
+    let Prepared { context, connection, scope, loaded, compared, .. } = prepared;
     let mut report = Report {
         version: Report::VERSION,
         run: context.run.run,

@@ -164,7 +164,8 @@ impl Repair {
             let origins = run::origins(loaded);
             let names = Names { schema: &options.schema };
             let oids = preflight::enum_oids(&mut prepared.connection, loaded, names).await?;
-            let transformers = run::transformers(loaded, server_version, run.ids, oids, &origins)?;
+            let transformers =
+                run::transformers(prepared.whole, loaded, server_version, run.ids, oids, &origins)?;
             let shared = &prepared.context;
             contexts.push(Context {
                 registry: loaded,
@@ -376,7 +377,10 @@ impl Repair {
         let connection = &mut self.prepared.connection;
         connection.execute("beginning a transaction", "BEGIN").await?;
         for table in &before.tables {
-            note_documents(&self.prepared.context, connection, &table.model, table.source).await?;
+            let context = &self.prepared.context;
+            for (count, documents) in [("read", table.source), ("skipped", table.skipped)] {
+                note_documents(context, connection, &table.model, count, documents).await?;
+            }
         }
         for model in self.elements.junctions() {
             let found = before.junctions.iter().find(|junction| junction.model == model.name);
@@ -787,39 +791,21 @@ fn is_in_the_way(error: &Error) -> bool {
     matches!(sql_state(error), Some("23503" | "23505"))
 }
 
-/// Notes how many documents the source has by now, so that the sums of the run that loaded the
-/// model are about the documents that were compared.
+/// Notes how many documents the source has by now, or how many of them are `skipped`, so that the
+/// sums of the run that loaded the model are about the documents that were compared.
 async fn note_documents(
     context: &Context,
     connection: &mut Connection,
     model: &str,
+    count: &str,
     documents: u64,
 ) -> Result<()> {
     const ACT: &str = "noting the documents of a repair";
     let chunk = context.state.table("chunk");
-    let sql = format!("SELECT coalesce(sum(read), 0)::bigint FROM {chunk} WHERE model = $1");
+    let sql = format!("SELECT coalesce(sum({count}), 0)::bigint FROM {chunk} WHERE model = $1");
     let noted = connection.count(ACT, sql, &[Some(model)]).await?;
-    let mut more = documents as i64 - noted as i64;
-    while more != 0 {
-        // A chunk cannot have read less than nothing, so the largest ones give first.
-        let rows = connection
-            .query(
-                ACT,
-                format!(
-                    "UPDATE {chunk} c SET read = c.read + greatest({more}, -c.read)
-                     FROM (SELECT run, chunk, read FROM {chunk} WHERE model = $1
-                           ORDER BY read DESC, run, chunk LIMIT 1) l
-                     WHERE c.run = l.run AND c.chunk = l.chunk AND (l.read > 0 OR {more} > 0)
-                     RETURNING greatest({more}, -l.read)::bigint"
-                ),
-                &[Some(model)],
-            )
-            .await?;
-        let Some(row) = rows.first() else { break };
-        let changed: i64 = row.try_get(0).map_err(|error| target_error(ACT, error))?;
-        more -= changed;
-    }
-    Ok(())
+    let more = documents as i64 - noted as i64;
+    context.state.adjust(connection, model, count, more).await
 }
 
 /// Notes the elements of a junction as they are by now, where the sums do not hold any more: the

@@ -95,8 +95,8 @@ pub(super) struct Compared {
     pub(super) path: Option<Path>,
     /// What the second path has found.
     pub(super) found: Mutex<TableReport>,
-    /// Documents read.
-    source: Mutex<u64>,
+    /// Documents read, and those of them that are not the model's.
+    documents: Mutex<(u64, u64)>,
 }
 
 impl Compared {
@@ -123,6 +123,7 @@ impl Compared {
         let mut found = TableReport::default();
         let path = match is_independent.then(|| Path::new(model, context.run.ids)) {
             Some(Ok(path)) => {
+                let path = path.answer_for(context.transformer(model)?.siblings());
                 found.not_independent = path.unchecked().to_vec();
                 Some(path)
             }
@@ -139,13 +140,15 @@ impl Compared {
             doubles,
             path,
             found: Mutex::new(found),
-            source: Mutex::new(0),
+            documents: Mutex::default(),
         }))
     }
 
-    /// Counts documents.
-    pub(super) fn add_documents(&self, count: u64) {
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) += count;
+    /// Counts documents, and those of them that are not the model's.
+    pub(super) fn add_documents(&self, count: u64, skipped: u64) {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.0 += count;
+        documents.1 += skipped;
     }
 }
 
@@ -313,7 +316,8 @@ async fn compare_group(
         let model = compared.model;
         let table = work.tables.entry(model.name).or_default();
         if part.pass == 0 {
-            table.source = *compared.source.lock().unwrap_or_else(PoisonError::into_inner);
+            let documents = compared.documents.lock().unwrap_or_else(PoisonError::into_inner);
+            (table.source, table.skipped) = *documents;
         }
         table.take(&mut compared.found.lock().unwrap_or_else(PoisonError::into_inner));
         if prepared.contains(model.name) {
@@ -557,7 +561,7 @@ async fn read(
                 found.add_junctions(compared, &output, row);
             }
         }
-        compared.add_documents(output.documents);
+        compared.add_documents(output.documents, output.skipped);
         if part.pass == 0 {
             context.reporter.event(&Event::Progress {
                 table: model.table,

@@ -17,6 +17,7 @@ use super::junctions::Elements;
 use super::look::{self, shown_ids, texts};
 use super::references::Nulled;
 use super::{Report, RowDifference, Sample, TableReport};
+use crate::choice;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::Feed;
@@ -141,7 +142,8 @@ async fn documents(
             async move { feed.read(&*source, feed.collection(), &range, sender).await }
         });
         while let Some(batch) = batches.recv().await {
-            for document in batch.iter() {
+            let is_meant = |document: &&[u8]| feed.is_child() || choice::is_meant(model, document);
+            for document in batch.iter().filter(is_meant) {
                 let place = xxh3_64_with_seed(document, sample.seed);
                 let is_full = drawn.len() as u64 >= sample.rows;
                 if is_full && drawn.peek().is_none_or(|last| last.place <= place) {

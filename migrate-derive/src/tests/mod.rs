@@ -235,6 +235,22 @@ snapshot!(
 );
 
 snapshot!(
+    parts,
+    migrate,
+    r#"
+    #[migrate(
+        collection = "parties",
+        when(kind = ["company", "firm"], "state.active" = [true, null], level = -1),
+        filter = crate::is_recent
+    )]
+    struct Companies {
+        #[migrate(id)]
+        id: Uuid,
+    }
+"#
+);
+
+snapshot!(
     mistakes_of_a_model,
     migrate,
     "

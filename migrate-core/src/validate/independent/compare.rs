@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Expected, Path, Refusal, Row, SETTINGS};
+use super::{Expected, Owner, Path, Refusal, Row, SETTINGS};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -90,8 +90,16 @@ pub(crate) async fn read(
     let mut bytes = 0;
     while let Some(batch) = batches.recv().await {
         let mut found = Found::new(model);
+        let mut skipped = 0;
         for document in batch.iter() {
-            let item = item(path, document);
+            let item = match path.owner(document) {
+                Owner::This => item(path, document),
+                Owner::Nobody => nobodys(path, document),
+                Owner::Another => {
+                    skipped += 1;
+                    continue;
+                }
+            };
             if part.pass == 0 {
                 add_elements(compared, &item, path, &mut found);
             }
@@ -107,7 +115,7 @@ pub(crate) async fn read(
             }
         }
         if part.pass == 0 {
-            compared.add_documents(batch.len() as u64);
+            compared.add_documents(batch.len() as u64, skipped);
             context.reporter.event(&Event::Progress {
                 table: model.table,
                 documents: batch.len() as u64,
@@ -135,6 +143,12 @@ fn item(path: &Path, bytes: &[u8]) -> Item {
     let key = id.as_ref().and_then(|id| path.key(id));
     let outcome = path.decode(bytes).and_then(|document| path.row(&document));
     Item { source_id, key, outcome }
+}
+
+/// A document that no model of the collection takes.
+fn nobodys(path: &Path, bytes: &[u8]) -> Item {
+    let refusal = Refusal { field: String::new(), reason: "no_model" };
+    Item { outcome: Err(refusal), ..item(path, bytes) }
 }
 
 /// Adds the pairs that a document's arrays ask for.

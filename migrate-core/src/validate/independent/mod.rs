@@ -25,8 +25,8 @@ use self::value::{Kind, Limit};
 use crate::cell::{CellContext, PLACEHOLDER_OID, Role, Wrote};
 use crate::id::IdScheme;
 use crate::schema::{
-    BaseType, CellType, Column, Convert, EnumType, JunctionField, KEY_SEPARATOR, Model, ModelKind,
-    OnInvalid, Reference, When, key_path,
+    BaseType, CellType, Column, Convert, EnumType, JunctionField, KEY_SEPARATOR, Literal, Model,
+    ModelKind, OnInvalid, Reference, When, key_path,
 };
 
 pub use self::value::Refused;
@@ -81,6 +81,19 @@ pub struct Path {
     unchecked: Vec<Unchecked>,
     /// The keys that the model takes.
     taken: HashSet<&'static str>,
+    /// The other models of the collection, where documents that none takes are this one's rejects.
+    siblings: Vec<&'static Model>,
+}
+
+/// Whose a document of the collection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The model's.
+    This,
+    /// Another model's, or left out.
+    Another,
+    /// No model's, which this one has to reject.
+    Nobody,
 }
 
 #[derive(Debug)]
@@ -161,6 +174,37 @@ fn referred(value: &Bson, target: Option<&'static Model>) -> Result<Bson, Refuse
     if collection == target.collection { Ok(id) } else { Err("type") }
 }
 
+/// Whether a model's `when` holds, all of it.
+fn chooses(model: &Model, document: Option<&RawDocument>) -> bool {
+    model.when.iter().all(|choice| {
+        let mut keys = choice.key.split(KEY_SEPARATOR);
+        let first = keys.next().unwrap_or_default();
+        let mut fields = document.into_iter().flat_map(|raw| raw.iter().map_while(Result::ok));
+        let found = fields.find(|(key, _)| key.as_str() == first);
+        let mut value = found.and_then(|(_, value)| Bson::try_from(value).ok());
+        for key in keys {
+            value = match value {
+                Some(Bson::Document(inner)) => inner.get(key).cloned(),
+                Some(Bson::Array(inner)) => {
+                    key.parse::<usize>().ok().and_then(|place| inner.get(place).cloned())
+                }
+                _ => None,
+            };
+        }
+        choice.any_of.iter().any(|literal| match (literal, &value) {
+            (Literal::Text(text), Some(Bson::String(found) | Bson::Symbol(found))) => found == text,
+            (Literal::Bool(truth), Some(Bson::Boolean(found))) => found == truth,
+            (Literal::Null, None | Some(Bson::Null)) => true,
+            (Literal::Number(number), Some(found)) => {
+                let whole =
+                    value::expected(Kind::Scalar(BaseType::Int8), Limit::None, IdScheme::V8, found);
+                whole.is_ok_and(|text| text == number.to_string())
+            }
+            _ => false,
+        })
+    })
+}
+
 /// The value at a key, or at a path through embedded documents and places in arrays.
 fn find<'a>(
     document: &'a Document,
@@ -202,6 +246,8 @@ impl Path {
             schema: _,
             table: _,
             kind,
+            when,
+            filter,
             columns,
             junctions,
             children,
@@ -227,7 +273,15 @@ impl Path {
             elements: Vec::new(),
             unchecked: Vec::new(),
             taken: HashSet::from(["_id"]),
+            siblings: Vec::new(),
         };
+        path.taken.extend(when.iter().map(|choice| choice.key));
+        if filter.is_some() {
+            path.unchecked.push(Unchecked {
+                column: "filter".to_owned(),
+                why: "which documents are left out is a function of the user's to say".to_owned(),
+            });
+        }
         for column in *columns {
             path.taken.extend(column.keys);
             match rule(column) {
@@ -265,9 +319,29 @@ impl Path {
         }
     }
 
+    /// Has documents that neither this model nor one of these takes as this one's rejects.
+    #[must_use]
+    pub fn answer_for(mut self, siblings: &[&'static Model]) -> Self {
+        self.siblings = siblings.to_vec();
+        self
+    }
+
     /// The model.
     pub fn model(&self) -> &'static Model {
         self.model
+    }
+
+    /// Whose a document of the collection is.
+    pub fn owner(&self, bytes: &[u8]) -> Owner {
+        let raw = RawDocument::from_bytes(bytes).ok();
+        if chooses(self.model, raw) {
+            return match (self.model.filter, raw) {
+                (Some(filter), Some(raw)) if !filter(raw) => Owner::Another,
+                _ => Owner::This,
+            };
+        }
+        let by_another = self.siblings.iter().any(|sibling| chooses(sibling, raw));
+        if self.siblings.is_empty() || by_another { Owner::Another } else { Owner::Nobody }
     }
 
     /// The columns and junction fields that are not checked.
