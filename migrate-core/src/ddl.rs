@@ -170,6 +170,9 @@ pub fn keys(model: &'static Model) -> Vec<Key> {
     if !primary.is_empty() {
         keys.push(Key::new(model, primary, Part::PrimaryKey));
     }
+    if let (false, false, Some(id)) = (model.own_key.is_empty(), model.shares_key(), model.id()) {
+        keys.push(Key::new(model, vec![id.name], Part::UniqueKey));
+    }
     for unique in [true, false] {
         let part = if unique { Part::UniqueKey } else { Part::Index };
         for column in model.columns {
@@ -197,7 +200,7 @@ pub fn foreign_keys(model: &'static Model) -> Vec<Foreign> {
             let target = reference.target.get();
             let key = match reference.key {
                 Some(name) => target.column(name)?.1,
-                None => target.primary_key().next()?,
+                None => target.id()?,
             };
             (reference.orphan != Orphan::Keep).then(|| Foreign {
                 name: limited(model.table, &[column.name], "fkey"),
@@ -232,8 +235,28 @@ pub fn enum_types(registry: &RegistryFacts) -> Vec<&'static EnumType> {
     types
 }
 
-/// `CREATE TABLE` with columns, nullability and default clauses, and no constraint but those of
-/// `one_of`, which the transformer has checked before.
+/// The conditions on each row, by the names of their constraints: those of `one_of` and those of
+/// `check`.
+pub fn checks(model: &Model) -> Vec<(String, String)> {
+    let one_of = model.one_of.iter().map(|group| {
+        let name = limited(model.table, group.columns, "check");
+        (name, format!("num_nonnulls({}) = 1", list(group.columns)))
+    });
+    let mut unnamed = 0;
+    let checks = model.checks.iter().map(|check| {
+        let name = check.name.map(str::to_owned).unwrap_or_else(|| {
+            unnamed += 1;
+            // As PostgreSQL counts them.
+            let number = if unnamed == 1 { String::new() } else { (unnamed - 1).to_string() };
+            limited(model.table, &[], &format!("check{number}"))
+        });
+        (name, check.sql.to_owned())
+    });
+    one_of.chain(checks).collect()
+}
+
+/// `CREATE TABLE` with columns, nullability and default clauses, and of the constraints those that
+/// are about one row, so that a row that breaks one is refused while its document is at hand.
 pub fn create_table(names: Names<'_>, model: &Model) -> String {
     let columns: Vec<String> = model
         .columns
@@ -249,13 +272,11 @@ pub fn create_table(names: Names<'_>, model: &Model) -> String {
             }
             sql
         })
-        .chain(model.one_of.iter().map(|group| {
-            format!(
-                "    CONSTRAINT {} CHECK (num_nonnulls({}) = 1)",
-                quote_ident(&limited(model.table, group.columns, "check")),
-                list(group.columns)
-            )
-        }))
+        .chain(
+            checks(model)
+                .iter()
+                .map(|(name, sql)| format!("    CONSTRAINT {} CHECK ({sql})", quote_ident(name))),
+        )
         .collect();
     format!("CREATE TABLE {} (\n{}\n)", names.table(model), columns.join(",\n"))
 }

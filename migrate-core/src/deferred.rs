@@ -20,7 +20,8 @@ use crate::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A primary key.
+    /// The key that tells rows apart: the primary key, or the unique key on the id where the
+    /// primary key is made of other columns.
     PrimaryKey,
     /// A unique key or a unique index.
     Unique,
@@ -86,9 +87,8 @@ pub(crate) fn of_facts(names: Names<'_>, model: &'static Model) -> Vec<Deferred>
             model: model.name.to_owned(),
             table: table.clone(),
             kind: match key.part {
-                Part::PrimaryKey => Kind::PrimaryKey,
-                Part::UniqueKey => Kind::Unique,
-                _ => Kind::Index,
+                Part::Index => Kind::Index,
+                part => kind_of_key(model, part == Part::PrimaryKey, &key.columns),
             },
             build: key.create(names, model),
             attach: key.attach(names, model),
@@ -111,6 +111,18 @@ pub(crate) fn of_facts(names: Names<'_>, model: &'static Model) -> Vec<Deferred>
         name: foreign.name,
     }));
     deferred
+}
+
+/// What a primary or unique key is to a model, by its columns.
+fn kind_of_key<T: AsRef<str>>(model: &Model, primary: bool, columns: &[T]) -> Kind {
+    let is_id = |column: &str| {
+        model.id().is_some_and(|id| column == id.name || column == quote_ident(id.name))
+    };
+    let tells_apart = match model.own_key.is_empty() || model.shares_key() {
+        true => primary,
+        false => matches!(columns, [only] if is_id(only.as_ref())),
+    };
+    if tells_apart { Kind::PrimaryKey } else { Kind::Unique }
 }
 
 /// The definitions on tables that were there: every key, index and foreign key of theirs, and
@@ -170,6 +182,8 @@ pub(crate) async fn of_catalogue(
             let comment: Option<String> = row.try_get(12).map_err(get)?;
             let clustered: bool = row.try_get(13).map_err(get)?;
             let replica: bool = row.try_get(14).map_err(get)?;
+            let columns: Vec<String> = row.try_get(8).map_err(get)?;
+            let predicate: Option<String> = row.try_get(9).map_err(get)?;
             if let Some(tablespace) = tablespace {
                 build = with_tablespace(&build, &tablespace);
             }
@@ -207,16 +221,16 @@ pub(crate) async fn of_catalogue(
                 position: 0,
                 model: model.name.to_owned(),
                 table: table.clone(),
-                kind: match (primary, unique) {
-                    (true, _) => Kind::PrimaryKey,
-                    (false, true) => Kind::Unique,
-                    (false, false) => Kind::Index,
+                kind: match (primary || unique, &predicate) {
+                    (true, None) => kind_of_key(model, primary, &columns),
+                    (true, Some(_)) => Kind::Unique,
+                    (false, _) => Kind::Index,
                 },
                 build,
                 attach: (!attach.is_empty()).then(|| attach.join("; ")),
                 validate: None,
-                columns: row.try_get(8).map_err(get)?,
-                predicate: row.try_get(9).map_err(get)?,
+                columns,
+                predicate,
                 name,
             });
         }

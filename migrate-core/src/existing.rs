@@ -12,7 +12,7 @@ use crate::ddl::{self, Names, foreign_keys};
 use crate::error::Result;
 use crate::preflight;
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
-use crate::sink::{Connection, target_error};
+use crate::sink::{self, Connection, target_error};
 
 /// One way in which the target is not as the models say.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -357,6 +357,17 @@ async fn table(
             Some(format!("ALTER TABLE {table} ADD PRIMARY KEY ({})", ddl::list(&columns))),
         );
     }
+    if let (false, false, Some(id)) = (model.own_key.is_empty(), model.shares_key(), model.id())
+        && !has_unique(connection, &table, id.name).await?
+    {
+        let column = quote_ident(id.name);
+        differ(
+            false,
+            id.name,
+            "the column has no unique key, and is the id of the model's rows".to_owned(),
+            Some(format!("ALTER TABLE {table} ADD UNIQUE ({column})")),
+        );
+    }
     // A foreign key that the model does not know would break at the end, when nobody has settled
     // its orphans.
     let rows = connection
@@ -388,5 +399,118 @@ async fn table(
             );
         }
     }
+    checks(connection, names, model, &mut differences).await?;
     Ok(differences)
+}
+
+/// Whether a column alone has a unique key or a unique index without a condition.
+async fn has_unique(connection: &mut Connection, table: &str, column: &str) -> Result<bool> {
+    let found = connection
+        .count(
+            "comparing the keys",
+            "SELECT count(*) FROM pg_index x
+             JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = x.indkey[0]
+             WHERE x.indrelid = $1::regclass AND x.indisunique AND x.indisvalid
+                AND x.indpred IS NULL AND x.indnkeyatts = 1 AND a.attname = $2",
+            &[Some(table), Some(column)],
+        )
+        .await?;
+    Ok(found > 0)
+}
+
+/// Compares the conditions on each row. Those of the model are made on a table like the one that
+/// is there, and PostgreSQL prints both.
+async fn checks(
+    connection: &mut Connection,
+    names: Names<'_>,
+    model: &'static Model,
+    differences: &mut Vec<Difference>,
+) -> Result<()> {
+    const COPY: &str = "pg_temp.migrate_checks";
+    let table = names.table(model);
+    let act = format!("comparing the checks of {table}");
+    let there = check_definitions(connection, &act, &table).await?;
+    let wanted = ddl::checks(model);
+    let mut known = Vec::new();
+    connection
+        .execute(
+            &act,
+            format!(
+                "DROP TABLE IF EXISTS {COPY};
+                 CREATE TEMPORARY TABLE migrate_checks (LIKE {table}) ON COMMIT DROP"
+            ),
+        )
+        .await?;
+    for (index, (name, sql)) in wanted.iter().enumerate() {
+        let quoted = quote_ident(name);
+        let mut differ = |harmless, what: String, mend: Option<String>| {
+            let (object, column) = (table.clone(), String::new());
+            differences.push(Difference { harmless, object, column, what, mend });
+        };
+        connection.execute(&act, "SAVEPOINT made").await?;
+        let made = connection
+            .execute(&act, format!("ALTER TABLE {COPY} ADD CONSTRAINT {quoted} CHECK ({sql})"))
+            .await;
+        if let Err(error) = made {
+            let reason = sink::database_error(&error).map(|error| error.message().to_owned());
+            let Some(reason) = reason else { return Err(error) };
+            connection.execute(&act, "ROLLBACK TO SAVEPOINT made").await?;
+            differ(false, format!("the check `{sql}` cannot be made here: {reason}"), None);
+            continue;
+        }
+        let definitions = check_definitions(connection, &act, COPY).await?;
+        let made = definitions.into_iter().find(|(known, _)| known == name);
+        let Some((_, definition)) = made else { continue };
+        if there.iter().all(|(_, there)| *there != definition) {
+            // The transformer looks after the groups itself.
+            let harmless = index < model.one_of.len();
+            differ(
+                harmless,
+                format!("the check {definition} is missing"),
+                Some(format!("ALTER TABLE {table} ADD CONSTRAINT {quoted} CHECK ({sql})")),
+            );
+        }
+        known.push(definition);
+    }
+    for (name, definition) in there.iter().filter(|(_, there)| !known.contains(there)) {
+        differences.push(Difference {
+            harmless: true,
+            object: table.clone(),
+            column: String::new(),
+            what: format!(
+                "the table has the check {name} ({definition}), which the model does not know: rows that break it are rejected"
+            ),
+            mend: None,
+        });
+    }
+    Ok(())
+}
+
+/// The names and the definitions of a table's checks that look at new rows.
+async fn check_definitions(
+    connection: &mut Connection,
+    act: &str,
+    table: &str,
+) -> Result<Vec<(String, String)>> {
+    let rows = connection
+        .query(
+            act,
+            "SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint
+             WHERE contype = 'c' AND conrelid = $1::regclass ORDER BY 1",
+            &[Some(table)],
+        )
+        .await?;
+    let mut definitions = Vec::new();
+    for row in &rows {
+        let get = |error| target_error(act, error);
+        let (name, definition): (String, String) =
+            (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+        // A check that is not valid is one for new rows all the same.
+        if !definition.ends_with(" NOT ENFORCED") {
+            let definition = definition.trim_end_matches(" NOT VALID");
+            let definition = definition.trim_end_matches(" NO INHERIT").to_owned();
+            definitions.push((name, definition));
+        }
+    }
+    Ok(definitions)
 }

@@ -367,12 +367,20 @@ async fn insert_some(
     let sql = format!(
         "WITH inserted AS (
             INSERT INTO {} ({columns}) SELECT {columns} FROM {TABLE}
-            WHERE $1::text[] IS NULL OR {id}::text = ANY ($1::text[]) ORDER BY {id}
+            WHERE ($1::text[] IS NULL OR {id}::text = ANY ($1::text[])){alone} ORDER BY {id}
             {conflict} RETURNING {id}
          )
          DELETE FROM {TABLE} k USING inserted i WHERE k.{id} = i.{id}",
         context.names().table(model),
         conflict = if ask { "ON CONFLICT DO NOTHING" } else { "" },
+        // A key that the id shares with other columns takes it twice.
+        alone = match model.shares_key() {
+            true => format!(
+                " AND NOT EXISTS (SELECT FROM {} t WHERE t.{id} = {TABLE}.{id})",
+                context.names().table(model)
+            ),
+            false => String::new(),
+        },
     );
     let result = sqlx::query(AssertSqlSafe(sql))
         .bind(ids.map(<[String]>::to_vec))
@@ -397,6 +405,7 @@ fn unique_fields(model: &Model) -> String {
         .columns
         .iter()
         .filter(|column| column.unique)
+        .chain(model.primary_key().filter(|column| !column.primary_key))
         .map(|column: &Column| settle::field_of(column))
         .collect();
     match fields.is_empty() {

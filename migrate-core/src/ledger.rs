@@ -64,6 +64,8 @@ pub struct OrphanNote {
     pub row_key: String,
     /// The element, described.
     pub value: String,
+    /// The pair's position, where the array gives it.
+    pub position: Option<i32>,
 }
 
 /// Gives every entry of a run to `each`, without keeping them.
@@ -171,10 +173,11 @@ pub async fn insert_orphans(
             orphans.iter().map(|orphan| storable(pick(orphan))).collect()
         };
         let sql = format!(
-            "INSERT INTO {table} (run, table_schema, table_name, column_name, row_key, value, element)
-             SELECT {run}, s, t, c, k, v, true
-             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                AS new (s, t, c, k, v)"
+            "INSERT INTO {table} (run, table_schema, table_name, column_name, row_key, value, element,
+                position)
+             SELECT {run}, s, t, c, k, v, true, p
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
+                AS new (s, t, c, k, v, p)"
         );
         sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(text(|orphan| &orphan.schema))
@@ -182,6 +185,7 @@ pub async fn insert_orphans(
             .bind(text(|orphan| &orphan.column))
             .bind(text(|orphan| &orphan.row_key))
             .bind(text(|orphan| &orphan.value))
+            .bind(orphans.iter().map(|orphan| orphan.position).collect::<Vec<_>>())
             .execute(connection.raw())
             .await
             .map_err(|error| target_error("writing orphans into the ledger", error))?;

@@ -16,14 +16,14 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::copy::{HEADER, TRAILER, copy_statement};
-use crate::ddl::Names;
+use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{Reason, Reject, Stage};
-use crate::run::Stop;
+use crate::run::{self, Stop};
 use crate::schema::{Model, quote_ident};
 use crate::settle;
 use crate::sink::{Connection, database_error, sql_state, target_error};
@@ -280,6 +280,7 @@ impl Side {
                 column: table.columns[other].name.to_owned(),
                 row_key: source_id::key_text(settle::id_column(model), &orphan.owner),
                 value: orphan.value,
+                position: orphan.position,
             });
         }
         for id in &output.irregular_ids {
@@ -597,7 +598,12 @@ pub(crate) fn refusal_parts(model: &Model, error: &Error) -> (Reason, String, St
         "54000" => Reason::TooLong,
         _ => Reason::Constraint,
     };
-    let mut message = refused.message().to_owned();
+    let check = refused.constraint().filter(|_| refused.code() == "23514");
+    let check = check.and_then(|name| ddl::checks(model).into_iter().find(|(own, _)| own == name));
+    let mut message = match check {
+        Some((_, sql)) => format!("expected `{sql}`, which the row does not fulfil"),
+        None => refused.message().to_owned(),
+    };
     if let Some(detail) = refused.detail() {
         message.push_str("; ");
         message.push_str(detail);
@@ -626,7 +632,7 @@ fn constraint_columns(model: &Model, name: &str) -> String {
 fn row_statement(context: &Context, model: &Model) -> String {
     if kept::is_kept(context, model) {
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-        let columns = crate::ddl::list(&columns);
+        let columns = ddl::list(&columns);
         return format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", kept::TABLE);
     }
     copy_statement(
@@ -676,11 +682,7 @@ async fn write_relations(
             continue;
         }
         let table = junction.table.get();
-        let statement = format!(
-            "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
-            kept::stage(context, model, table),
-            crate::ddl::list(&[table.columns[0].name, table.columns[1].name])
-        );
+        let statement = run::stage_copy(&kept::stage(context, model, table), table);
         connection.copy(&format!("staging rows of {}", table.table), &statement, rows).await?;
         rows.clear();
     }

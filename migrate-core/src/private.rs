@@ -13,8 +13,8 @@ pub use crate::flatten;
 pub use crate::model::{Flatten, Migrate};
 pub use crate::plan::{check, edge_count, phases};
 pub use crate::schema::{
-    BaseType, CellType, ChildField, Choice, Column, EnumType, Index, JunctionField, Literal, Model,
-    ModelKind, ModelRef, Nul, OnDelete, OnInvalid, OneOf, Orphan, Reference, Registry,
+    BaseType, CellType, Check, ChildField, Choice, Column, EnumType, Index, JunctionField, Literal,
+    Model, ModelKind, ModelRef, Nul, OnDelete, OnInvalid, OneOf, Orphan, Reference, Registry,
     RegistryFacts, Step,
 };
 pub use crate::value::Value;

@@ -757,6 +757,7 @@ pub(crate) async fn restore_elements(
     let act = format!("filling the junction {} again", junction.table);
     let foreign = foreign_keys(junction);
     let [first, second] = foreign.as_slice() else { return Ok(()) };
+    let ordinal = junction.ordinal().map(|column| quote_ident(column.name));
     for (missing, present) in [(first, second), (second, first)] {
         let rows = connection
             .query(
@@ -767,13 +768,15 @@ pub(crate) async fn restore_elements(
                         WHERE o.table_schema = $3 AND o.table_name = $1 AND o.column_name = $2
                             AND o.element
                             AND m.{missing_key}::text = o.value AND p.{present_key}::text = o.row_key
-                        RETURNING m.{missing_key} AS missing, p.{present_key} AS present
+                        RETURNING m.{missing_key} AS missing, p.{present_key} AS present, o.position
                      ), inserted AS (
-                        INSERT INTO {junction} ({missing_column}, {present_column})
-                        SELECT DISTINCT missing, present FROM back
+                        INSERT INTO {junction} ({missing_column}, {present_column}{position})
+                        SELECT missing, present{smallest} FROM back GROUP BY missing, present
                         ON CONFLICT DO NOTHING RETURNING 1
                      )
                      SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM inserted)",
+                    position = ordinal.as_ref().map_or(String::new(), |name| format!(", {name}")),
+                    smallest = if ordinal.is_some() { ", min(position)" } else { "" },
                     orphan = context.state.table("orphan"),
                     missing_table = names.table(missing.target),
                     present_table = names.table(present.target),

@@ -785,11 +785,25 @@ pub(crate) fn stage_sql(state: &State, names: Names<'_>, junction: &Model) -> St
 /// The columns of a junction's staging table, in parentheses.
 pub(crate) fn stage_columns(names: Names<'_>, junction: &Model) -> String {
     let columns: Vec<String> = junction
-        .columns
+        .pair()
         .iter()
         .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
         .collect();
-    format!("({}, origin smallint NOT NULL)", columns.join(", "))
+    let ordinal = match junction.ordinal() {
+        Some(column) => format!(", {} integer", quote_ident(column.name)),
+        None => String::new(),
+    };
+    format!("({}, origin smallint NOT NULL{ordinal})", columns.join(", "))
+}
+
+/// The statement that fills a table of [`stage_columns`] with the rows of a transformer.
+pub(crate) fn stage_copy(table: &str, junction: &Model) -> String {
+    let ordinal = match junction.ordinal() {
+        Some(column) => format!(", {}", quote_ident(column.name)),
+        None => String::new(),
+    };
+    let pair = ddl::list(&junction.pair().map(|column| column.name));
+    format!("COPY {table} ({pair}, origin{ordinal}) FROM STDIN (FORMAT binary)")
 }
 
 /// One transformer per model with documents; `whole` is the registry that it was selected from.
@@ -1110,7 +1124,10 @@ fn fingerprint(
         let junctions: Vec<String> = model
             .junctions
             .iter()
-            .map(|junction| format!("{:?}", (junction.keys, junction.table, junction.owner)))
+            .map(|junction| {
+                let facts = (junction.keys, junction.table, junction.owner, junction.position);
+                format!("{facts:?}")
+            })
             .collect();
         let children: Vec<String> = model
             .children
@@ -1123,6 +1140,7 @@ fn fingerprint(
                 (model.collection, model.schema, model.table, columns, junctions, model.indexes),
                 (model.deny_unknown_fields, model.one_of, children),
                 (model.when, model.filter.is_some()),
+                (model.own_key, model.checks),
             )
         );
         uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()

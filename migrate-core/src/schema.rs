@@ -42,6 +42,21 @@ pub struct Model {
     pub deny_unknown_fields: bool,
     /// Groups of columns of which each row has exactly one that is not NULL.
     pub one_of: &'static [OneOf],
+    /// The columns of the primary key, where it is another than the id alone. The id is a column
+    /// all the same, because a row is known by it, and has a unique key of its own unless it is
+    /// among them.
+    pub own_key: &'static [&'static str],
+    /// Conditions that the target asks of each row.
+    pub checks: &'static [Check],
+}
+
+/// A condition on the rows of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// The constraint's name; `None` is one made from the table's.
+    pub name: Option<&'static str>,
+    /// The condition, as SQL.
+    pub sql: &'static str,
 }
 
 /// Says whether a document is the model's.
@@ -123,6 +138,8 @@ impl Model {
         indexes: &[],
         deny_unknown_fields: false,
         one_of: &[],
+        own_key: &[],
+        checks: &[],
     };
 
     /// Whether two sets of facts come from the same struct.
@@ -156,9 +173,62 @@ impl Model {
         None
     }
 
-    /// The columns of the primary key: the `id` of a collection, both references of a junction.
+    /// The columns of the primary key: the `id` of a collection unless the model names others,
+    /// both references of a junction.
     pub fn primary_key(&self) -> impl Iterator<Item = &'static Column> + use<> {
-        self.columns.iter().filter(|column| column.primary_key)
+        let (columns, own) = (self.columns, self.own_key);
+        let named =
+            own.iter().filter_map(|name| columns.iter().find(|column| column.name == *name));
+        let id = columns.iter().filter(|column| own.is_empty() && column.primary_key);
+        named.chain(id)
+    }
+
+    /// The column by which a row of a collection or of a child is known.
+    pub const fn id(&self) -> Option<&'static Column> {
+        let mut index = 0;
+        while index < self.columns.len() {
+            if self.columns[index].primary_key {
+                return Some(&self.columns[index]);
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// The two columns of a junction that refer to other models, in order.
+    ///
+    /// # Panics
+    /// When the model is no junction.
+    pub const fn pair(&self) -> [&'static Column; 2] {
+        match self.columns {
+            [first, second, ..] => [first, second],
+            _ => panic!("a junction has two columns that refer to other models"),
+        }
+    }
+
+    /// The column of a junction that holds a pair's position, where it has one.
+    pub const fn ordinal(&self) -> Option<&'static Column> {
+        match (self.kind, self.columns) {
+            (ModelKind::Junction, [_, _, position]) => Some(position),
+            _ => None,
+        }
+    }
+
+    /// Whether the id stands in the primary key together with other columns, so that nothing but
+    /// the documents says that it is unique.
+    pub const fn shares_key(&self) -> bool {
+        if self.own_key.len() < 2 {
+            return false;
+        }
+        let Some(id) = self.id() else { return false };
+        let mut index = 0;
+        while index < self.own_key.len() {
+            if str_eq(self.own_key[index], id.name) {
+                return true;
+            }
+            index += 1;
+        }
+        false
     }
 
     /// The column named so, with its position.
@@ -219,7 +289,8 @@ pub struct Column {
     pub pg_type: Option<&'static str>,
     /// Whether the column takes NULL.
     pub nullable: bool,
-    /// Whether it is (a part of) the primary key.
+    /// Whether it is the id of a collection or a child, or one of a junction's references: the
+    /// primary key unless [`Model::own_key`] names others.
     pub primary_key: bool,
     /// Whether it has a unique key of its own.
     pub unique: bool,
@@ -668,6 +739,8 @@ pub struct JunctionField {
     /// The junction's field or column that refers to the owner of this field; `None` where only
     /// one does.
     pub owner: Option<&'static str>,
+    /// Whether an element's place in this array becomes the pair's position.
+    pub position: bool,
     /// The PostgreSQL type of one element.
     pub ty: CellType,
     /// Converts one element.
@@ -688,6 +761,7 @@ impl JunctionField {
             keys,
             table,
             owner: None,
+            position: false,
             ty: <T::Id as ToCell>::TYPE,
             encode: <T::Id as ToCell>::encode,
             rust_type: core::any::type_name::<T::Id>,
@@ -697,6 +771,11 @@ impl JunctionField {
     /// Names the junction's field or column that refers to the owner.
     pub const fn owner(self, field_or_column: &'static str) -> Self {
         Self { owner: Some(field_or_column), ..self }
+    }
+
+    /// Makes an element's place the pair's position.
+    pub const fn position(self) -> Self {
+        Self { position: true, ..self }
     }
 
     /// The junction's two columns as seen from `owner`: its own side first, the elements' second.

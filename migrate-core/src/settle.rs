@@ -57,6 +57,11 @@ pub(crate) async fn primary_key(
     definition: &Deferred,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
+    // A key of several columns takes two rows of one id.
+    if model.shares_key() {
+        let table = context.names().table(model);
+        settled.rejected += same_id(context, connection, model, &table).await?;
+    }
     if !try_build(context, connection, definition).await? {
         let table = context.names().table(model);
         settled.rejected += same_id(context, connection, model, &table).await?;
@@ -230,7 +235,6 @@ pub(crate) async fn references(
     }
     // References that become NULL, each noted.
     for (index, foreign) in foreign.iter().enumerate() {
-        let column = quote_ident(foreign.column.name);
         let noted = connection
             .execute_with(
                 &act,
@@ -249,20 +253,80 @@ pub(crate) async fn references(
             )
             .await?;
         if noted > 0 {
-            connection
-                .execute(
-                    &act,
-                    format!(
-                        "UPDATE {} t SET {column} = NULL FROM orphan_found f
-                         WHERE f.id = t.{id} AND f.o{index} IS NOT NULL",
-                        table
-                    ),
-                )
-                .await?;
-            *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted;
+            let losers = null_references(connection, model, table, foreign, index).await?;
+            let lost = losers.len() as u64;
+            settled.rejected += reject_rows(context, connection, model, table, losers).await?;
+            *settled.orphans.entry(foreign.column.name.to_owned()).or_default() += noted - lost;
         }
     }
     Ok(())
+}
+
+/// Makes the references NULL whose rows were not found; gives the rows that a check of the table
+/// does not let be without.
+async fn null_references(
+    connection: &mut Connection,
+    model: &'static Model,
+    table: &str,
+    foreign: &Foreign,
+    index: usize,
+) -> Result<Vec<Loser>> {
+    let act = format!("taking orphans out of {}", model.table);
+    let id = quote_ident(id_column(model).name);
+    let column = quote_ident(foreign.column.name);
+    let update = format!(
+        "UPDATE {table} t SET {column} = NULL FROM orphan_found f
+         WHERE f.id = t.{id} AND f.o{index} IS NOT NULL
+            AND ($1::text[] IS NULL OR f.id::text = ANY ($1::text[]))"
+    );
+    // All at once, and only where that is refused, by halves.
+    let mut open: Vec<Option<Vec<String>>> = vec![None];
+    let mut losers = Vec::new();
+    while let Some(keys) = open.pop() {
+        connection.execute(&act, "SAVEPOINT orphans").await?;
+        let result = sqlx::query(AssertSqlSafe(update.clone()))
+            .bind(&keys)
+            .execute(connection.raw())
+            .await
+            .map_err(|error| target_error(&act, error));
+        let refused = match result {
+            Ok(_) => {
+                connection.execute(&act, "RELEASE SAVEPOINT orphans").await?;
+                continue;
+            }
+            Err(error) if load::is_refusal(&error) => error,
+            Err(error) => return Err(error),
+        };
+        connection.execute(&act, "ROLLBACK TO SAVEPOINT orphans").await?;
+        let keys = match keys {
+            Some(keys) => keys,
+            None => {
+                let sql = format!(
+                    "SELECT id::text FROM orphan_found WHERE o{index} IS NOT NULL ORDER BY 1"
+                );
+                let rows = connection.query(&act, sql, &[]).await?;
+                let key = |row: &sqlx::postgres::PgRow| row.try_get(0);
+                let keys: std::result::Result<Vec<String>, _> = rows.iter().map(key).collect();
+                keys.map_err(|error| target_error(&act, error))?
+            }
+        };
+        if let [key] = keys.as_slice() {
+            let (_, _, refusal) = load::refusal_parts(model, &refused);
+            losers.push(Loser {
+                key: key.clone(),
+                reason: Reason::Orphan,
+                field: field_of(foreign.column),
+                message: format!(
+                    "expected the {} of a row in {}, which is not there, and without it the row is refused: {refusal}",
+                    foreign.key.name, foreign.target.table
+                ),
+            });
+            continue;
+        }
+        let (first, second) = keys.split_at(keys.len() / 2);
+        open.extend([Some(second.to_vec()), Some(first.to_vec())]);
+    }
+    Ok(losers)
 }
 
 /// Notes the orphans of references that the model keeps; they have no foreign key.
@@ -583,6 +647,7 @@ pub(crate) async fn note_lost_elements(
                 column: String::new(),
                 row_key: String::new(),
                 value: format!("an element of a document of {} that was rejected", model.table),
+                position: None,
             };
             (0..count).map(move |_| note.clone())
         })
@@ -762,9 +827,15 @@ pub(crate) async fn junction(
     let act = format!("filling the junction {}", model.table);
     let stage = context.state.stage(model.name);
     let foreign = foreign_keys(model);
-    let columns: Vec<String> =
-        model.columns.iter().map(|column| quote_ident(column.name)).collect();
+    let columns = model.pair().map(|column| quote_ident(column.name));
     let pair = columns.join(", ");
+    // Of several elements of one pair the first gives its position.
+    let ordinal = model.ordinal().map(|column| quote_ident(column.name));
+    let part = |sql: &str| match &ordinal {
+        Some(column) => sql.replace('#', column),
+        None => String::new(),
+    };
+    let (smallest, found, position) = (part(", min(#) AS #"), part(", s.#"), part(", #"));
     let mut joins = String::new();
     let mut there = Vec::new();
     for (index, foreign) in foreign.iter().enumerate() {
@@ -782,10 +853,12 @@ pub(crate) async fn junction(
             &act,
             format!(
                 "WITH pair AS MATERIALIZED (
-                    SELECT {qualified}, s.copies, {there} AS there
-                    FROM (SELECT {pair}, count(*) AS copies FROM {stage} GROUP BY {pair}) s{joins}
+                    SELECT {qualified}{found}, s.copies, {there} AS there
+                    FROM (SELECT {pair}, count(*) AS copies{smallest} FROM {stage} GROUP BY {pair})
+                        s{joins}
                  ), inserted AS (
-                    INSERT INTO {table} ({pair}) SELECT {pair} FROM pair WHERE there
+                    INSERT INTO {table} ({pair}{position}) SELECT {pair}{position} FROM pair
+                    WHERE there
                     ON CONFLICT DO NOTHING RETURNING 1
                  )
                  SELECT (SELECT count(*) FROM inserted),
@@ -815,19 +888,21 @@ pub(crate) async fn junction(
             .execute_with(
                 &act,
                 format!(
-                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
+                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element,
+                        position)
                      SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
                         CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
-                        CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true
+                        CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true, {}
                      FROM {stage} s{joins} WHERE NOT ({})",
                     context.state.table("orphan"),
                     context.run.run,
+                    ordinal.as_ref().map_or("NULL".to_owned(), |column| format!("s.{column}")),
                     there.join(" AND ")
                 ),
                 &[
                     Some(model.table),
-                    Some(model.columns[0].name),
-                    Some(model.columns[1].name),
+                    Some(model.pair()[0].name),
+                    Some(model.pair()[1].name),
                     Some(names.schema_of(model)),
                 ],
             )

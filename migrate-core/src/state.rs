@@ -21,7 +21,7 @@ use crate::source::Range;
 use crate::status::{self, Work};
 
 /// The version of the state schema; a run of another version is not touched.
-pub const VERSION: i32 = 2;
+pub const VERSION: i32 = 3;
 
 /// Makes the state's tables in its schema where they are missing, and the functions that translate
 /// derived ids; random ones have none. Every statement can be repeated.
@@ -103,7 +103,8 @@ CREATE TABLE IF NOT EXISTS {s}.orphan (
     column_name text NOT NULL,
     row_key text NOT NULL,
     value text NOT NULL,
-    element boolean NOT NULL
+    element boolean NOT NULL,
+    position integer
 );
 CREATE INDEX IF NOT EXISTS orphan_run_idx ON {s}.orphan (run, table_name, column_name);
 COMMENT ON TABLE {s}.orphan IS 'References and junction elements that point to nothing';

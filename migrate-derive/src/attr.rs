@@ -35,6 +35,15 @@ pub(crate) struct ModelAttrs {
     pub(crate) embedded: Option<Word>,
     pub(crate) deny_unknown_fields: Option<Word>,
     pub(crate) one_of: Vec<Word<Vec<Ident>>>,
+    pub(crate) primary_key: Option<Word<Vec<Ident>>>,
+    pub(crate) checks: Vec<Word<Check>>,
+}
+
+/// One condition of `check = "sql"` or `check(name = "sql")`.
+#[derive(Clone)]
+pub(crate) struct Check {
+    pub(crate) name: Option<Ident>,
+    pub(crate) sql: LitStr,
 }
 
 /// `index(a, b)` or `unique(a, b)`.
@@ -149,6 +158,8 @@ pub(crate) struct Junction {
     pub(crate) table: Path,
     /// The junction's field or column, as a string.
     pub(crate) owner: Option<Word<LitStr>>,
+    /// Its column for the position is filled.
+    pub(crate) position: Option<Word>,
 }
 
 /// One key of `when(kind = "company", active = true)` on a struct.
@@ -248,6 +259,12 @@ impl ModelAttrs {
             "child" => item.set(ctxt, &mut parsed.child, Item::flag),
             "when" => item.set(ctxt, &mut parsed.when, Item::choices),
             "filter" => item.set(ctxt, &mut parsed.filter, Item::path),
+            "primary_key" => item.set(ctxt, &mut parsed.primary_key, Item::fields),
+            "check" => {
+                let checks = item.checks(ctxt).into_iter();
+                let span = item.word.span();
+                parsed.checks.extend(checks.map(|value| Word { span, value }));
+            }
             word => {
                 let unique = word == "unique";
                 if let Some(fields) = item.fields(ctxt) {
@@ -337,9 +354,10 @@ impl Junction {
     fn parse(ctxt: &Ctxt, attr: &Attribute) -> Option<Self> {
         let (table, rest) =
             leading_path(ctxt, attr, "the junction it fills", "#[junction(DocumentsToTasks)]")?;
-        let mut junction = Self { table, owner: None };
-        each_of(ctxt, rest, Place::Junction, |item| {
-            item.set(ctxt, &mut junction.owner, Item::field_or_column);
+        let mut junction = Self { table, owner: None, position: None };
+        each_of(ctxt, rest, Place::Junction, |item| match item.name.as_str() {
+            "owner" => item.set(ctxt, &mut junction.owner, Item::field_or_column),
+            _ => item.set(ctxt, &mut junction.position, Item::flag),
         });
         Some(junction)
     }
@@ -728,6 +746,35 @@ impl Item {
         }
     }
 
+    /// `= "sql"`, or `(name = "sql", ..)`.
+    fn checks(&self, ctxt: &Ctxt) -> Vec<Check> {
+        let named = |input: ParseStream<'_>| {
+            let name = input.call(Ident::parse_any)?;
+            input.parse::<Token![=]>()?;
+            Ok(Check { name: Some(name), sql: input.parse()? })
+        };
+        let checks = match &self.value {
+            ItemValue::Equals(_) => self.sql(ctxt).map(|sql| vec![Check { name: None, sql }]),
+            ItemValue::List(tokens, _) => {
+                let parser = |input: ParseStream<'_>| input.parse_terminated(named, Token![,]);
+                let checks = parser.parse2(tokens.clone()).ok();
+                let checks = checks.map(|checks| checks.into_iter().collect::<Vec<_>>());
+                let is_sql = |check: &Check| !check.sql.value().trim().is_empty();
+                let checks =
+                    checks.filter(|checks| !checks.is_empty() && checks.iter().all(is_sql));
+                if checks.is_none() {
+                    self.wrong(ctxt, "needs names and conditions, as in `name = \"sql\"`");
+                }
+                checks
+            }
+            ItemValue::Alone => {
+                self.wrong(ctxt, "needs a condition as SQL");
+                None
+            }
+        };
+        checks.unwrap_or_default()
+    }
+
     /// The fields in parentheses.
     fn fields(&self, ctxt: &Ctxt) -> Option<Vec<Ident>> {
         let fields = match &self.value {
@@ -950,6 +997,14 @@ fn skip_to_comma(input: ParseStream<'_>) {
 /// Says that a word is not known at this place, and what was meant.
 fn unknown(ctxt: &Ctxt, item: &Item) {
     let (name, place, span) = (&item.name, item.place, item.word.span());
+    if matches!(place, Place::Junction) && name == "key" {
+        ctxt.error(
+            span,
+            "`#[junction]` refers to ids and knows no `key`",
+            "for elements that are keys of another column, write `#[child(Table)]` with `#[migrate(value)]` and `#[fk(Model, key = \"..\")]` in it",
+        );
+        return;
+    }
     if let Some(symbol) = symbol::elsewhere(name, place) {
         let right = symbol.place;
         let how = match right {

@@ -59,6 +59,8 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
     check_indexes(ctxt, model);
     check_indexes_differ(ctxt, model);
     check_one_of(ctxt, model);
+    check_primary_key(ctxt, model);
+    check_checks(ctxt, model);
 }
 
 /// Applies every rule to an enum.
@@ -185,32 +187,69 @@ fn check_junction_struct(ctxt: &Ctxt, model: &Model) {
         ("when", attrs.when.as_ref().map(|word| word.span)),
         ("filter", attrs.filter.as_ref().map(|word| word.span)),
         ("rename_all", attrs.rename_all.as_ref().map(|word| word.span)),
+        ("primary_key", attrs.primary_key.as_ref().map(|word| word.span)),
+        ("check", attrs.checks.first().map(|word| word.span)),
     ] {
-        conflict(
-            ctxt,
-            "junction",
-            (word, span),
-            "a junction is filled from `#[junction(..)]` fields of other models, not from documents: remove one of them",
-        );
+        let help = match word {
+            "primary_key" => "a pair of references is the primary key of a junction: remove it",
+            "check" => "a pair of references is all that a junction holds: remove it",
+            _ => {
+                "a junction is filled from `#[junction(..)]` fields of other models, not from documents: remove one of them"
+            }
+        };
+        conflict(ctxt, "junction", (word, span), help);
     }
-    if model.fields.len() != 2 {
+    let is_position = |field: &&Field| field.attrs.position.is_some();
+    let sides = model.fields.iter().filter(|field| !is_position(field)).count();
+    if sides != 2 {
         ctxt.error(
             model.ident.span(),
-            format!("a junction has two fields, `{}` has {}", model.ident, model.fields.len()),
+            format!("a junction has two fields, `{}` has {sides}", model.ident),
             "write one `#[fk(..)]` field for each of the two models that it joins",
         );
     }
-    for field in &model.fields {
-        let allowed = ["column", "db_default", "index", "pg_type", "#[fk]"];
-        for (word, span) in words_except(field, &allowed) {
+    let mut positions = model.fields.iter().filter(is_position);
+    if let Some(first) = positions.next() {
+        let last = model.fields.last().is_some_and(|last| last.ident == first.ident);
+        if let (false, Some(word)) = (last, &first.attrs.position) {
+            ctxt.error(
+                word.span,
+                "the position stands behind the two references",
+                format!("write `{}` as the last field", first.ident),
+            );
+        }
+        for field in positions {
+            let span = field.attrs.position.as_ref().map_or(field.ident.span(), |word| word.span);
             ctxt.error(
                 span,
-                format!("`{word}` has no meaning in a junction"),
-                "both columns are the primary key, and come from `#[junction(..)]` fields of other models",
+                format!("`{}` and `{}` are both marked as the position", first.ident, field.ident),
+                "a pair has one position: remove one of them",
             );
+        }
+    }
+    for field in &model.fields {
+        let position = field.attrs.position.is_some();
+        let allowed: &[&str] = match position {
+            true => &["column", "db_default", "pg_type", "position"],
+            false => &["column", "db_default", "index", "pg_type", "#[fk]"],
+        };
+        for (word, span) in words_except(field, allowed) {
+            let help = match (position, word) {
+                (true, "#[fk]") => {
+                    "the position is a number: write it as a field of its own, beside the two references"
+                }
+                (true, _) => "the position comes from the arrays that fill the junction: remove it",
+                _ => {
+                    "both columns are the primary key, and come from `#[junction(..)]` fields of other models"
+                }
+            };
+            ctxt.error(span, format!("`{word}` has no meaning in a junction"), help);
         }
         if let Some(skip) = &field.attrs.skip {
             ctxt.error(skip.span, "`skip` has no meaning in a junction", "remove the field");
+        }
+        if position {
+            continue;
         }
         let Some(fk) = &field.attrs.fk else {
             ctxt.error(
@@ -343,6 +382,9 @@ fn check_no_child(ctxt: &Ctxt, model: &Model) {
     for field in &model.fields {
         for (word, span) in words(field) {
             if let ("parent" | "position" | "key" | "value", Some(span)) = (word, span) {
+                if word == "position" && model.is_junction() {
+                    continue;
+                }
                 ctxt.error(
                     span,
                     format!("`{word}` has a meaning in a child alone"),
@@ -542,6 +584,8 @@ fn check_embedded(ctxt: &Ctxt, model: &Model) {
         ("junction", attrs.junction.as_ref().map(|word| word.span)),
         ("deny_unknown_fields", attrs.deny_unknown_fields.as_ref().map(|word| word.span)),
         ("one_of", attrs.one_of.first().map(|word| word.span)),
+        ("primary_key", attrs.primary_key.as_ref().map(|word| word.span)),
+        ("check", attrs.checks.first().map(|word| word.span)),
     ] {
         conflict(
             ctxt,
@@ -631,6 +675,39 @@ fn check_one_of(ctxt: &Ctxt, model: &Model) {
                 ctxt.error(name.span(), format!("`{text}` is named twice"), "remove one of them");
             }
         }
+    }
+}
+
+/// A primary key of the id alone is what every table has.
+fn check_primary_key(ctxt: &Ctxt, model: &Model) {
+    let Some(key) = &model.attrs.primary_key else { return };
+    if let [only] = key.value.as_slice()
+        && let Some(field) = model.fields.iter().find(|field| field.ident.unraw() == only.unraw())
+        && field.attrs.id.is_some()
+    {
+        ctxt.error(
+            key.span,
+            "the id is the primary key where nothing is said of it",
+            "remove `primary_key`",
+        );
+    }
+}
+
+/// A constraint is known by its name, in rejects as well.
+fn check_checks(ctxt: &Ctxt, model: &Model) {
+    let mut names: Vec<String> = Vec::new();
+    for check in &model.attrs.checks {
+        let Some(name) = &check.value.name else { continue };
+        let text = name.unraw().to_string();
+        check_length(ctxt, &text, name.span(), "name");
+        if names.contains(&text) {
+            ctxt.error(
+                name.span(),
+                format!("there is a check `{text}` already"),
+                "give one of them another name",
+            );
+        }
+        names.push(text);
     }
 }
 
@@ -903,8 +980,10 @@ fn check_keys_differ(ctxt: &Ctxt, model: &Model) {
 
 /// An index is over columns of this table, each once.
 fn check_indexes(ctxt: &Ctxt, model: &Model) {
-    for index in &model.attrs.indexes {
-        for (position, name) in index.value.fields.iter().enumerate() {
+    let indexes = model.attrs.indexes.iter().map(|index| (&index.value.fields, "an index is over"));
+    let key = model.attrs.primary_key.iter().map(|key| (&key.value, "the primary key is made of"));
+    for (fields, what) in indexes.chain(key) {
+        for (position, name) in fields.iter().enumerate() {
             let text = name.unraw().to_string();
             let field = model.fields.iter().find(|field| field.name() == text);
             match field.map(Field::fate) {
@@ -912,7 +991,7 @@ fn check_indexes(ctxt: &Ctxt, model: &Model) {
                 Some(_) => ctxt.error(
                     name.span(),
                     format!("`{text}` has no column"),
-                    "an index is over columns of this table",
+                    format!("{what} columns of this table"),
                 ),
                 None => {
                     let names: Vec<String> = model.columns().map(Field::name).collect();
@@ -933,7 +1012,7 @@ fn check_indexes(ctxt: &Ctxt, model: &Model) {
                     );
                 }
             }
-            if index.value.fields[..position].iter().any(|earlier| earlier.unraw() == text) {
+            if fields[..position].iter().any(|earlier| earlier.unraw() == text) {
                 ctxt.error(name.span(), format!("`{text}` is named twice"), "remove one of them");
             }
         }
@@ -950,6 +1029,17 @@ fn check_indexes_differ(ctxt: &Ctxt, model: &Model) {
                 seen.push((unique, vec![field.name()]));
             }
         }
+    }
+    if let Some(key) = &model.attrs.primary_key {
+        let fields = key.value.iter().map(|name| name.unraw().to_string()).collect();
+        if seen.contains(&(true, fields)) {
+            ctxt.error(
+                key.value[0].span(),
+                "the primary key is unique without another key",
+                "remove `unique` from the field",
+            );
+        }
+        seen.push((true, key.value.iter().map(|name| name.unraw().to_string()).collect()));
     }
     for index in &model.attrs.indexes {
         let fields = index.value.fields.iter().map(|name| name.unraw().to_string()).collect();

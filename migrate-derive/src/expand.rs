@@ -11,7 +11,7 @@ use syn::{Ident, LitStr, Path};
 
 use crate::ast::{Enum, Fate, Field, Model, RESERVED};
 use crate::attr::{
-    Choice, Flatten, ForeignKey, IndexAttr, Json, Literal, Nul, Step, Word, path_key,
+    Check, Choice, Flatten, ForeignKey, IndexAttr, Json, Literal, Nul, Step, Word, path_key,
 };
 
 /// For a struct, expands to:
@@ -103,7 +103,27 @@ fn expand_facts(model: &Model) -> TokenStream {
         quote!(_migrate::OneOf { columns: &[#(#columns),*] })
     });
     facts.list("one_of", one_of);
+    let key = model.attrs.primary_key.iter().flat_map(|key| columns_named(model, &key.value));
+    facts.list("own_key", key.map(|column| quote!(#column)));
+    facts.list("checks", model.attrs.checks.iter().map(|check| expand_check(&check.value)));
     facts.finish()
+}
+
+/// For `check(positive = "budget > 0")`, expands to:
+///
+/// ```text
+/// _migrate::Check { name: _migrate::Some("positive"), sql: "budget > 0" }
+/// ```
+fn expand_check(check: &Check) -> TokenStream {
+    let sql = &check.sql;
+    let name = match &check.name {
+        Some(name) => {
+            let name = name.unraw().to_string();
+            quote!(_migrate::Some(#name))
+        }
+        None => quote!(_migrate::None),
+    };
+    quote!(_migrate::Check { name: #name, sql: #sql })
 }
 
 /// The facts of a model: what is written is what differs from a model without any, so that a word
@@ -264,7 +284,7 @@ fn expand_column(model: &Model, field: &Field) -> TokenStream {
         _migrate::Column::of::<#ty>(#column, #name, &[#(#keys),*])
     };
     let mut then = |method: TokenStream| tokens.extend(quote!(.#method));
-    if attrs.id.is_some() || model.is_junction() {
+    if attrs.id.is_some() || (model.is_junction() && attrs.position.is_none()) {
         then(quote!(primary_key()));
     }
     if attrs.unique.is_some() {
@@ -425,8 +445,9 @@ fn expand_junction(model: &Model, field: &Field) -> Option<TokenStream> {
     let keys = expand_keys(model, field);
     let table = expand_model_ref(model, &junction.table);
     let owner = junction.owner.as_ref().map(|Word { value: owner, .. }| quote!(.owner(#owner)));
+    let position = junction.position.as_ref().map(|_| quote!(.position()));
     Some(quote_spanned! {ty.span()=>
-        _migrate::JunctionField::of::<#ty>(#name, &[#(#keys),*], #table) #owner
+        _migrate::JunctionField::of::<#ty>(#name, &[#(#keys),*], #table) #owner #position
     })
 }
 
@@ -466,6 +487,12 @@ fn expand_keys(model: &Model, field: &Field) -> impl Iterator<Item = TokenStream
 /// Whether exactly one of the field and others is set.
 pub(crate) fn in_one_of(model: &Model, field: &Field) -> bool {
     let names = model.attrs.one_of.iter().flat_map(|group| &group.value);
+    names.into_iter().any(|name| name.unraw() == field.name())
+}
+
+/// Whether the field is part of a primary key that the model names.
+fn in_primary_key(model: &Model, field: &Field) -> bool {
+    let names = model.attrs.primary_key.iter().flat_map(|key| &key.value);
     names.into_iter().any(|name| name.unraw() == field.name())
 }
 
@@ -514,7 +541,10 @@ fn expand_checks(model: &Model) -> TokenStream {
             Fate::Junction | Fate::Child | Fate::Skipped => continue,
         }
         let attrs = &field.attrs;
-        if attrs.id.is_some() || model.is_junction() {
+        let in_key = attrs.id.is_some() || in_primary_key(model, field);
+        if model.is_junction() && attrs.position.is_some() {
+            check(field.ty.span(), "ordinal", quote!(#index));
+        } else if in_key || model.is_junction() {
             check(field.ty.span(), "primary_key", quote!(#index));
         }
         if let (true, Some(word)) = (model.is_child(), &attrs.id) {
@@ -564,6 +594,9 @@ fn expand_checks(model: &Model) -> TokenStream {
             check(junction.value.table.span(), "junction", quote!(#index));
             if let Some(Word { value: owner, .. }) = &junction.value.owner {
                 check(owner.span(), "owner", quote!(#index));
+            }
+            if let Some(word) = &junction.value.position {
+                check(word.span, "position_of", quote!(#index));
             }
         }
     }

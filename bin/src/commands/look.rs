@@ -62,7 +62,7 @@ fn look(model: &'static Model, schema: &str) -> Option<Look> {
     for (at, (column, target, own)) in references.iter().enumerate() {
         let key = match column.reference.and_then(|reference| reference.key) {
             Some(key) => key,
-            None => target.primary_key().next()?.name,
+            None => target.id()?.name,
         };
         from += &format!(
             " JOIN {} r{at} ON r{at}.{} = t.{}",

@@ -272,7 +272,7 @@ impl Generator {
         let id = self.shape.object_id(collection, index);
         let model = self.shape.collections[collection].model;
         // A primary key of a type of its own asks for ids of that type.
-        match model.primary_key().next().map(|column| column.ty.base) {
+        match model.id().map(|column| column.ty.base) {
             None | Some(BaseType::Uuid) => {}
             Some(BaseType::Text) => return id.to_hex().into(),
             Some(_) => return Bson::Int64(index as i64 + 1),

@@ -106,6 +106,24 @@ pub const fn junction(model: &'static Model, junction: usize) {
     tell(&junction_fault(model, junction));
 }
 
+/// Checks a `#[junction(.., position)]` field: that its table has a column for it.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn position_of(model: &'static Model, junction: usize) {
+    tell(&position_fault(model, junction));
+}
+
+/// Checks that the position of a junction is a number.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn ordinal(model: &'static Model, column: usize) {
+    tell(&ordinal_fault(model, column));
+}
+
 /// Checks a `#[child(..)]` field: that it names a child of this model, and holds its struct.
 ///
 /// # Panics
@@ -181,6 +199,15 @@ const fn reference_fault(model: &'static Model, index: usize) -> Option<Text> {
             "` is an embedded document, which has no rows to refer to\nhelp: refer to the model of a collection",
         ));
     }
+    if reference.key.is_none() && target.shares_key() {
+        return Some(
+            Text::new("the id of `")
+                .and(target.name)
+                .and("` is unique only together with the other columns of its primary key\nhelp: refer to a column that is unique alone, as in `#[fk(")
+                .and(target.name)
+                .and(", key = \"..\")]`"),
+        );
+    }
     if column.ty.dimensions > 0 {
         return Some(place(model, column).and(
             " is an array, which cannot be a foreign key\nhelp: an array of ids fills a junction: `#[junction(..)]`",
@@ -228,7 +255,12 @@ const fn key_fault(model: &Model, index: usize) -> Option<Text> {
                 .and("`\nhelp: `key` is the name of a column, which may differ from its field's"),
         );
     };
-    if key.primary_key || key.unique || has_unique_index(target, key.name) {
+    let is_key = match target.own_key {
+        [] => key.primary_key,
+        [only] => key.primary_key || str_eq(only, key.name),
+        _ => key.primary_key && !target.shares_key(),
+    };
+    if is_key || key.unique || has_unique_index(target, key.name) {
         return None;
     }
     Some(
@@ -543,6 +575,24 @@ const fn junction_fault(model: &'static Model, index: usize) -> Option<Text> {
                 .and("` have the id of their own document\nhelp: remove `key` from this side"),
         );
     }
+    if let (Some(ordinal), false) = (table.ordinal(), field.position)
+        && !ordinal.nullable
+    {
+        return Some(
+            place(table, ordinal)
+                .and(" is required, but `")
+                .and(model.name)
+                .and(".")
+                .and(field.field)
+                .and("` gives no position\nhelp: write `#[junction(")
+                .and(table.name)
+                .and(", position)]`, or make `")
+                .and(table.name)
+                .and(".")
+                .and(ordinal.field)
+                .and("` an `Option`"),
+        );
+    }
     let other = &table.columns[1 - own];
     if !comparable(field.ty, other.ty) {
         return Some(
@@ -558,6 +608,63 @@ const fn junction_fault(model: &'static Model, index: usize) -> Option<Text> {
                 .and_type(other.ty)
                 .and("\nhelp: give both fields the same type of id"),
         );
+    }
+    None
+}
+
+const fn position_fault(model: &Model, index: usize) -> Option<Text> {
+    let table = model.junctions[index].table.get();
+    if is_fallback(table) || !is_junction(table) || table.ordinal().is_some() {
+        return None;
+    }
+    Some(
+        Text::new("the junction `")
+            .and(table.name)
+            .and("` has no column for a position\nhelp: write `#[migrate(position)] position: i32` behind its two references"),
+    )
+}
+
+const fn ordinal_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    let number = matches!(column.ty.base, BaseType::Int2 | BaseType::Int4 | BaseType::Int8);
+    if number && column.ty.dimensions == 0 {
+        return None;
+    }
+    Some(
+        place(model, column)
+            .and(" is ")
+            .and_type(column.ty)
+            .and(", but a position is a number\nhelp: write its type as `i32`, or `Option<i32>` where not every array gives one"),
+    )
+}
+
+/// Another field that gives the positions of the same junction, from its other side.
+const fn other_positions(
+    models: &[ModelRef],
+    index: usize,
+    field: &JunctionField,
+) -> Option<(&'static Model, &'static JunctionField)> {
+    let table = field.table.get();
+    if !field.position || !is_junction(table) {
+        return None;
+    }
+    let Ok(own) = owner_side(field, models[index].get()) else { return None };
+    let mut earlier = 0;
+    while earlier <= index {
+        let model = models[earlier].get();
+        let mut at = 0;
+        while at < model.junctions.len() {
+            let other = &model.junctions[at];
+            if other.position
+                && other.table.get().same(table)
+                && let Ok(side) = owner_side(other, model)
+                && side != own
+            {
+                return Some((model, other));
+            }
+            at += 1;
+        }
+        earlier += 1;
     }
     None
 }
@@ -732,7 +839,7 @@ pub const fn owner_side(field: &JunctionField, owner: &Model) -> Result<usize, O
         return Err(OwnerFault::Unknown);
     }
     match columns {
-        [first, second] => match (refers_to(first, owner), refers_to(second, owner)) {
+        [first, second, ..] => match (refers_to(first, owner), refers_to(second, owner)) {
             (true, false) => Ok(0),
             (false, true) => Ok(1),
             (true, true) => Err(OwnerFault::Both),
@@ -876,6 +983,21 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
                     .and_missing(field.table.get()),
             );
         }
+        if let Some((other, its)) = other_positions(models, index, field) {
+            return Some(
+                Text::new("`")
+                    .and(other.name)
+                    .and(".")
+                    .and(its.field)
+                    .and("` and `")
+                    .and(model.name)
+                    .and(".")
+                    .and(field.field)
+                    .and("` both give positions to `")
+                    .and(field.table.get().name)
+                    .and("`, from its two sides\nhelp: a pair has one position: remove `position` from one of them, and make the column an `Option`"),
+            );
+        }
         junction += 1;
     }
     None
@@ -994,7 +1116,7 @@ impl Text {
 
     const fn and_sides(self, table: &Model) -> Self {
         match table.columns {
-            [first, second] => self
+            [first, second, ..] => self
                 .and(": its sides are `")
                 .and(first.field)
                 .and("` (of `")

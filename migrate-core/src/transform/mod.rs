@@ -162,6 +162,8 @@ struct JunctionPlan {
     /// The model whose ids the elements are.
     target: Option<&'static Model>,
     origin: i16,
+    /// Whether the junction has positions, and the field gives them.
+    ordinal: Option<bool>,
 }
 
 /// What a worker keeps from document to document.
@@ -250,6 +252,7 @@ impl Transformer {
                     dbref::target(field.table.get().columns[other].reference.as_ref())
                 },
                 origin: *origin,
+                ordinal: field.table.get().ordinal().map(|_| field.position),
             }
         });
         let junctions = junctions.collect();
@@ -693,26 +696,28 @@ impl Transformer {
         match value.kind {
             ElementType::Null => Ok(()),
             ElementType::Array => {
-                let mut elements = value.elements();
-                while let Some(element) = elements.next() {
+                for (position, element) in value.elements().enumerate() {
                     let (_, element) = element.map_err(|error| Refusal {
                         field: key_path(field),
                         mismatch: error.into(),
                     })?;
-                    self.write_junction_row(index, element, found, document, id.clone(), out);
+                    let id = id.clone();
+                    self.write_junction_row(index, position, element, found, document, id, out);
                 }
                 Ok(())
             }
             _ => {
-                self.write_junction_row(index, value, found, document, id, out);
+                self.write_junction_row(index, 0, value, found, document, id, out);
                 Ok(())
             }
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what one document's walk has found")]
     fn write_junction_row(
         &self,
         index: usize,
+        position: usize,
         element: Value<'_>,
         found: &Found,
         document: &[u8],
@@ -724,7 +729,8 @@ impl Transformer {
         let junction = &mut junctions[index];
         let owner = &rows[id];
         junction.total.elements += 1;
-        let mut row = RowWriter::new(&mut junction.rows, 3);
+        let position = plan.ordinal.filter(|given| *given).map(|_| position as i32);
+        let mut row = RowWriter::new(&mut junction.rows, 3 + u16::from(plan.ordinal.is_some()));
         if plan.owner_first {
             row.payload(owner);
         }
@@ -744,6 +750,7 @@ impl Transformer {
                 owner: owner.to_vec(),
                 source_id: self.source_id(found, document),
                 value: crate::cell::describe(element),
+                position,
             });
             return;
         }
@@ -751,6 +758,11 @@ impl Transformer {
             row.payload(owner);
         }
         row.payload(&plan.origin.to_be_bytes());
+        match (plan.ordinal, position) {
+            (None, _) => {}
+            (Some(_), Some(position)) => row.payload(&position.to_be_bytes()),
+            (Some(_), None) => row.null(),
+        }
         // Two ids and a number never reach a row's limit.
         if row.finish().is_ok() {
             junction.total.row_count += 1;

@@ -69,7 +69,8 @@ pub struct RowMark {
 /// The rows that one junction field gave.
 #[derive(Debug, Default)]
 pub struct JunctionOutput {
-    /// COPY tuples of the junction's two columns, in their order, and the origin as int2.
+    /// COPY tuples of the junction's two columns, in their order, the origin as int2, and where
+    /// the junction has positions this one's as int4.
     pub rows: Vec<u8>,
     /// For each row of the table where its junction rows end.
     pub marks: Vec<JunctionMark>,
@@ -101,6 +102,8 @@ pub struct OrphanElement {
     pub source_id: String,
     /// The element's type and, where short, the element.
     pub value: String,
+    /// Its place, where the field gives positions.
+    pub position: Option<i32>,
 }
 
 /// A row whose UUID does not give its `_id` back.

@@ -81,44 +81,46 @@ impl Elements {
             if rows.is_empty() {
                 continue;
             }
-            let statement = format!(
-                "COPY {} ({}, origin) FROM STDIN (FORMAT binary)",
-                Self::table(junction),
-                list(&[junction.columns[0].name, junction.columns[1].name])
-            );
+            let statement = run::stage_copy(&Self::table(junction), junction);
             connection.copy("comparing a junction", &statement, rows).await?;
         }
         Ok(())
     }
 
-    /// Adds pairs of a model's junction fields as text.
+    /// Adds pairs of a model's junction fields, with their places in the array, as text.
     pub(super) async fn add_texts(
         &self,
         context: &Context,
         connection: &mut Connection,
         model: &'static Model,
-        texts: Vec<Vec<[String; 2]>>,
+        texts: Vec<Vec<([String; 2], i32)>>,
     ) -> Result<()> {
         for (index, (field, pairs)) in model.junctions.iter().zip(texts).enumerate() {
             let junction = field.table.get();
             if pairs.is_empty() || !self.has(junction) {
                 continue;
             }
-            let types: Vec<String> =
-                junction.columns.iter().map(|column| context.names().column_type(column)).collect();
+            let types = junction.pair().map(|column| context.names().column_type(column));
+            let places: Vec<Option<i32>> =
+                pairs.iter().map(|(_, place)| field.position.then_some(*place)).collect();
             let (first, second): (Vec<String>, Vec<String>) =
-                pairs.into_iter().map(|[first, second]| (first, second)).unzip();
+                pairs.into_iter().map(|([first, second], _)| (first, second)).unzip();
+            let ordinal = junction.ordinal().map(|column| quote_ident(column.name));
+            let place = if ordinal.is_some() { ", p" } else { "" };
             sqlx::query(AssertSqlSafe(format!(
-                "INSERT INTO {} ({}, origin)
-                 SELECT *, {}::smallint FROM unnest($1::text[]::{}[], $2::text[]::{}[])",
+                "INSERT INTO {} ({}, origin{})
+                 SELECT a, b, {}::smallint{place}
+                 FROM unnest($1::text[]::{}[], $2::text[]::{}[], $3::int[]) AS new (a, b, p)",
                 Self::table(junction),
-                list(&[junction.columns[0].name, junction.columns[1].name]),
+                list(&junction.pair().map(|column| column.name)),
+                ordinal.map_or(String::new(), |name| format!(", {name}")),
                 context.origins(model)[index],
                 types[0],
                 types[1],
             )))
             .bind(first)
             .bind(second)
+            .bind(places)
             .execute(connection.raw())
             .await
             .map_err(|error| target_error("comparing a junction", error))?;
@@ -177,8 +179,11 @@ impl Elements {
             counts_hold: true,
             ..JunctionReport::default()
         };
-        let same: Vec<String> =
-            columns.iter().map(|column| format!("e.{0} = j.{0}", quote_ident(column))).collect();
+        let same = columns.iter().enumerate().map(|(index, column)| {
+            let same = if index < 2 { "=" } else { "IS NOT DISTINCT FROM" };
+            format!("e.{0} {same} j.{0}", quote_ident(column))
+        });
+        let same: Vec<String> = same.collect();
         let matched = connection
             .count(
                 &act,
@@ -214,7 +219,14 @@ impl Elements {
                 for row in &rows {
                     let (first, second): (String, String) =
                         (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
-                    named.push(format!("{first}, {second}"));
+                    named.push(match columns.get(2) {
+                        None => format!("{first}, {second}"),
+                        Some(column) => {
+                            let position: Option<String> = row.try_get(2).map_err(get)?;
+                            let position = position.as_deref().unwrap_or("null");
+                            format!("{first}, {second}, {column} {position}")
+                        }
+                    });
                 }
             }
         }
@@ -232,9 +244,14 @@ impl Elements {
     }
 }
 
-/// The pairs that the arrays ask for and whose rows are both there, in SQL.
+/// The pairs that the arrays ask for and whose rows are both there, in SQL, with their positions
+/// where the junction has them.
 pub(super) fn expected_pairs(context: &Context, model: &'static Model) -> String {
-    let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
+    let pair = list(&model.pair().map(|column| column.name));
+    let position = match model.ordinal() {
+        Some(column) => format!(", min({0}) AS {0}", quote_ident(column.name)),
+        None => String::new(),
+    };
     let there: Vec<String> = foreign_keys(model)
         .iter()
         .map(|foreign| {
@@ -247,8 +264,7 @@ pub(super) fn expected_pairs(context: &Context, model: &'static Model) -> String
         })
         .collect();
     format!(
-        "SELECT DISTINCT {} FROM {} e WHERE {}",
-        list(&columns),
+        "SELECT {pair}{position} FROM {} e WHERE {} GROUP BY {pair}",
         Elements::table(model),
         there.join(" AND ")
     )

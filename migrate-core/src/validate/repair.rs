@@ -317,12 +317,26 @@ impl Repair {
             let act = format!("repairing {}", model.table);
             let table = context.names().table(model);
             let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-            let types: Vec<String> =
-                model.columns.iter().map(|column| context.names().column_type(column)).collect();
-            let pair = list(&columns);
+            let types = model.pair().map(|column| context.names().column_type(column));
+            let pair = list(&model.pair().map(|column| column.name));
             let given = format!("unnest($1::text[]::{}[], $2::text[]::{}[])", types[0], types[1]);
             let expected = expected_pairs(context, model);
-            let actual = format!("SELECT {pair} FROM {table}");
+            let actual = format!("SELECT {} FROM {table}", list(&columns));
+            let insert = match model.ordinal() {
+                None => format!(
+                    "INSERT INTO {table} ({pair}) SELECT * FROM {given} ON CONFLICT DO NOTHING"
+                ),
+                // A pair that is there gets its position.
+                Some(column) => {
+                    let position = quote_ident(column.name);
+                    format!(
+                        "INSERT INTO {table} ({pair}, {position}) SELECT g.*
+                         FROM unnest($1::text[]::{}[], $2::text[]::{}[], $3::int[]) g
+                         ON CONFLICT ({pair}) DO UPDATE SET {position} = EXCLUDED.{position}",
+                        types[0], types[1]
+                    )
+                }
+            };
             let shown: Vec<String> =
                 columns.iter().map(|column| format!("{}::text", quote_ident(column))).collect();
             connection.execute(&act, "BEGIN").await?;
@@ -339,22 +353,27 @@ impl Repair {
                 let mut cursor = Cursor::open(connection, &act, &name, &query).await?;
                 while let Some(rows) = cursor.page(connection).await? {
                     let get = |error| target_error(&act, error);
-                    let mut pairs: Vec<[String; 2]> = Vec::with_capacity(rows.len());
+                    let (mut first, mut second, mut places) = (Vec::new(), Vec::new(), Vec::new());
                     for row in &rows {
-                        pairs.push([row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?]);
+                        first.push(row.try_get::<String, _>(0).map_err(get)?);
+                        second.push(row.try_get::<String, _>(1).map_err(get)?);
+                        if model.ordinal().is_some() {
+                            let place: Option<String> = row.try_get(2).map_err(get)?;
+                            places.push(place.and_then(|place| place.parse::<i32>().ok()));
+                        }
                     }
-                    let statement = if missing {
-                        format!(
-                            "INSERT INTO {table} ({pair}) SELECT * FROM {given} ON CONFLICT DO NOTHING"
-                        )
-                    } else {
-                        format!("DELETE FROM {table} WHERE ({pair}) IN (SELECT * FROM {given})")
+                    let statement = match missing {
+                        true => insert.clone(),
+                        false => {
+                            format!("DELETE FROM {table} WHERE ({pair}) IN (SELECT * FROM {given})")
+                        }
                     };
-                    let (first, second): (Vec<String>, Vec<String>) =
-                        pairs.into_iter().map(|[first, second]| (first, second)).unzip();
-                    let changed = sqlx::query(AssertSqlSafe(statement))
-                        .bind(first)
-                        .bind(second)
+                    let query = sqlx::query(AssertSqlSafe(statement)).bind(first).bind(second);
+                    let query = match missing && model.ordinal().is_some() {
+                        true => query.bind(places),
+                        false => query,
+                    };
+                    let changed = query
                         .execute(connection.raw())
                         .await
                         .map_err(|error| target_error(&act, error))?
@@ -684,8 +703,10 @@ impl Slice<'_> {
             .map(|column| vec![column.name]);
         let several =
             model.indexes.iter().filter(|index| index.unique).map(|index| index.columns.to_vec());
+        let key = (!model.shares_key()).then(|| model.own_key.to_vec());
+        let key = key.filter(|columns| !columns.is_empty());
         let mut waiting = Vec::new();
-        for columns in single.chain(several).collect::<Vec<_>>() {
+        for columns in single.chain(several).chain(key).collect::<Vec<_>>() {
             let same: Vec<String> = columns
                 .iter()
                 .map(|column| format!("t.{0} = k.{0}", quote_ident(column)))
@@ -788,7 +809,7 @@ const ROLL_BACK: &str = "rolling back to a savepoint";
 
 /// Whether a statement failed because of another row: a foreign key or a unique key.
 fn is_in_the_way(error: &Error) -> bool {
-    matches!(sql_state(error), Some("23503" | "23505"))
+    matches!(sql_state(error), Some("23503" | "23505" | "23514"))
 }
 
 /// Notes how many documents the source has by now, or how many of them are `skipped`, so that the
@@ -863,8 +884,12 @@ async fn note_elements(
         connection.execute_with(&act, sql, &[Some(model.name)]).await?;
     }
     let stage = Elements::table(model);
-    let (first, second) = (quote_ident(model.columns[0].name), quote_ident(model.columns[1].name));
+    let [first, second] = model.pair().map(|column| quote_ident(column.name));
     let expected = expected_pairs(context, model);
+    let position = match model.ordinal() {
+        Some(column) => format!("s.{}", quote_ident(column.name)),
+        None => "NULL".to_owned(),
+    };
     let orphan = context.state.table("orphan");
     let noted = context.names().is_noted(model);
     connection.execute(&act, format!("DELETE FROM {orphan} WHERE {noted} AND element")).await?;
@@ -875,14 +900,16 @@ async fn note_elements(
             &act,
             format!(
                 "INSERT INTO {orphan} (run, table_schema, table_name, column_name, row_key, value,
-                    element)
+                    element, position)
                  SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
                     CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
-                    CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true
-                 FROM {stage} s WHERE (s.{first}, s.{second}) NOT IN ({expected})",
+                    CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true,
+                    {position}
+                 FROM {stage} s WHERE (s.{first}, s.{second}) NOT IN (
+                    SELECT {first}, {second} FROM ({expected}) AS expected)",
                 context.run.run
             ),
-            &[Some(model.table), Some(model.columns[0].name), Some(model.columns[1].name), schema],
+            &[Some(model.table), Some(model.pair()[0].name), Some(model.pair()[1].name), schema],
         )
         .await?;
     let sent = connection.count(&act, format!("SELECT count(*) FROM {stage}"), &[]).await?;

@@ -342,7 +342,7 @@ pub(super) struct Found {
     /// Elements of each junction field, those that are no ids among them.
     pub(super) elements: Vec<u64>,
     /// Pairs of each junction field as text, in the order of the junction's columns.
-    pub(super) texts: Vec<Vec<[String; 2]>>,
+    pub(super) texts: Vec<Vec<([String; 2], i32)>>,
 }
 
 impl Found {

@@ -161,12 +161,15 @@ fn add_elements(compared: &Compared, item: &Item, path: &Path, found: &mut Found
             continue;
         }
         let own_first = field.sides(compared.model).0 == 0;
-        found.texts[index].extend(row.elements[index].iter().flatten().map(
-            |element| match own_first {
-                true => [key.clone(), element.clone()],
-                false => [element.clone(), key.clone()],
-            },
-        ));
+        let elements = row.elements[index].iter().zip(0..);
+        found.texts[index].extend(elements.filter_map(|(element, place)| {
+            let element = element.clone()?;
+            let pair = match own_first {
+                true => [key.clone(), element],
+                false => [element, key.clone()],
+            };
+            Some((pair, place))
+        }));
     }
 }
 

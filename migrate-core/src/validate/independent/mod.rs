@@ -255,6 +255,8 @@ impl Path {
             indexes: _,
             deny_unknown_fields,
             one_of: _,
+            own_key: _,
+            checks: _,
         } = model;
         match kind {
             ModelKind::Collection => {}
@@ -294,8 +296,16 @@ impl Path {
         }
         path.taken.extend(children.iter().flat_map(|child| child.keys));
         for field in *junctions {
-            let JunctionField { field: name, keys, table, owner: _, ty, encode: _, rust_type } =
-                field;
+            let JunctionField {
+                field: name,
+                keys,
+                table,
+                owner: _,
+                position: _,
+                ty,
+                encode: _,
+                rust_type,
+            } = field;
             path.taken.extend(*keys);
             let kind = kind_of(rust_type(), *ty);
             if let Err(why) = &kind {
