@@ -8,7 +8,7 @@
 //! place in the static known.
 
 use crate::model::Flatten;
-use crate::schema::{Column, Index, Model, ModelRef, When};
+use crate::schema::{ChildField, ChildShape, Column, Index, Model, ModelRef, When};
 
 /// A piece of a model with `flatten`, in the order of its fields.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,42 @@ pub const fn present(
     Column::of::<Option<bool>>(name, field, keys).presence()
 }
 
+/// Puts the facts of a model with `flatten` together: the statics `__COLUMNS`, `__SKIPPED`,
+/// `__INDEXES` and `__CHILDREN`, which have what the model says itself and what its embedded
+/// documents say.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __flatten {
+    (
+        parts: $parts:expr,
+        skipped: $skipped:expr,
+        indexes: $indexes:expr,
+        children: $children:expr,
+    ) => {
+        const __PARTS: &[$crate::__private::flatten::Part] = $parts;
+        const __OWN_SKIPPED: &[&$crate::__private::str] = $skipped;
+        const __OWN_INDEXES: &[$crate::__private::Index] = $indexes;
+        const __OWN_CHILDREN: &[$crate::__private::ChildField] = $children;
+        static __TEXT: [$crate::__private::u8; $crate::__private::flatten::text_length(__PARTS)] =
+            $crate::__private::flatten::text(__PARTS);
+        static __LISTS: [&$crate::__private::str;
+            $crate::__private::flatten::list_length(__PARTS)] =
+            $crate::__private::flatten::lists(__PARTS, &__TEXT);
+        static __COLUMNS: [$crate::__private::Column;
+            $crate::__private::flatten::column_count(__PARTS)] =
+            $crate::__private::flatten::columns(__PARTS, &__TEXT, &__LISTS);
+        static __SKIPPED: [&$crate::__private::str;
+            __OWN_SKIPPED.len() + $crate::__private::flatten::skipped_count(__PARTS)] =
+            $crate::__private::flatten::skipped(__OWN_SKIPPED, __PARTS, &__TEXT);
+        static __INDEXES: [$crate::__private::Index;
+            __OWN_INDEXES.len() + $crate::__private::flatten::index_count(__PARTS)] =
+            $crate::__private::flatten::indexes(__OWN_INDEXES, __PARTS, &__LISTS);
+        static __CHILDREN: [$crate::__private::ChildField;
+            __OWN_CHILDREN.len() + $crate::__private::flatten::child_count(__PARTS)] =
+            $crate::__private::flatten::children(__OWN_CHILDREN, __PARTS, &__TEXT, &__LISTS);
+    };
+}
+
 /// How many columns the parts have.
 pub const fn column_count(parts: &[Part]) -> usize {
     let (mut count, mut at) = (0, 0);
@@ -86,7 +122,19 @@ pub const fn skipped_count(parts: &[Part]) -> usize {
     count
 }
 
-/// How many texts stand in lists: keys of columns, and columns of indexes.
+/// How many fields of the embedded documents of the parts fill child tables.
+pub const fn child_count(parts: &[Part]) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < parts.len() {
+        if let Part::Flat(flat) = parts[at] {
+            count += flat.embedded.get().children.len();
+        }
+        at += 1;
+    }
+    count
+}
+
+/// How many texts stand in lists: keys of columns, columns of indexes, and keys of children.
 pub const fn list_length(parts: &[Part]) -> usize {
     let (mut count, mut at) = (0, 0);
     while at < parts.len() {
@@ -101,6 +149,11 @@ pub const fn list_length(parts: &[Part]) -> usize {
             while index < model.indexes.len() {
                 count += model.indexes[index].columns.len();
                 index += 1;
+            }
+            let mut child = 0;
+            while child < model.children.len() {
+                count += model.children[child].keys.len();
+                child += 1;
             }
         }
         at += 1;
@@ -123,8 +176,8 @@ pub const fn text<const N: usize>(parts: &[Part]) -> [u8; N] {
     bytes
 }
 
-/// The lists of keys of all columns, then those of columns of all indexes; `N` is their
-/// [`list_length`].
+/// For each embedded document the lists of keys of its columns, those of columns of its indexes,
+/// and those of keys of its children; `N` is their [`list_length`].
 pub const fn lists<const N: usize>(parts: &[Part], text: &'static [u8]) -> [&'static str; N] {
     let mut lists = [""; N];
     let mut reader = Reader { text, at: 0 };
@@ -161,6 +214,18 @@ pub const fn lists<const N: usize>(parts: &[Part], text: &'static [u8]) -> [&'st
             index = 0;
             while index < model.skipped.len() {
                 reader.path(&flat, model.skipped[index]);
+                index += 1;
+            }
+            index = 0;
+            while index < model.children.len() {
+                let child = &model.children[index];
+                reader.child_field(&flat, child);
+                let mut key = 0;
+                while key < child.keys.len() {
+                    lists[place] = reader.path(&flat, child.keys[key]);
+                    place += 1;
+                    key += 1;
+                }
                 index += 1;
             }
         }
@@ -226,7 +291,7 @@ pub const fn columns<const N: usize>(
     columns
 }
 
-/// Steps over the texts of indexes and skipped keys.
+/// Steps over the texts of indexes, skipped keys and children.
 const fn behind_columns(
     mut reader: Reader,
     mut lists: &'static [&'static str],
@@ -249,7 +314,89 @@ const fn behind_columns(
         reader.path(flat, model.skipped[index]);
         index += 1;
     }
+    behind_children(reader, lists, flat, model)
+}
+
+/// Steps over the texts of children.
+const fn behind_children(
+    mut reader: Reader,
+    mut lists: &'static [&'static str],
+    flat: &Flat,
+    model: &Model,
+) -> (Reader, &'static [&'static str]) {
+    let mut index = 0;
+    while index < model.children.len() {
+        let child = &model.children[index];
+        reader.child_field(flat, child);
+        let mut key = 0;
+        while key < child.keys.len() {
+            reader.path(flat, child.keys[key]);
+            key += 1;
+        }
+        lists = lists.split_at(child.keys.len()).1;
+        index += 1;
+    }
     (reader, lists)
+}
+
+/// The model's own fields that fill child tables, and behind them those of its embedded documents.
+pub const fn children<const N: usize>(
+    own: &[ChildField],
+    parts: &[Part],
+    text: &'static [u8],
+    lists: &'static [&'static str],
+) -> [ChildField; N] {
+    const NOBODY: ModelRef = ModelRef::new(&Model::EMPTY);
+    let mut children = [ChildField {
+        field: "",
+        keys: &[],
+        table: NOBODY,
+        row: NOBODY,
+        shape: ChildShape::Array,
+        strict: false,
+    }; N];
+    let mut place = 0;
+    while place < own.len() {
+        children[place] = own[place];
+        place += 1;
+    }
+    let mut reader = Reader { text, at: 0 };
+    let (mut lists, mut at) = (lists, 0);
+    while at < parts.len() {
+        if let Part::Flat(flat) = parts[at] {
+            let model = flat.embedded.get();
+            let mut writer = Writer { bytes: &mut [], at: 0 };
+            writer.before_children(&flat, model);
+            reader.take(writer.at);
+            let mut index = 0;
+            while index < model.columns.len() {
+                lists = lists.split_at(model.columns[index].keys.len()).1;
+                index += 1;
+            }
+            index = 0;
+            while index < model.indexes.len() {
+                lists = lists.split_at(model.indexes[index].columns.len()).1;
+                index += 1;
+            }
+            index = 0;
+            while index < model.children.len() {
+                let child = &model.children[index];
+                let field = reader.child_field(&flat, child);
+                let mut key = 0;
+                while key < child.keys.len() {
+                    reader.path(&flat, child.keys[key]);
+                    key += 1;
+                }
+                let (keys, behind) = lists.split_at(child.keys.len());
+                lists = behind;
+                children[place] = ChildField { field, keys, ..*child };
+                place += 1;
+                index += 1;
+            }
+        }
+        at += 1;
+    }
+    children
 }
 
 /// The model's own indexes, and behind them those of its embedded documents.
@@ -280,6 +427,11 @@ pub const fn indexes<const N: usize>(
                 indexes[place] = Index { columns, unique: model.indexes[index].unique };
                 place += 1;
                 index += 1;
+            }
+            let mut child = 0;
+            while child < model.children.len() {
+                lists = lists.split_at(model.children[child].keys.len()).1;
+                child += 1;
             }
         }
         at += 1;
@@ -313,6 +465,16 @@ pub const fn skipped<const N: usize>(
                 place += 1;
                 index += 1;
             }
+            let mut child = 0;
+            while child < model.children.len() {
+                reader.child_field(&flat, &model.children[child]);
+                let mut key = 0;
+                while key < model.children[child].keys.len() {
+                    reader.path(&flat, model.children[child].keys[key]);
+                    key += 1;
+                }
+                child += 1;
+            }
         }
         at += 1;
     }
@@ -331,14 +493,29 @@ impl Writer<'_> {
         while at < parts.len() {
             if let Part::Flat(flat) = parts[at] {
                 let model = flat.embedded.get();
-                self.before_skipped(&flat, model);
+                self.before_children(&flat, model);
                 let mut index = 0;
-                while index < model.skipped.len() {
-                    self.put3(flat.key, "\0", model.skipped[index]);
+                while index < model.children.len() {
+                    let child = &model.children[index];
+                    self.put3(flat.field, ".", child.field);
+                    let mut key = 0;
+                    while key < child.keys.len() {
+                        self.put3(flat.key, "\0", child.keys[key]);
+                        key += 1;
+                    }
                     index += 1;
                 }
             }
             at += 1;
+        }
+    }
+
+    const fn before_children(&mut self, flat: &Flat, model: &Model) {
+        self.before_skipped(flat, model);
+        let mut index = 0;
+        while index < model.skipped.len() {
+            self.put3(flat.key, "\0", model.skipped[index]);
+            index += 1;
         }
     }
 
@@ -410,6 +587,10 @@ impl Reader {
 
     const fn path(&mut self, flat: &Flat, key: &str) -> &'static str {
         self.take(flat.key.len() + 1 + key.len())
+    }
+
+    const fn child_field(&mut self, flat: &Flat, child: &ChildField) -> &'static str {
+        self.take(flat.field.len() + 1 + child.field.len())
     }
 
     const fn column_name(&mut self, flat: &Flat, column: &Column) -> &'static str {

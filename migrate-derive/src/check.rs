@@ -36,9 +36,15 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
     for field in &model.fields {
         match field.fate() {
             Fate::Skipped => check_skipped(ctxt, field),
-            Fate::Junction => check_junction_field(ctxt, model, field),
+            Fate::Junction => {
+                check_junction_field(ctxt, model, field);
+                check_path(ctxt, field);
+            }
             Fate::Flattened => check_flattened(ctxt, field),
-            Fate::Child => check_child_field(ctxt, model, field),
+            Fate::Child => {
+                check_child_field(ctxt, model, field);
+                check_path(ctxt, field);
+            }
             Fate::Column if model.is_junction() => check_foreign_key(ctxt, model, field),
             Fate::Column => {
                 check_id(ctxt, model, field);
@@ -293,7 +299,7 @@ fn check_junction_field(ctxt: &Ctxt, model: &Model, field: &Field) {
     if model.is_junction() {
         return;
     }
-    for (word, span) in words_except(field, &["rename", "alias", "#[junction]"]) {
+    for (word, span) in words_except(field, &["rename", "alias", "path", "#[junction]"]) {
         let help = match word {
             "#[fk]" => "a single id is `#[fk(..)]`, an array of ids is `#[junction(..)]`",
             "default" => "a missing array makes no rows: remove `default`",
@@ -400,7 +406,7 @@ fn check_child_field(ctxt: &Ctxt, model: &Model, field: &Field) {
     if model.is_junction() {
         return;
     }
-    for (word, span) in words_except(field, &["rename", "alias", "#[child]"]) {
+    for (word, span) in words_except(field, &["rename", "alias", "path", "#[child]"]) {
         let help = match word {
             "#[fk]" => "the child's `parent` refers to this model: remove `#[fk]`",
             "default" => "a missing array makes no rows: remove `default`",

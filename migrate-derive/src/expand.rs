@@ -86,16 +86,17 @@ fn expand_facts(model: &Model) -> TokenStream {
             facts.add("columns", Some(quote!(&__COLUMNS)));
             facts.add("skipped", Some(quote!(&__SKIPPED)));
             facts.add("indexes", Some(quote!(&__INDEXES)));
+            facts.add("children", Some(quote!(&__CHILDREN)));
         }
         false => {
             facts.list("columns", model.columns().map(|field| expand_column(model, field)));
             facts.list("skipped", skipped_keys(model));
             facts.list("indexes", indexes(model));
+            facts.list("children", children(model));
         }
     }
     let fields = || model.fields.iter();
     facts.list("junctions", fields().filter_map(|field| expand_junction(model, field)));
-    facts.list("children", fields().filter_map(|field| expand_child(model, field)));
     let denies = model.attrs.deny_unknown_fields.is_some();
     facts.add("deny_unknown_fields", denies.then(|| quote!(true)));
     let one_of = model.attrs.one_of.iter().map(|group| {
@@ -161,13 +162,18 @@ fn has_parts(model: &Model) -> bool {
 /// documents. For a field `#[migrate(flatten(prefix = "to_"))] address: Address`, expands to:
 ///
 /// ```text
-/// const __PARTS: &[_migrate::flatten::Part] = &[
-///     _migrate::flatten::Part::Own(&[..]),
-///     _migrate::flatten::Part::flat::<Address>("address", "address", "to_"),
-/// ];
-/// static __TEXT: [u8; _migrate::flatten::text_length(__PARTS)] = ..;
-/// static __COLUMNS: [_migrate::Column; _migrate::flatten::column_count(__PARTS)] = ..;
+/// _migrate::flatten_parts! {
+///     parts: &[
+///         _migrate::flatten::Part::Own(&[..]),
+///         _migrate::flatten::Part::flat::<Address>("address", "address", "to_"),
+///     ],
+///     skipped: &[],
+///     indexes: &[],
+///     children: &[],
+/// }
 /// ```
+///
+/// which makes the statics `__COLUMNS`, `__SKIPPED`, `__INDEXES` and `__CHILDREN`.
 fn expand_parts(model: &Model) -> TokenStream {
     if !has_parts(model) {
         return TokenStream::new();
@@ -194,24 +200,14 @@ fn expand_parts(model: &Model) -> TokenStream {
         parts.push(quote!(_migrate::flatten::Part::Own(&[#(#own),*])));
     }
     let (skipped, indexes) = (skipped_keys(model), indexes(model));
+    let children = children(model);
     quote! {
-        const __PARTS: &[_migrate::flatten::Part] = &[#(#parts),*];
-        const __OWN_SKIPPED: &[&_migrate::str] = &[#(#skipped),*];
-        const __OWN_INDEXES: &[_migrate::Index] = &[#(#indexes),*];
-        static __TEXT: [_migrate::u8; _migrate::flatten::text_length(__PARTS)] =
-            _migrate::flatten::text(__PARTS);
-        static __LISTS: [&_migrate::str; _migrate::flatten::list_length(__PARTS)] =
-            _migrate::flatten::lists(__PARTS, &__TEXT);
-        static __COLUMNS: [_migrate::Column; _migrate::flatten::column_count(__PARTS)] =
-            _migrate::flatten::columns(__PARTS, &__TEXT, &__LISTS);
-        static __SKIPPED: [
-            &_migrate::str;
-            __OWN_SKIPPED.len() + _migrate::flatten::skipped_count(__PARTS)
-        ] = _migrate::flatten::skipped(__OWN_SKIPPED, __PARTS, &__TEXT);
-        static __INDEXES: [
-            _migrate::Index;
-            __OWN_INDEXES.len() + _migrate::flatten::index_count(__PARTS)
-        ] = _migrate::flatten::indexes(__OWN_INDEXES, __PARTS, &__LISTS);
+        _migrate::flatten_parts! {
+            parts: &[#(#parts),*],
+            skipped: &[#(#skipped),*],
+            indexes: &[#(#indexes),*],
+            children: &[#(#children),*],
+        }
     }
 }
 
@@ -237,6 +233,10 @@ fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
 fn skipped_keys(model: &Model) -> impl Iterator<Item = TokenStream> {
     let fields = model.fields.iter().filter(|field| field.fate() == Fate::Skipped);
     fields.flat_map(|field| expand_keys(model, field))
+}
+
+fn children(model: &Model) -> impl Iterator<Item = TokenStream> {
+    model.fields.iter().filter_map(|field| expand_child(model, field))
 }
 
 fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {

@@ -440,3 +440,164 @@ mod kinds {
         );
     }
 }
+
+mod lists {
+    use super::*;
+
+    #[derive(Migrate)]
+    #[migrate(collection = "orders", table = "orders", deny_unknown_fields)]
+    struct Orders {
+        #[migrate(id)]
+        id: i32,
+        #[migrate(flatten(prefix = "ship_"), rename = "shipTo")]
+        shipping: Option<Shipping>,
+        // An array in an embedded document of which nothing else is taken.
+        #[child(Notes)]
+        #[migrate(path = "meta.notes", alias = "notes")]
+        notes: Vec<Notes>,
+        #[junction(OrdersToTags, position)]
+        #[migrate(path = "meta.tags")]
+        tags: Vec<i32>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(embedded, index(city))]
+    struct Shipping {
+        city: String,
+        #[migrate(skip)]
+        internal: String,
+        #[child(Parcels)]
+        parcels: Vec<Parcels>,
+        #[migrate(flatten(prefix = "by_"))]
+        carrier: Carrier,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(embedded)]
+    struct Carrier {
+        name: String,
+        #[child(Legs)]
+        #[migrate(alias = "steps")]
+        legs: Vec<Legs>,
+        #[migrate(skip)]
+        code: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(child, table = "parcels", primary_key(order, number))]
+    struct Parcels {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(parent)]
+        #[fk(Orders)]
+        order: i32,
+        #[migrate(position)]
+        number: i32,
+        grams: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(child, table = "legs")]
+    struct Legs {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(parent)]
+        #[fk(Orders)]
+        order: i32,
+        #[migrate(value)]
+        town: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(child, table = "notes")]
+    struct Notes {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(parent)]
+        #[fk(Orders)]
+        order: i32,
+        #[migrate(value)]
+        text: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "tags", table = "tags")]
+    struct Tags {
+        #[migrate(id)]
+        id: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction, table = "order_tags")]
+    struct OrdersToTags {
+        #[fk(Orders)]
+        order: i32,
+        #[fk(Tags)]
+        tag: i32,
+        #[migrate(position)]
+        position: i16,
+    }
+
+    registry! { Shop = [Orders, Parcels, Legs, Notes, Tags, OrdersToTags] }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn arrays_inside_embedded_documents() {
+        let orders = vec![
+            doc! { "_id": 1, "shipTo": {
+                "city": "Bern", "internal": 1, "parcels": [{ "grams": 10 }, { "grams": 20 }],
+                "carrier": { "name": "Post", "code": 7, "legs": ["Thun", "Spiez"] },
+            }, "meta": { "notes": ["a", "b"], "tags": [2, 1, 2] } },
+            doc! { "_id": 2, "shipTo": {
+                "city": "Biel", "parcels": [{ "grams": "x" }, { "grams": 1 }],
+                "carrier": { "name": "Rail", "steps": ["Lyss"] },
+            }, "notes": ["c"] },
+            doc! { "_id": 3, "meta": { "notes": 5 } },
+            doc! { "_id": 4, "shipTo": null, "meta": {} },
+        ];
+        let tags = vec![doc! { "_id": 1 }, doc! { "_id": 2 }];
+        let source = source(vec![("orders", orders), ("tags", tags)]);
+        let Some(mut moved) = moved(Shop::FACTS, source).await else { return };
+        let mut rows = Vec::new();
+        for table in ["orders", "parcels", "legs", "notes", "order_tags"] {
+            let sql = format!(
+                "SELECT table_row::text FROM {table} AS table_row ORDER BY
+                    regexp_replace(table_row::text, '[0-9a-f-]{{36}}', '')"
+            );
+            let sql = sql.replace(
+                "SELECT table_row::text",
+                "SELECT regexp_replace(table_row::text, '[0-9a-f-]{36}', 'id') AS row",
+            );
+            let found = moved.rows(&sql).await;
+            rows.extend(
+                found.iter().map(|row| format!("{table} {}", row["row"].as_str().unwrap())),
+            );
+        }
+        assert_eq!(
+            rows,
+            [
+                "orders (1,Bern,Post)",
+                "orders (2,Biel,Rail)",
+                "orders (3,,)",
+                "orders (4,,)",
+                "parcels (id,1,0,10)",
+                "parcels (id,1,1,20)",
+                "parcels (id,2,1,1)",
+                "legs (id,1,Spiez)",
+                "legs (id,1,Thun)",
+                "legs (id,2,Lyss)",
+                "notes (id,1,a)",
+                "notes (id,1,b)",
+                "notes (id,2,c)",
+                "order_tags (1,1,1)",
+                "order_tags (1,2,0)",
+            ]
+        );
+        assert_eq!(
+            moved.rejects().await,
+            [
+                "2/shipTo.parcels/0 | type | shipTo.parcels.0.grams | expected int4, found string \"x\"",
+                "3/meta.notes | type | meta.notes | expected array, found int 5",
+            ]
+        );
+    }
+}

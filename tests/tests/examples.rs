@@ -135,7 +135,10 @@ async fn mflix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn analytics() {
     let Some(mut moved) = data_set(Analytics::FACTS, "sample_analytics").await else { return };
-    assert_eq!(tables(&moved), [("accounts", 1746, 1745, 1), ("customers", 500, 500, 0)]);
+    assert_eq!(
+        tables(&moved),
+        [("accounts", 1746, 1745, 1), ("customer_tiers", 456, 456, 0), ("customers", 500, 500, 0)]
+    );
     assert_eq!(unknown(&moved), [""; 0]);
     let rejects = moved.rejects().await;
     assert_eq!(
@@ -165,6 +168,20 @@ async fn analytics() {
     assert_eq!(
         moved.count("SELECT count(*) FROM customers WHERE address LIKE E'%\\n%'").await,
         500
+    );
+    // A map without entries makes no rows.
+    assert_eq!(
+        moved
+            .count(
+                "SELECT count(*) FROM customers c
+                 WHERE NOT EXISTS (SELECT FROM customer_tiers t WHERE t.customer_id = c.id)"
+            )
+            .await,
+        267
+    );
+    assert_eq!(
+        moved.count("SELECT count(*) FROM customer_tiers WHERE length(code) = 32").await,
+        456
     );
 }
 

@@ -1,15 +1,18 @@
 //! MongoDB's `sample_analytics` (a bank's accounts and customers) as tables: labels become an enum,
-//! and an array of account numbers becomes a junction.
+//! an array of account numbers becomes a junction, and a document whose keys are data becomes rows
+//! of a table of its own.
 
 #![expect(missing_docs, reason = "the fields are those of the collections")]
 
+use std::collections::HashMap;
+
 use chrono::NaiveDateTime;
-use migrate_core::{Json, Migrate, PgEnum, registry};
+use migrate_core::{Migrate, PgEnum, registry};
 use uuid::Uuid;
 
 registry! {
     /// The whole database.
-    pub Analytics = [Accounts, Customers, CustomersToAccounts]
+    pub Analytics = [Accounts, Customers, CustomersToAccounts, Tiers]
 }
 
 /// `db.accounts`. Customers know an account by its number and not by its `_id`, so the number is
@@ -59,9 +62,10 @@ pub struct Customers {
     // `[371138, 324287, ..]`: an array of keys becomes rows of the junction.
     #[junction(CustomersToAccounts)]
     pub accounts: Vec<i32>,
-    // `{ "0df078f3…": { tier: "Bronze", .. } }`: a document with data for keys.
-    #[migrate(rename = "tier_and_details", column = "tiers", json)]
-    pub tiers: Json,
+    // `{ "0df078f3…": { tier: "Bronze", .. } }`: a document with data for keys becomes child rows.
+    #[child(Tiers)]
+    #[migrate(rename = "tier_and_details")]
+    pub tiers: HashMap<String, Tiers>,
 }
 
 /// Which customer has which accounts. `key` names the column that is referred to.
@@ -74,4 +78,34 @@ pub struct CustomersToAccounts {
     #[fk(Accounts, key = "number", on_delete = cascade)]
     #[migrate(column = "account_number", index)]
     pub account: i32,
+}
+
+/// The entries of `customers.tier_and_details`.
+#[derive(Migrate)]
+#[migrate(child, table = "customer_tiers")]
+pub struct Tiers {
+    // Made of the customer's `_id` and the entry's key, always the same.
+    #[migrate(id)]
+    pub id: Uuid,
+    #[migrate(parent, column = "customer_id", index)]
+    #[fk(Customers, on_delete = cascade)]
+    pub customer: Uuid,
+    #[migrate(key, unique)]
+    pub code: String,
+    pub tier: Tier,
+    pub active: bool,
+    pub benefits: Vec<String>,
+    // The key once more.
+    #[migrate(rename = "id", skip)]
+    pub same: String,
+}
+
+/// How good a customer is.
+#[derive(PgEnum)]
+#[migrate(name = "tier")]
+pub enum Tier {
+    Bronze,
+    Silver,
+    Gold,
+    Platinum,
 }

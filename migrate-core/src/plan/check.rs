@@ -405,6 +405,19 @@ const fn flatten_fault(
         }
         index += 1;
     }
+    let mut child = 0;
+    while child < model.children.len() && !is_embedded(model) {
+        let mut inner = 0;
+        while inner < embedded.children.len() {
+            if model.children[child].table.get().same(embedded.children[inner].table.get())
+                && let Some(fault) = child_fault(model, child)
+            {
+                return Some(fault);
+            }
+            inner += 1;
+        }
+        child += 1;
+    }
     None
 }
 
@@ -721,6 +734,7 @@ const fn child_fault(model: &Model, index: usize) -> Option<Text> {
         let this = &table.columns[column];
         if reads(this, feed::PARENT)
             && let Some(reference) = this.reference
+            && !is_embedded(model)
             && !reference.target.get().same(model)
             && !is_fallback(reference.target.get())
         {
