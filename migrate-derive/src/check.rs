@@ -391,11 +391,16 @@ fn check_no_child(ctxt: &Ctxt, model: &Model) {
                 if word == "position" && model.is_junction() {
                     continue;
                 }
-                ctxt.error(
-                    span,
-                    format!("`{word}` has a meaning in a child alone"),
-                    "mark the struct with `#[migrate(child)]`, or remove the word",
-                );
+                let (where_, how) = match word {
+                    "position" => (
+                        "a child or a junction",
+                        "mark the struct with `#[migrate(child)]`, or keep an array's order with `#[junction(Table, position)]`",
+                    ),
+                    _ => {
+                        ("a child", "mark the struct with `#[migrate(child)]`, or remove the word")
+                    }
+                };
+                ctxt.error(span, format!("`{word}` has a meaning in {where_} alone"), how);
             }
         }
     }

@@ -945,6 +945,19 @@ const fn registered_fault(models: &[ModelRef], index: usize) -> Option<Text> {
                     .and("`\nhelp: give one of them another `#[migrate(table = \"..\")]`"),
             );
         }
+        if str_eq(other.name, model.name) {
+            return Some(
+                Text::new("`")
+                    .and(other.module)
+                    .and("::")
+                    .and(other.name)
+                    .and("` and `")
+                    .and(model.module)
+                    .and("::")
+                    .and(model.name)
+                    .and("` have one name, by which a run knows its models\nhelp: rename one of the structs; `collection` and `table` may stay what they are"),
+            );
+        }
         earlier += 1;
     }
     let mut column = 0;
