@@ -49,39 +49,34 @@ pub const fn present(
     Column::of::<Option<bool>>(name, field, keys).presence()
 }
 
-/// Puts the facts of a model with `flatten` together: the statics `__COLUMNS`, `__SKIPPED`,
-/// `__INDEXES` and `__CHILDREN`, which have what the model says itself and what its embedded
-/// documents say.
+/// Makes the static `__MODEL` of a model with `flatten` of what it says itself and its parts.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __flatten {
-    (
-        parts: $parts:expr,
-        skipped: $skipped:expr,
-        indexes: $indexes:expr,
-        children: $children:expr,
-    ) => {
-        const __PARTS: &[$crate::__private::flatten::Part] = $parts;
-        const __OWN_SKIPPED: &[&$crate::__private::str] = $skipped;
-        const __OWN_INDEXES: &[$crate::__private::Index] = $indexes;
-        const __OWN_CHILDREN: &[$crate::__private::ChildField] = $children;
-        static __TEXT: [$crate::__private::u8; $crate::__private::flatten::text_length(__PARTS)] =
-            $crate::__private::flatten::text(__PARTS);
-        static __LISTS: [&$crate::__private::str;
-            $crate::__private::flatten::list_length(__PARTS)] =
-            $crate::__private::flatten::lists(__PARTS, &__TEXT);
+macro_rules! __flattened {
+    ($own:ident, $parts:ident) => {
+        static __TEXT: [$crate::__private::u8; $crate::__private::flatten::text_length($parts)] =
+            $crate::__private::flatten::text($parts);
+        static __LISTS: [&$crate::__private::str; $crate::__private::flatten::list_length($parts)] =
+            $crate::__private::flatten::lists($parts, &__TEXT);
         static __COLUMNS: [$crate::__private::Column;
-            $crate::__private::flatten::column_count(__PARTS)] =
-            $crate::__private::flatten::columns(__PARTS, &__TEXT, &__LISTS);
+            $crate::__private::flatten::column_count($parts)] =
+            $crate::__private::flatten::columns($parts, &__TEXT, &__LISTS);
         static __SKIPPED: [&$crate::__private::str;
-            __OWN_SKIPPED.len() + $crate::__private::flatten::skipped_count(__PARTS)] =
-            $crate::__private::flatten::skipped(__OWN_SKIPPED, __PARTS, &__TEXT);
+            $own.skipped.len() + $crate::__private::flatten::skipped_count($parts)] =
+            $crate::__private::flatten::skipped($own.skipped, $parts, &__TEXT);
         static __INDEXES: [$crate::__private::Index;
-            __OWN_INDEXES.len() + $crate::__private::flatten::index_count(__PARTS)] =
-            $crate::__private::flatten::indexes(__OWN_INDEXES, __PARTS, &__LISTS);
+            $own.indexes.len() + $crate::__private::flatten::index_count($parts)] =
+            $crate::__private::flatten::indexes($own.indexes, $parts, &__LISTS);
         static __CHILDREN: [$crate::__private::ChildField;
-            __OWN_CHILDREN.len() + $crate::__private::flatten::child_count(__PARTS)] =
-            $crate::__private::flatten::children(__OWN_CHILDREN, __PARTS, &__TEXT, &__LISTS);
+            $own.children.len() + $crate::__private::flatten::child_count($parts)] =
+            $crate::__private::flatten::children($own.children, $parts, &__TEXT, &__LISTS);
+        static __MODEL: $crate::__private::Model = $crate::__private::Model {
+            columns: &__COLUMNS,
+            skipped: &__SKIPPED,
+            indexes: &__INDEXES,
+            children: &__CHILDREN,
+            ..$own
+        };
     };
 }
 

@@ -5,7 +5,7 @@ pub use core::primitive::{str, u8, usize};
 
 use std::fmt::Display;
 
-pub use crate::__flatten as flatten_parts;
+pub use crate::__flattened as flattened;
 pub use crate::cell::encode_extended as json_extended;
 pub use crate::cell::{CellContext, PgEnum, Scalar, ToCell};
 use crate::cell::{Mismatch, Wrote, enumeration};

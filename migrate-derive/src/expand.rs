@@ -27,13 +27,22 @@ use crate::attr::{
 /// ```
 pub(crate) fn expand_model(model: &Model) -> TokenStream {
     let facts = expand_facts(model);
-    let parts = expand_parts(model);
     let implementation = expand_impl(&model.ident);
     let checks = expand_checks(model);
     let used = expand_used(model);
+    let model = match has_parts(model) {
+        true => {
+            let parts = expand_parts(model);
+            quote! {
+                const __OWN: _migrate::Model = #facts;
+                const __PARTS: &[_migrate::flatten::Part] = #parts;
+                _migrate::flattened!(__OWN, __PARTS);
+            }
+        }
+        false => quote!(static __MODEL: _migrate::Model = #facts;),
+    };
     wrap(quote! {
-        #parts
-        static __MODEL: _migrate::Model = #facts;
+        #model
         #implementation
         #checks
         #used
@@ -81,21 +90,15 @@ fn expand_facts(model: &Model) -> TokenStream {
     facts.list("when", choices.map(expand_choice));
     let filter = model.attrs.filter.as_ref().map(|word| &word.value);
     facts.add("filter", filter.map(|path| quote!(_migrate::Some(#path))));
-    match has_parts(model) {
-        true => {
-            facts.add("columns", Some(quote!(&__COLUMNS)));
-            facts.add("skipped", Some(quote!(&__SKIPPED)));
-            facts.add("indexes", Some(quote!(&__INDEXES)));
-            facts.add("children", Some(quote!(&__CHILDREN)));
-        }
-        false => {
-            facts.list("columns", model.columns().map(|field| expand_column(model, field)));
-            facts.list("skipped", skipped_keys(model));
-            facts.list("indexes", indexes(model));
-            facts.list("children", children(model));
-        }
+    if !has_parts(model) {
+        facts.list("columns", model.columns().map(|field| expand_column(model, field)));
     }
     let fields = || model.fields.iter();
+    let skipped = fields().filter(|field| field.fate() == Fate::Skipped);
+    facts.list("skipped", skipped.flat_map(|field| expand_keys(model, field)));
+    let indexes = model.attrs.indexes.iter();
+    facts.list("indexes", indexes.map(|index| expand_index(model, &index.value)));
+    facts.list("children", fields().filter_map(|field| expand_child(model, field)));
     facts.list("junctions", fields().filter_map(|field| expand_junction(model, field)));
     let denies = model.attrs.deny_unknown_fields.is_some();
     facts.add("deny_unknown_fields", denies.then(|| quote!(true)));
@@ -162,22 +165,14 @@ fn has_parts(model: &Model) -> bool {
 /// documents. For a field `#[migrate(flatten(prefix = "to_"))] address: Address`, expands to:
 ///
 /// ```text
-/// _migrate::flatten_parts! {
-///     parts: &[
-///         _migrate::flatten::Part::Own(&[..]),
-///         _migrate::flatten::Part::flat::<Address>("address", "address", "to_"),
-///     ],
-///     skipped: &[],
-///     indexes: &[],
-///     children: &[],
-/// }
+/// &[
+///     _migrate::flatten::Part::Own(&[..]),
+///     _migrate::flatten::Part::flat::<Address>("address", "address", "to_"),
+/// ]
 /// ```
 ///
-/// which makes the statics `__COLUMNS`, `__SKIPPED`, `__INDEXES` and `__CHILDREN`.
+/// of which, and of what the model says itself, `flattened!` makes the facts.
 fn expand_parts(model: &Model) -> TokenStream {
-    if !has_parts(model) {
-        return TokenStream::new();
-    }
     let mut parts = Vec::new();
     let mut own = Vec::new();
     for field in &model.fields {
@@ -199,16 +194,7 @@ fn expand_parts(model: &Model) -> TokenStream {
     if !own.is_empty() {
         parts.push(quote!(_migrate::flatten::Part::Own(&[#(#own),*])));
     }
-    let (skipped, indexes) = (skipped_keys(model), indexes(model));
-    let children = children(model);
-    quote! {
-        _migrate::flatten_parts! {
-            parts: &[#(#parts),*],
-            skipped: &[#(#skipped),*],
-            indexes: &[#(#indexes),*],
-            children: &[#(#children),*],
-        }
-    }
+    quote!(&[#(#parts),*])
 }
 
 fn expand_flat(model: &Model, field: &Field) -> TokenStream {
@@ -227,20 +213,6 @@ fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
     let (column, name) = (&present.value, field.name());
     let key = model.keys(field).into_iter().next().map(|(key, _)| key);
     Some(quote!(_migrate::flatten::present(#column, #name, &[#key])))
-}
-
-/// The keys of the fields that are skipped.
-fn skipped_keys(model: &Model) -> impl Iterator<Item = TokenStream> {
-    let fields = model.fields.iter().filter(|field| field.fate() == Fate::Skipped);
-    fields.flat_map(|field| expand_keys(model, field))
-}
-
-fn children(model: &Model) -> impl Iterator<Item = TokenStream> {
-    model.fields.iter().filter_map(|field| expand_child(model, field))
-}
-
-fn indexes(model: &Model) -> impl Iterator<Item = TokenStream> {
-    model.attrs.indexes.iter().map(|index| expand_index(model, &index.value))
 }
 
 /// For `when(kind = ["a", "b"])`, expands to:

@@ -106,6 +106,15 @@ mod tests;
 ///   that is not NULL. The table gets a check constraint, and a document that breaks it is
 ///   rejected. A reference among them rejects the document where it points to nothing. May be
 ///   given again.
+/// * `#[migrate(primary_key(team, number))]`: the primary key is made of the columns of these fields, in
+///   this order, and not of the id alone. The id stays a column, because a row is known by it, and
+///   has a unique key of its own; or it is among the fields, as in `primary_key(id, day)` for a table
+///   that is cut by days, and then others can refer to this model only by `key = ".."`. Of documents
+///   that share a key the one with the smallest `_id` is loaded, the others are rejected.
+/// * `#[migrate(check = "price >= 0")]`: a condition on the columns of a row, as SQL. Names of columns
+///   stand in it as PostgreSQL reads them, so capitals need double quotes. With
+///   `check(price_positive = "price > 0")` the constraint has that name. A row that breaks it is a
+///   reject that names the condition. May be given again.
 /// * `#[migrate(when(kind = "company"))]`: only documents that hold this value at this key are the
 ///   model's; see *Parts of a collection* below.
 /// * `#[migrate(filter = path)]`: only documents for which this function of your own is true are the
@@ -115,7 +124,8 @@ mod tests;
 ///   references, and fields with `flatten` again.
 /// * `#[migrate(junction)]`: the table has no collection and is filled from `#[junction(..)]`
 ///   fields of other models. It has two fields, each with `#[fk(..)]`, and both are its primary
-///   key. Beside `#[fk(..)]` they take `column`, `index`, `pg_type` and `db_default`.
+///   key. Beside `#[fk(..)]` they take `column`, `index`, `pg_type` and `db_default`. A third one with
+///   `#[migrate(position)]` behind them holds the place in the array, see `#[junction(..)]` below.
 /// * `#[migrate(child)]`: the table has no collection and is filled from the elements of a
 ///   `#[child(..)]` field of another model; see *Child tables* below.
 ///
@@ -124,7 +134,8 @@ mod tests;
 /// # use uuid::Uuid;
 /// #[derive(Migrate)]
 /// #[migrate(collection = "users", table = "people", schema = "crm")]
-/// #[migrate(rename_all = "camelCase", unique(last_name, first_name), index(last_name))]
+/// #[migrate(rename_all = "camelCase", column_case = "snake_case")]
+/// #[migrate(unique(last_name, first_name), index(last_name))]
 /// struct Users {
 ///     #[migrate(id)]
 ///     id: Uuid,
@@ -137,6 +148,23 @@ mod tests;
 /// assert_eq!(facts.columns[1].keys, ["firstName"]);
 /// assert_eq!(facts.columns[1].name, "first_name");
 /// assert_eq!(facts.indexes[0].columns, ["last_name", "first_name"]);
+///
+/// #[derive(Migrate)]
+/// #[migrate(primary_key(user, number), check = "price >= 0", check(row_known = "row <> ''"))]
+/// struct Seats {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[fk(Users)]
+///     user: Uuid,
+///     number: i32,
+///     row: String,
+///     price: i32,
+/// }
+///
+/// let facts = Seats::MODEL.get();
+/// let key: Vec<_> = facts.primary_key().map(|column| column.name).collect();
+/// assert_eq!(key, ["user", "number"]);
+/// assert_eq!(facts.checks[1].name, Some("row_known"));
 /// ```
 ///
 /// # Parts of a collection
@@ -223,8 +251,8 @@ mod tests;
 ///   be given again.
 /// * `#[migrate(column = "created_at")]`: the column. Without it, the field's name.
 /// * `#[migrate(path = "address.zip")]`: a value inside embedded documents. A number between dots
-///   is a position in an array; a dot in a key is written `\\.`. With it, aliases are paths too. A
-///   value on the way that is neither a document nor null rejects the document, because what it
+///   is a position in an array; a dot in a key is written `\\.`. With it, aliases are paths too. So may
+///   be an array for `#[junction(..)]` or `#[child(..)]`. A value on the way that is neither a document nor null rejects the document, because what it
 ///   holds would be lost.
 /// * `#[migrate(flatten)]`, `#[migrate(flatten(prefix = "ship_"))]`: the columns of an embedded
 ///   document, for a field whose type is a struct with `#[migrate(embedded)]`. If the type is an
@@ -509,6 +537,9 @@ mod tests;
 ///   without duplicates. Inside the parentheses, behind the junction:
 ///   * `owner = document`: the junction's field (or in quotes its column) that refers to this
 ///     model, where both do.
+///   * `position`: an element's place in the array, counted from 0, goes to the junction's field with
+///     `#[migrate(position)]`; of several elements of one pair the first one's. Where the other side
+///     has an array too, which gives no place, that field is an `Option`.
 ///
 /// ```
 /// # use migrate_core::Migrate;
@@ -523,7 +554,7 @@ mod tests;
 ///     country: String,
 ///     #[fk(Teams, deferred)]
 ///     team: Option<Uuid>,
-///     #[junction(Friends, owner = user)]
+///     #[junction(Friends, owner = user, position)]
 ///     friends: Vec<Uuid>,
 /// }
 ///
@@ -542,6 +573,8 @@ mod tests;
 ///     user: Uuid,
 ///     #[fk(Users, on_delete = cascade)]
 ///     friend: Uuid,
+///     #[migrate(position)]
+///     place: i32,
 /// }
 /// # #[derive(Migrate)]
 /// # struct Countries { #[migrate(id)] id: Uuid, #[migrate(unique)] code: String }
@@ -554,7 +587,8 @@ mod tests;
 ///
 /// * `#[child(Rentals)]`: an array of embedded documents (`Vec<Rentals>`) that becomes rows of the
 ///   child's table and no column. A document whose keys are data, `HashMap<String, Rentals>`, is one
-///   too. A child may have children, to any depth. Inside the parentheses, behind the child:
+///   too. A child may have children, to any depth, and so may an embedded document, whose child has
+///   the model that flattens it as its parent. Inside the parentheses, behind the child:
 ///   * `on_reject = document`: an element that cannot be converted rejects the whole document (one
 ///     that only the target refuses, for a key or a reference, does not). Without it, which is
 ///     `on_reject = element`, the document is loaded without the element.
@@ -564,7 +598,8 @@ mod tests;
 ///
 /// * `#[migrate(parent)]`: the id of the row that the element belongs to. Required, with `#[fk(..)]`
 ///   to the parent's model and with the type of the parent's id.
-/// * `#[migrate(position)]`: its place, counted from 0.
+/// * `#[migrate(position)]`: its place, counted from 0. With the parent it makes a key:
+///   `primary_key(film, billing)`.
 /// * `#[migrate(key)]`: its key in a map.
 /// * `#[migrate(value)]`: the element itself, where it is no document, as in an array of strings.
 ///
@@ -581,7 +616,7 @@ mod tests;
 /// struct Films {
 ///     #[migrate(id)]
 ///     id: i32,
-///     #[child(Casting)]
+///     #[child(Casting, on_reject = document)]
 ///     #[migrate(rename = "Actors")]
 ///     actors: Vec<Casting>,
 ///     #[child(Labels)]

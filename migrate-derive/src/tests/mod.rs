@@ -2,6 +2,9 @@
 //! what is written and what comes of it.
 
 use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens as _;
+
+use crate::symbol::{Place, SYMBOLS};
 
 /// Input and expansion, both printed as rustfmt would.
 fn show(expand: fn(TokenStream) -> TokenStream, input: &str) -> String {
@@ -344,3 +347,85 @@ snapshot!(
     }
 "#
 );
+
+/// A family of models that use every word. The tests of the workspace compile the same file and
+/// move documents with it.
+const EVERYTHING: &str = include_str!("everything.rs");
+
+/// Each item of the family with what it expands to.
+#[test]
+fn everything() {
+    let items = syn2::parse_file(EVERYTHING).expect("items").items;
+    let shown: Vec<String> = items
+        .iter()
+        .map(|item| {
+            let expand = match item {
+                syn2::Item::Enum(_) => crate::pg_enum,
+                _ => crate::migrate,
+            };
+            show(expand, &item.to_token_stream().to_string())
+        })
+        .collect();
+    assert_snapshot("everything", &shown.join("\n"));
+}
+
+/// The attributes of the family, and what stands inside their parentheses.
+#[test]
+fn everything_uses_every_word() {
+    for symbol in SYMBOLS {
+        let (begin, end) = match symbol.place {
+            Place::Fk => ("#[fk(", ")]"),
+            Place::Junction => ("#[junction(", ")]"),
+            Place::Child => ("#[child(", ")]"),
+            Place::Flatten => ("flatten(", ")"),
+            _ => ("#[migrate(", ")]"),
+        };
+        let used = EVERYTHING.split(begin).skip(1).any(|rest| {
+            let list = rest.split(end).next().unwrap_or_default();
+            list.split([',', '(', ' ', ')', '=']).any(|word| word == symbol.word)
+        });
+        assert!(used, "{:?} {}", symbol.place, symbol.word);
+    }
+}
+
+/// The reference on the derives names every word where it says what the word means, and shows it in
+/// an example that is run.
+#[test]
+fn every_word_is_documented() {
+    let source = include_str!("../lib.rs");
+    let docs: Vec<&str> = source.lines().filter_map(|line| line.strip_prefix("///")).collect();
+    let (mut text, mut examples, mut in_example) = (String::new(), String::new(), false);
+    for line in &docs {
+        if line.trim_start().starts_with("```") {
+            in_example = !in_example;
+        }
+        let place = if in_example { &mut examples } else { &mut text };
+        place.push_str(line);
+        place.push('\n');
+    }
+    for symbol in SYMBOLS {
+        let word = symbol.word;
+        let stands_alone = |found: &str| {
+            let behind = found[word.len()..].chars().next();
+            !behind.is_some_and(|behind| behind.is_alphanumeric() || behind == '_')
+        };
+        let count = |text: &str, before: &str| {
+            let start = format!("{before}{word}");
+            let found = text.match_indices(&start);
+            found.filter(|(at, _)| stands_alone(&text[at + before.len()..])).count()
+        };
+        let inside = |place| matches!(place, Place::Fk | Place::Junction | Place::Child);
+        let explained = match symbol.place {
+            Place::Flatten => count(&text, "flatten(") + count(&text, " `"),
+            place if inside(place) => count(&text, "  * `"),
+            _ => count(&text, "* `#[migrate("),
+        };
+        // A word that stands at several places is explained at each.
+        let alike = |other: Place| inside(other) == inside(symbol.place) && other != Place::Flatten;
+        let places = SYMBOLS.iter().filter(|other| other.word == word && alike(other.place));
+        let needed = if symbol.place == Place::Flatten { 1 } else { places.count() };
+        assert!(explained >= needed, "{:?} `{word}` is not explained", symbol.place);
+        let shown = count(&examples, "(") + count(&examples, ", ");
+        assert!(shown > 0, "{:?} `{word}` is in no example", symbol.place);
+    }
+}
