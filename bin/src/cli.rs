@@ -150,6 +150,9 @@ pub(crate) struct Run {
     pub(crate) sort_memory: Option<ByteSize>,
 
     #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+
+    #[command(flatten)]
     pub(crate) pace: PaceArgs,
 
     /// Write the counts of every table to this file, as JSON
@@ -250,6 +253,9 @@ pub(crate) struct Validate {
     pub(crate) seed: Option<u64>,
 
     #[command(flatten)]
+    pub(crate) memory: MemoryArgs,
+
+    #[command(flatten)]
     pub(crate) pace: PaceArgs,
 
     /// How to show progress [default: auto]
@@ -335,6 +341,15 @@ pub(crate) struct SourceArgs {
     /// Where documents come from: `mongodb://HOST/DATABASE`, or the folder or archive of a dump
     #[arg(long, env = "MIGRATE_SOURCE", hide_env_values = true, value_name = "ADDRESS")]
     pub(crate) source: Option<String>,
+}
+
+/// What this process may take of the machine it runs on.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct MemoryArgs {
+    /// The most memory that this process takes, with as many `--jobs` as you like and documents of
+    /// any size: with little of it fewer connections read at once [default: 256MB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
 }
 
 /// For a source that serves customers meanwhile.

@@ -16,6 +16,7 @@
 //!   command of your own.
 
 mod address;
+mod allocator;
 mod cli;
 mod commands;
 mod exit;
@@ -49,6 +50,7 @@ pub fn main<R: Registry>() -> ExitCode {
     };
     let printer = Printer::new(cli.global.quiet);
     init_tracing();
+    allocator::set();
     let mut addresses = Vec::new();
     match run(R::FACTS, cli, printer, &mut addresses) {
         Ok(outcome) => outcome.into(),
@@ -88,6 +90,8 @@ fn run(
     let file = File::load(&cli.global)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // A job may read a dump and take children out of it, each on a thread of its own.
+        .max_blocking_threads(2_048)
         .build()
         .map_err(|error| Error::new(ErrorKind::File, "cannot start threads").caused_by(error))?;
     match cli.command {

@@ -5,13 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use migrate_core::budget;
 use migrate_core::run::{Options, UuidVersion};
 use migrate_core::source::Limits;
 use migrate_core::validate::{Request, Sample};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
-use crate::cli::{ByteSize, Global, ProgressKind, Run, StateArgs, UuidKind, Validate};
+use crate::cli::{ByteSize, Global, MemoryArgs, ProgressKind, Run, StateArgs, UuidKind, Validate};
 
 const FILE: &str = "migrate.toml";
 /// A transaction for each document would take days.
@@ -30,6 +31,7 @@ pub(crate) struct File {
     chunk_bytes: Option<ByteSize>,
     patience: Option<u32>,
     sort_memory: Option<ByteSize>,
+    memory: Option<ByteSize>,
     files: Option<PathBuf>,
     progress: Option<ProgressKind>,
 }
@@ -80,6 +82,22 @@ impl File {
         Ok((self.target(flags.target)?, options))
     }
 
+    /// How much memory the process may take.
+    fn memory(&self, flag: MemoryArgs) -> Result<u64, Error> {
+        let bytes = match flag.memory.or(self.memory) {
+            Some(ByteSize(bytes)) => bytes,
+            None => budget::DEFAULT_BYTES,
+        };
+        if bytes < budget::LEAST_BYTES {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("a memory of less than {} MB cannot be kept", budget::LEAST_BYTES / 1_000_000),
+            )
+            .with_hint("a document may have 16 MB and is there several times on its way: leave `--memory` out, or take more"));
+        }
+        Ok(bytes)
+    }
+
     /// The folder of the files for people.
     pub(crate) fn files(&self) -> PathBuf {
         self.files.clone().unwrap_or_else(|| ".".into())
@@ -111,6 +129,7 @@ impl RunSettings {
         let target = file.target(run.target.target)?;
         let schema = file.schema(run.target.schema);
         let defaults = Options::default();
+        let memory_bytes = file.memory(run.memory)?;
         let chunk_bytes = run.chunk_bytes.or(file.chunk_bytes).map(|size| size.0);
         if chunk_bytes.is_some_and(|bytes| bytes < SMALLEST_CHUNK) {
             return Err(Error::new(
@@ -142,6 +161,7 @@ impl RunSettings {
                 only: run.only,
                 append: run.append,
                 keep_constraints: run.keep_constraints,
+                memory_bytes,
                 patience: (run.patience.or(file.patience))
                     .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),
                 sort_bytes: (run.sort_memory)
@@ -188,6 +208,7 @@ impl ValidateSettings {
     pub(crate) fn new(validate: Validate, file: File) -> Result<Self, Error> {
         let target = file.target(validate.target.target)?;
         let schema = file.schema(validate.target.schema);
+        let memory_bytes = file.memory(validate.memory)?;
         let defaults = Options::default();
         Ok(Self {
             source: named(
@@ -200,6 +221,7 @@ impl ValidateSettings {
             target,
             options: Options {
                 jobs: validate.jobs.or(file.jobs).map_or(defaults.jobs, usize::from),
+                memory_bytes,
                 schema,
                 state_schema: validate
                     .target
@@ -268,7 +290,8 @@ mod tests {
         let path = folder.path().join("settings.toml");
         std::fs::write(
             &path,
-            "source = \"a\"\ntarget = \"postgres://u:hush@h/b\"\njobs = 3\nchunk_bytes = \"1MiB\"\n",
+            "source = \"a\"\ntarget = \"postgres://u:hush@h/b\"\njobs = 3\nchunk_bytes = \"1MiB\"\n\
+             memory = \"300MB\"\n",
         )
         .unwrap();
         let (run, global) = run(&[
@@ -286,8 +309,20 @@ mod tests {
         assert_eq!(settings.target, "postgres://u:hush@h/b");
         assert_eq!(settings.options.jobs, 7);
         assert_eq!(settings.options.chunk_bytes, 1 << 20);
+        assert_eq!(settings.options.memory_bytes, 300_000_000);
         assert_eq!(settings.options.uuid, UuidVersion::V7);
         assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn a_memory_that_cannot_be_kept_is_refused() {
+        let settings = |memory: &str| {
+            let (run, global) = run(&["--source", "a", "--target", "b", "--memory", memory]);
+            RunSettings::new(run, File::load(&global).unwrap())
+        };
+        assert_eq!(settings("128MB").unwrap().options.memory_bytes, 128_000_000);
+        let text = crate::report::error_text(&settings("127MB").unwrap_err(), &[]);
+        assert!(text.contains("less than 128 MB") && text.contains("hint:"), "{text}");
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+
+use crate::budget;
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reporter;
 use crate::feed::Feed;
 use crate::run::{Options, Stop};
 use crate::schema::{Model, ModelKind, RegistryFacts};
-use crate::sink::Target;
-use crate::source::Source;
+use crate::sink::{Connection, Target};
+use crate::source::{Batch, Source};
+use crate::stages::Stages;
 use crate::state::{RunRow, State};
 use crate::transform::Transformer;
 use crate::watch::Watch;
@@ -26,10 +30,35 @@ pub(crate) struct Context {
     pub(crate) reporter: Arc<dyn Reporter>,
     pub(crate) stop: Stop,
     pub(crate) watch: Arc<Watch>,
+    /// What this process spends the load with.
+    pub(crate) stages: Stages,
+    /// See [`Context::turn_for_rows`].
+    pub(crate) large_rows: Semaphore,
     /// One transformer per model that has a collection, by the model's name.
     pub(crate) transformers: HashMap<&'static str, Arc<Transformer>>,
     /// See [`Context::origins`].
     pub(crate) origins: HashMap<&'static str, Vec<i16>>,
+}
+
+/// Documents that are read again.
+pub(crate) struct Fetch {
+    batches: mpsc::Receiver<Batch>,
+    reader: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Fetch {
+    /// The next ones; `None` after the last. The ones before must be dropped, so that nobody waits
+    /// for memory who has some.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch>> {
+        match self.batches.recv().await {
+            Some(batch) => Ok(Some(batch)),
+            None => {
+                let broke_off =
+                    |error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error);
+                (&mut self.reader).await.map_err(broke_off)?.map(|()| None)
+            }
+        }
+    }
 }
 
 impl Context {
@@ -48,6 +77,17 @@ impl Context {
         })
     }
 
+    /// Reads documents of a model again by their `_id`s, batch after batch as they are wanted.
+    pub(crate) fn fetch_batches(&self, model: &'static Model, ids: Vec<bson::Bson>) -> Fetch {
+        let (sender, batches) = mpsc::channel(1);
+        let source = Arc::clone(&self.source);
+        let reader =
+            tokio::spawn(
+                async move { Feed::of(model).fetch_batches(&*source, &ids, sender).await },
+            );
+        Fetch { batches, reader }
+    }
+
     /// Reads documents of a model again by their `_id`s; see [`Feed::fetch`].
     pub(crate) async fn fetch(
         &self,
@@ -64,6 +104,36 @@ impl Context {
         ids: &[bson::Bson],
     ) -> Result<Vec<bson::RawDocumentBuf>> {
         Feed::of(model).fetch_any(&*self.source, ids).await
+    }
+
+    /// How much may stand beside the rows of one worker: junction rows, rejects and ids wait,
+    /// because a connection can hold one COPY at a time.
+    pub(crate) fn side_bytes(&self) -> usize {
+        budget::side_bytes(self.options.memory_bytes, self.options.jobs())
+    }
+
+    /// How many read large rows from the target at once; see [`Context::turn_for_rows`].
+    pub(crate) fn large_rows(options: &Options) -> Semaphore {
+        const BYTES_FOR_ONE: u64 = 128_000_000;
+        Semaphore::new((options.memory_bytes / BYTES_FOR_ONE).clamp(1, 64) as usize)
+    }
+
+    /// Waits until the rows of a table may be read, all of them, one after the other. The driver
+    /// has each row whole in memory, so large ones are read by some at a time only; a table has
+    /// some when it has values that PostgreSQL keeps apart.
+    pub(crate) async fn turn_for_rows(
+        &self,
+        connection: &mut Connection,
+        table: &str,
+    ) -> Result<Option<SemaphorePermit<'_>>> {
+        const KEPT_APART: u64 = 64 << 10;
+        let sql = "SELECT coalesce(pg_relation_size(nullif(reltoastrelid, 0::oid)), 0)
+             FROM pg_class WHERE oid = $1::text::regclass";
+        let kept_apart = connection.count("asking for large rows", sql, &[Some(table)]).await?;
+        Ok(match kept_apart > KEPT_APART {
+            true => self.large_rows.acquire().await.ok(),
+            false => None,
+        })
     }
 
     /// The transformer of a model.

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::model::Migrate;
 use crate::reject::Reason;
 use crate::schema::{ChildShape, KEY_SEPARATOR, Model, key_path};
-use crate::source::{Batch, Range, Source};
+use crate::source::{Batch, Range, Source, documents_of};
 use crate::value::Value;
 
 /// The element's own `_id`, whose place the locator takes.
@@ -51,7 +51,7 @@ const AT: &str = "\u{1}at";
 pub(crate) const RESERVED: [&str; 5] = [PARENT, POSITION, KEY, VALUE, FAULT];
 
 /// Elements travel in pieces of about this size.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 /// More levels than documents have.
 const MOST_LEVELS: usize = 100;
 
@@ -185,26 +185,45 @@ impl Feed {
         if !self.is_child() {
             return source.read(collection, range, batches).await;
         }
-        let (sender, mut roots) = mpsc::channel::<Batch>(1);
+        let (sender, roots) = mpsc::channel::<Batch>(1);
         let reading = source.read(collection, range, sender);
-        // It owns the receiver, so the source ends when nobody wants more.
-        let unwinding = async move {
-            let mut piece = Piece::default();
-            while let Some(batch) = roots.recv().await {
-                for document in batch.iter() {
-                    self.unwind_meant(document, &mut piece);
-                    if piece.bytes.len() >= PIECE_BYTES && batches.send(piece.take()).await.is_err()
-                    {
-                        return;
-                    }
+        let (read, ()) = tokio::join!(reading, self.unwind_all(roots, batches, |_| true));
+        read
+    }
+
+    /// Unwinds batches of the collection's documents and sends the elements that are wanted, until
+    /// nobody takes them. A document may have so many elements that they are never in memory all at
+    /// once, so this is done where the thread may wait.
+    async fn unwind_all(
+        &self,
+        mut roots: mpsc::Receiver<Batch>,
+        batches: mpsc::Sender<Batch>,
+        wanted: impl Fn(&[u8]) -> bool + Send + 'static,
+    ) {
+        let feed = self.clone();
+        let unwinding = tokio::task::spawn_blocking(move || {
+            while let Some(documents) = roots.blocking_recv() {
+                let mut send = |mut piece: Batch| {
+                    piece.keep(&wanted);
+                    // It is made of these documents, which have asked for its memory too.
+                    piece.share_with(&documents);
+                    piece.is_empty() || batches.blocking_send(piece).is_ok()
+                };
+                let mut piece = Piece::new(&mut send);
+                for document in documents.iter() {
+                    feed.unwind_meant(document, &mut piece);
+                }
+                piece.pass_on();
+                if !piece.is_wanted {
+                    // The source ends as well when nobody receives.
+                    return;
                 }
             }
-            if !piece.places.is_empty() {
-                let _receiver_gone = batches.send(piece.take()).await;
-            }
-        };
-        let (read, ()) = tokio::join!(reading, unwinding);
-        read
+        });
+        // Without a panic the runtime is going down, and this task with it.
+        if let Err(Ok(panic)) = unwinding.await.map_err(tokio::task::JoinError::try_into_panic) {
+            std::panic::resume_unwind(panic);
+        }
     }
 
     /// Reads documents again by their `_id`s, as [`Source::fetch`] does, and leaves out those that
@@ -226,8 +245,25 @@ impl Feed {
         source: &dyn Source,
         ids: &[Bson],
     ) -> Result<Vec<RawDocumentBuf>> {
+        let (sender, batches) = mpsc::channel(1);
+        let fetch = self.fetch_batches(source, ids, sender);
+        let (fetched, found) = tokio::join!(fetch, documents_of(batches));
+        fetched.map(|()| found)
+    }
+
+    /// Reads documents again by their `_id`s, as [`Source::fetch_batches`] does, with documents of
+    /// the collection that are not the model's; those of a child are locators.
+    ///
+    /// # Errors
+    /// As [`Source::fetch_batches`].
+    pub(crate) async fn fetch_batches(
+        &self,
+        source: &dyn Source,
+        ids: &[Bson],
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<()> {
         if !self.is_child() || source.has_elements() {
-            return source.fetch(self.root.collection, ids).await;
+            return source.fetch_batches(self.root.collection, ids, batches).await;
         }
         let mut roots: Vec<Bson> = Vec::new();
         let mut seen = HashSet::new();
@@ -239,31 +275,28 @@ impl Feed {
                 roots.push(root.clone());
             }
         }
-        let mut found = Vec::new();
-        let mut piece = Piece::default();
-        for document in source.fetch(self.root.collection, &roots).await? {
-            self.unwind_meant(document.as_bytes(), &mut piece);
-            for element in piece.take().iter() {
-                let Ok(element) = RawDocument::from_bytes(element) else { continue };
+        let is_wanted = move |element: &[u8]| {
+            RawDocument::from_bytes(element).is_ok_and(|element| {
                 let locator = element.get_document("_id");
-                if locator.is_ok_and(|locator| wanted.contains(locator.as_bytes())) {
-                    found.push(element.to_owned());
-                }
-            }
-        }
-        Ok(found)
+                locator.is_ok_and(|locator| wanted.contains(locator.as_bytes()))
+            })
+        };
+        let (sender, found) = mpsc::channel::<Batch>(1);
+        let fetching = source.fetch_batches(self.root.collection, &roots, sender);
+        let (fetched, ()) = tokio::join!(fetching, self.unwind_all(found, batches, is_wanted));
+        fetched
     }
 
     /// Adds the elements of one of the collection's documents; one that is not the root model's
     /// has none that are the child's.
-    fn unwind_meant(&self, document: &[u8], out: &mut Piece) {
+    fn unwind_meant(&self, document: &[u8], out: &mut Piece<'_>) {
         if choice::is_meant(self.root, document) {
             self.unwind(document, out);
         }
     }
 
     /// Adds the elements of one of the collection's documents.
-    pub(crate) fn unwind(&self, document: &[u8], out: &mut Piece) {
+    pub(crate) fn unwind(&self, document: &[u8], out: &mut Piece<'_>) {
         let id = field(document, &["_id"])
             .map_or((ElementType::Null, &[][..]), |(_, value)| (value.kind, value.bytes));
         let mut path = Path { root: id, places: Vec::new() };
@@ -276,7 +309,7 @@ impl Feed {
         document: &'a [u8],
         own: &Own<'a>,
         path: &mut Path<'a>,
-        out: &mut Piece,
+        out: &mut Piece<'_>,
     ) {
         let step = &self.steps[level];
         let is_last = level + 1 == self.steps.len();
@@ -288,6 +321,10 @@ impl Feed {
             (ElementType::Array, ChildShape::Array)
             | (ElementType::EmbeddedDocument, ChildShape::Map) => {
                 for (position, element) in value.elements().enumerate() {
+                    out.pass_on_if_full();
+                    if !out.is_wanted {
+                        break;
+                    }
                     let (key, element) = match element {
                         Ok(element) => element,
                         Err(malformed) => {
@@ -437,17 +474,34 @@ impl Path<'_> {
 }
 
 /// Elements as documents, on their way.
-#[derive(Default)]
-pub(crate) struct Piece {
+pub(crate) struct Piece<'a> {
     bytes: Vec<u8>,
     /// Offset and length of each document.
     places: Vec<(u32, u32)>,
+    /// Takes the documents, as soon as they are many, and says whether more are wanted.
+    take: &'a mut (dyn FnMut(Batch) -> bool + 'a),
+    is_wanted: bool,
 }
 
-impl Piece {
-    /// The documents, as a batch.
-    pub(crate) fn take(&mut self) -> Batch {
-        Batch::new(std::mem::take(&mut self.bytes), std::mem::take(&mut self.places))
+impl<'a> Piece<'a> {
+    /// An empty one, whose documents go to `take`.
+    pub(crate) fn new(take: &'a mut (dyn FnMut(Batch) -> bool + 'a)) -> Self {
+        Self { bytes: Vec::new(), places: Vec::new(), take, is_wanted: true }
+    }
+
+    /// Passes on what there is.
+    pub(crate) fn pass_on(&mut self) {
+        if !self.places.is_empty() && self.is_wanted {
+            let (bytes, places) =
+                (std::mem::take(&mut self.bytes), std::mem::take(&mut self.places));
+            self.is_wanted = (self.take)(Batch::new(bytes, places));
+        }
+    }
+
+    fn pass_on_if_full(&mut self) {
+        if self.bytes.len() >= PIECE_BYTES {
+            self.pass_on();
+        }
     }
 
     /// Adds a document with what `write` puts into it beside its locator and its parent's id.

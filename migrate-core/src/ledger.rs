@@ -1,14 +1,20 @@
 //! The ledger: rejected documents and orphans, written down in the transaction that leaves them
 //! out.
 
+use std::borrow::Cow;
+
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use crate::copy::{HEADER, TRAILER};
 use crate::error::Result;
 use crate::reject::{Reason, Reject, Stage};
-use crate::sink::{Connection, target_error};
+use crate::sink::{Connection, send, target_error};
 use crate::state::State;
+
+/// Cells from this size on are sent from where they lie.
+const LARGE_BYTES: usize = 256 << 10;
 
 /// An entry of the ledger.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,57 +111,73 @@ pub async fn insert_rejects(
     chunk: Option<i64>,
     rejects: &[Reject],
 ) -> Result<()> {
-    /// Documents of at most this size travel in one statement.
-    const STATEMENT_BYTES: usize = 4 << 20;
-    let mut start = 0;
-    while start < rejects.len() {
-        let mut end = start;
-        let mut bytes = 0;
-        while end < rejects.len() && (end == start || bytes < STATEMENT_BYTES) {
-            bytes += rejects[end].document.len();
-            end += 1;
-        }
-        insert_block(connection, state, run, schema, chunk, &rejects[start..end]).await?;
-        start = end;
+    const ACT: &str = "writing rejects into the ledger";
+    if rejects.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let failed = |error| target_error(ACT, error);
+    let statement = format!(
+        "COPY {} (run, chunk, table_schema, table_name, collection, source_id, stage, reason,
+            field, message, document, document_json) FROM STDIN (FORMAT binary)",
+        state.table("reject")
+    );
+    let mut copy = connection.raw().copy_in_raw(&statement).await.map_err(failed)?;
+    let mut bytes = HEADER.to_vec();
+    // Documents go one after the other, because they may be large, and their JSON more so.
+    for reject in rejects {
+        bytes.extend_from_slice(&12_i16.to_be_bytes());
+        add_cell(&mut bytes, Some(&run.to_be_bytes()));
+        add_cell(&mut bytes, chunk.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        let texts = [
+            schema,
+            &reject.table,
+            &reject.collection,
+            &reject.source_id,
+            reject.stage.code(),
+            reject.reason.code(),
+            &reject.field,
+            &reject.message,
+        ];
+        for text in texts {
+            add_cell(&mut bytes, Some(storable(text).as_bytes()));
+        }
+        if reject.document.len() < LARGE_BYTES {
+            add_cell(&mut bytes, Some(&reject.document));
+        } else {
+            bytes.extend_from_slice(&(reject.document.len() as u32).to_be_bytes());
+            send(&mut copy, &bytes).await.map_err(failed)?;
+            bytes.clear();
+            send(&mut copy, &reject.document).await.map_err(failed)?;
+        }
+        let json = canonical_json(&reject.document);
+        match &json {
+            Some(json) if json.len() >= LARGE_BYTES => {
+                bytes.extend_from_slice(&(json.len() as u32).to_be_bytes());
+                send(&mut copy, &bytes).await.map_err(failed)?;
+                bytes.clear();
+                send(&mut copy, json.as_bytes()).await.map_err(failed)?;
+            }
+            json => add_cell(&mut bytes, json.as_ref().map(String::as_bytes)),
+        }
+        if bytes.len() >= LARGE_BYTES {
+            send(&mut copy, &bytes).await.map_err(failed)?;
+            bytes.clear();
+        }
+    }
+    bytes.extend_from_slice(&TRAILER);
+    send(&mut copy, &bytes).await.map_err(failed)?;
+    copy.finish().await.map(drop).map_err(failed)
 }
 
-async fn insert_block(
-    connection: &mut Connection,
-    state: &State,
-    run: i64,
-    schema: &str,
-    chunk: Option<i64>,
-    rejects: &[Reject],
-) -> Result<()> {
-    let text = |pick: fn(&Reject) -> &str| -> Vec<String> {
-        rejects.iter().map(|reject| storable(pick(reject))).collect()
-    };
-    let sql = format!(
-        "INSERT INTO {} (run, chunk, table_schema, table_name, collection, source_id, stage, reason,
-            field, message, document, document_json)
-         SELECT {run}, {}, $10, t, c, i, s, r, f, m, d, j::json
-         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-            $7::text[], $8::bytea[], $9::text[]) AS new (t, c, i, s, r, f, m, d, j)",
-        state.table("reject"),
-        chunk.map_or("NULL".to_owned(), |chunk| chunk.to_string()),
-    );
-    sqlx::query(sqlx::AssertSqlSafe(sql))
-        .bind(text(|reject| &reject.table))
-        .bind(text(|reject| &reject.collection))
-        .bind(text(|reject| &reject.source_id))
-        .bind(text(|reject| reject.stage.code()))
-        .bind(text(|reject| reject.reason.code()))
-        .bind(text(|reject| &reject.field))
-        .bind(text(|reject| &reject.message))
-        .bind(rejects.iter().map(|reject| reject.document.clone()).collect::<Vec<_>>())
-        .bind(rejects.iter().map(|reject| canonical_json(&reject.document)).collect::<Vec<_>>())
-        .bind(schema)
-        .execute(connection.raw())
-        .await
-        .map_err(|error| target_error("writing rejects into the ledger", error))?;
-    Ok(())
+/// Adds a cell of a tuple of COPY.
+fn add_cell(out: &mut Vec<u8>, cell: Option<&[u8]>) {
+    match cell {
+        Some(bytes) => {
+            out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+            out.extend_from_slice(bytes);
+        }
+        None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
+    }
 }
 
 /// Writes orphaned elements down in the caller's transaction, in a table of the ledger's form.
@@ -170,7 +192,7 @@ pub async fn insert_orphans(
 ) -> Result<()> {
     for orphans in orphans.chunks(10_000) {
         let text = |pick: fn(&OrphanNote) -> &str| -> Vec<String> {
-            orphans.iter().map(|orphan| storable(pick(orphan))).collect()
+            orphans.iter().map(|orphan| storable(pick(orphan)).into_owned()).collect()
         };
         let sql = format!(
             "INSERT INTO {table} (run, table_schema, table_name, column_name, row_key, value, element,
@@ -200,6 +222,6 @@ pub fn canonical_json(document: &[u8]) -> Option<String> {
 }
 
 /// Text without U+0000, which PostgreSQL's text cannot hold; the document itself is kept as bytes.
-fn storable(text: &str) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }

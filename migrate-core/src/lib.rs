@@ -7,6 +7,7 @@ extern crate self as migrate_core;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+pub mod budget;
 pub mod cell;
 mod choice;
 mod context;
@@ -41,6 +42,7 @@ mod settle;
 pub mod sink;
 pub mod source;
 pub mod source_id;
+mod stages;
 pub mod state;
 pub mod status;
 mod steps;

@@ -22,13 +22,14 @@ use crate::event::Event;
 use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
-use crate::reject::{Reason, Reject, Stage};
+use crate::reject::{self, Reason, Reject};
 use crate::run::{self, Stop};
 use crate::schema::{Model, quote_ident};
 use crate::settle;
-use crate::sink::{Connection, database_error, sql_state, target_error};
+use crate::sink::{Connection, database_error, send, sql_state, target_error};
 use crate::source::Batch;
 use crate::source_id;
+use crate::stages::{Stage, timed};
 use crate::state::{Chunk, ChunkNote};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
@@ -37,13 +38,10 @@ use crate::transform::{Output, Scratch, Transformer};
 /// Rows leave in messages of about this size: large enough that the number of messages does not
 /// matter, small enough that the server reads one while the next is made.
 const MESSAGE_BYTES: usize = 256 << 10;
-/// Junction rows, rejects and ids wait until they reach this size, because a connection can hold
-/// one COPY at a time.
-const SIDE_BYTES: usize = 4 << 20;
-/// The rows of a chunk that is done with care wait in blocks of this size for their savepoint.
-const BLOCK_BYTES: usize = 16 << 20;
-/// And its documents, which may be larger than their rows.
-const HELD_BYTES: usize = 2 * BLOCK_BYTES;
+/// The rows of a chunk that is done with care gather up to this size for their savepoint.
+const BLOCK_BYTES: usize = 4 << 20;
+/// A document from this size on is large.
+const LARGE_BYTES: usize = 1 << 20;
 /// Batches read ahead of the transformer.
 const READ_AHEAD: usize = 2;
 
@@ -69,9 +67,11 @@ pub(crate) async fn work(
         if failed.is_stopped() {
             return Ok(());
         }
+        let begun = Instant::now();
         connection.execute("beginning a transaction", BEGIN).await?;
         match context.state.take_chunk(connection, context.run.run).await? {
             Some(chunk) => {
+                context.stages.add(Stage::Chunks, begun.elapsed());
                 pause = PAUSE;
                 context.options.fail_points.hit("a chunk is taken")?;
                 load_chunk(context, connection, &chunk).await?;
@@ -111,9 +111,11 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
     };
     let mut chunk_done = loaded?;
     chunk_done.note.seconds = started.elapsed().as_secs_f64();
+    let written = Instant::now();
     context.state.finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note).await?;
     context.options.fail_points.hit("a chunk is written")?;
     connection.execute("committing a chunk", "COMMIT").await?;
+    context.stages.add(Stage::Chunks, written.elapsed());
     told.keep();
     context.watch.note_commit();
     context.options.fail_points.hit("a chunk is committed")?;
@@ -319,32 +321,18 @@ struct Stream {
     transformer: Arc<Transformer>,
     scratch: Scratch,
     output: Output,
-    held: Held,
     side: Side,
+    /// How long the source and the target were waited for.
+    source_time: Duration,
+    target_time: Duration,
 }
 
-/// The documents of a block of rows that is written with care, for the rejects among them.
-#[derive(Default)]
-struct Held {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Held {
-    fn push(&mut self, document: &[u8]) {
-        self.bytes.extend_from_slice(document);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The document of that number since it was empty.
-    fn get(&self, number: usize) -> &[u8] {
-        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.bytes[start..self.ends[number]]
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+impl Stream {
+    /// Goes to the next batch. The one before gives its memory back first, so that nobody waits
+    /// for memory who has some.
+    async fn advance(&mut self) {
+        self.batch = None;
+        self.batch = timed(&mut self.source_time, self.batches.recv()).await;
     }
 }
 
@@ -357,6 +345,7 @@ async fn stream_chunk(
     care: Care,
     told: &mut Told<'_>,
 ) -> Result<Done> {
+    let begun = Instant::now();
     let transformer = Arc::clone(context.transformer(model)?);
     let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
     // The reader ends by itself when the receiver is dropped, on every way out of here.
@@ -371,8 +360,9 @@ async fn stream_chunk(
         batch: None,
         scratch: transformer.scratch(),
         output: Output::default(),
-        held: Held::default(),
         side: Side::default(),
+        source_time: Duration::ZERO,
+        target_time: Duration::ZERO,
         transformer,
     };
     let mut done = Done::default();
@@ -380,7 +370,7 @@ async fn stream_chunk(
     if is_kept {
         kept::prepare(context, connection, model).await?;
     }
-    stream.batch = stream.batches.recv().await;
+    stream.advance().await;
     while stream.batch.is_some() {
         match care {
             Care::No => {
@@ -390,19 +380,28 @@ async fn stream_chunk(
                 careful_rows(context, connection, model, &mut stream, &mut done, told).await?;
             }
         }
-        write_side(context, connection, model, &mut stream.side, chunk.chunk, &mut done).await?;
+        let side = &mut stream.side;
+        let write = write_side(context, connection, model, side, chunk.chunk, &mut done);
+        timed(&mut stream.target_time, write).await?;
+        stream.advance().await;
     }
     let read = reader.await;
     read.map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))??;
     if is_kept {
-        let rejected = kept::insert(context, connection, model).await?;
+        let insert = kept::insert(context, connection, model);
+        let rejected = timed(&mut stream.target_time, insert).await?;
         done.note.rejected += rejected;
         done.note.loaded = done.note.loaded.saturating_sub(rejected);
     }
+    let waited = stream.source_time + stream.target_time;
+    context.stages.add(Stage::Source, stream.source_time);
+    context.stages.add(Stage::Target, stream.target_time);
+    context.stages.add(Stage::Transform, begun.elapsed().saturating_sub(waited));
     Ok(done)
 }
 
-/// Streams rows in one COPY until the source ends or the side rows need the connection.
+/// Streams rows in one COPY until the source ends or the side rows need the connection; the batch
+/// that is left then is done with.
 async fn stream_rows(
     context: &Context,
     connection: &mut Connection,
@@ -414,14 +413,27 @@ async fn stream_rows(
     let act = format!("loading {}", model.table);
     let failed = |error| target_error(&act, error);
     let statement = row_statement(context, model);
-    let mut copy = connection.raw().copy_in_raw(&statement).await.map_err(failed)?;
+    let begin = connection.raw().copy_in_raw(&statement);
+    let mut copy = timed(&mut stream.target_time, begin).await.map_err(failed)?;
     copy.send(HEADER.as_slice()).await.map_err(failed)?;
-    let Stream { batches, batch, transformer, scratch, output, side, .. } = stream;
-    while let Some(documents) = batch {
+    while let Stream {
+        batch: Some(documents),
+        transformer,
+        scratch,
+        output,
+        side,
+        target_time,
+        ..
+    } = stream
+    {
         for document in documents.iter() {
             transformer.transform(scratch, document, output);
+            if document.len() >= LARGE_BYTES {
+                // What it has made of itself on the way is not kept for the next ones.
+                *scratch = transformer.scratch();
+            }
             if output.rows.len() >= MESSAGE_BYTES {
-                copy.send(output.rows.as_slice()).await.map_err(failed)?;
+                timed(target_time, send(&mut copy, &output.rows)).await.map_err(failed)?;
                 side.take(context.names(), model, output, &[], &mut done.note);
             }
         }
@@ -430,20 +442,25 @@ async fn stream_rows(
             copy.abort("the run was asked to stop").await.map_err(failed)?;
             return Err(error);
         }
-        *batch = batches.recv().await;
-        if side.bytes + output.held_bytes() >= SIDE_BYTES {
+        if side.bytes + output.held_bytes() >= context.side_bytes() {
             break;
         }
+        stream.advance().await;
     }
-    copy.send(output.rows.as_slice()).await.map_err(failed)?;
-    copy.send(TRAILER.as_slice()).await.map_err(failed)?;
-    copy.finish().await.map_err(failed)?;
+    let Stream { output, side, target_time, .. } = stream;
+    let end = async {
+        send(&mut copy, &output.rows).await?;
+        copy.send(TRAILER.as_slice()).await?;
+        copy.finish().await
+    };
+    timed(target_time, end).await.map_err(failed)?;
     side.take(context.names(), model, output, &[], &mut done.note);
     Ok(())
 }
 
 /// Writes rows in blocks under savepoints until the source ends or the side rows need the
-/// connection.
+/// connection; the batch that is left then is done with. A block has rows of one batch, which is
+/// kept until they are written: the documents of refused rows are in it.
 async fn careful_rows(
     context: &Context,
     connection: &mut Connection,
@@ -452,38 +469,56 @@ async fn careful_rows(
     done: &mut Done,
     told: &mut Told<'_>,
 ) -> Result<()> {
-    while let Some(documents) = stream.batch.take() {
-        for document in documents.iter() {
-            let Stream { transformer, scratch, output, held, side, .. } = &mut *stream;
+    while let Stream {
+        batch: Some(documents),
+        transformer,
+        scratch,
+        output,
+        side,
+        target_time,
+        ..
+    } = stream
+    {
+        let note = &mut done.note;
+        let mut first = 0;
+        for (number, document) in documents.iter().enumerate() {
             transformer.transform(scratch, document, output);
-            held.push(document);
-            if output.rows.len() >= BLOCK_BYTES || held.bytes.len() >= HELD_BYTES {
-                write_block(context, connection, model, output, held, side, &mut done.note).await?;
+            if document.len() >= LARGE_BYTES {
+                *scratch = transformer.scratch();
+            }
+            if output.rows.len() >= BLOCK_BYTES {
+                let document = |number: usize| documents.get(first + number);
+                let write = write_block(context, connection, model, output, &document, side, note);
+                timed(target_time, write).await?;
+                first = number + 1;
             }
         }
-        told.tell(&documents);
+        let document = |number: usize| documents.get(first + number);
+        let write = write_block(context, connection, model, output, &document, side, note);
+        timed(target_time, write).await?;
+        told.tell(documents);
         context.check_stop()?;
-        stream.batch = stream.batches.recv().await;
-        if stream.side.bytes >= SIDE_BYTES {
+        if side.bytes >= context.side_bytes() {
             break;
         }
+        stream.advance().await;
     }
-    let Stream { output, held, side, .. } = stream;
-    write_block(context, connection, model, output, held, side, &mut done.note).await
+    Ok(())
 }
 
-/// Writes the rows that have gathered; those that the target refuses become rejects.
+/// Writes the rows that have gathered; those that the target refuses become rejects, with their
+/// documents, which `document_of` gives by their number in the output.
 ///
 /// The server names the line of a COPY that broke a constraint at once, so the block is cut right
 /// there, and the rows behind it are halved; where it names none (a constraint checked at the end),
 /// the block is halved. So a block with `k` refused rows costs a number of round trips in the order
 /// of `k` times the logarithm of its rows, and no row is sent more often than that logarithm.
-async fn write_block(
+async fn write_block<'a>(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     output: &mut Output,
-    held: &mut Held,
+    document_of: &(impl Fn(usize) -> &'a [u8] + Sync),
     side: &mut Side,
     note: &mut ChunkNote,
 ) -> Result<()> {
@@ -541,11 +576,10 @@ async fn write_block(
         rows.iter().map(|row| output.marks[*row].document as usize).collect();
     side.take(context.names(), model, output, &rows, note);
     for ((_, mut reject), document) in refused.into_iter().zip(documents) {
-        reject.document = held.get(document).to_vec();
+        reject.document = document_of(document).to_vec();
         side.bytes += reject.document.len() + 256;
         side.rejects.push(reject);
     }
-    held.clear();
     Ok(())
 }
 
@@ -577,7 +611,7 @@ fn refusal(model: &'static Model, output: &Output, row: usize, error: &Error) ->
         collection: Feed::of(model).label().to_owned(),
         table: model.table.to_owned(),
         source_id,
-        stage: Stage::Write,
+        stage: reject::Stage::Write,
         reason: Reason::Constraint,
         field: String::new(),
         message: String::new(),
@@ -659,7 +693,7 @@ async fn write_side(
         ledger::insert_rejects(connection, state, run, schema, Some(chunk), &rejects).await?;
         done.note.rejected += rejects.len() as u64;
         done.reject_bytes += rejects.iter().map(|reject| reject.document.len()).sum::<usize>();
-        if done.reject_bytes <= SIDE_BYTES {
+        if done.reject_bytes <= context.side_bytes() {
             done.rejects.extend(rejects);
         } else {
             done.rejects_spilled = true;
@@ -792,7 +826,9 @@ async fn tell_rejects(
     if !done.rejects_spilled {
         return Ok(());
     }
-    // There were too many to keep: they are read back from the ledger, a few at a time.
+    // There were too many to keep: they are read back from the ledger, one at a time.
+    let ledger = context.state.table("reject");
+    let _turn = context.turn_for_rows(connection, &ledger).await?;
     const ACT: &str = "reading rejects back";
     let sql = format!(
         "SELECT {} FROM {} WHERE run = {} AND chunk = {}",

@@ -288,6 +288,8 @@ pub async fn retry(
             // Every key is on by now, so all tables are loaded as those whose constraints are kept.
             row.created.tables.clear();
             Context {
+                stages: Default::default(),
+                large_rows: Context::large_rows(&options),
                 registry,
                 source: Arc::clone(&source),
                 target: target.clone(),

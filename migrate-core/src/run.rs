@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::budget::{self, Budget};
 use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -84,6 +85,8 @@ pub struct Options {
     /// How much memory PostgreSQL may use for sorting while indexes are built, over all
     /// connections.
     pub sort_bytes: u64,
+    /// How much memory this process may take; [`Options::budget`] is for its source.
+    pub memory_bytes: u64,
     /// How long a server that cannot be reached, or refuses for now, is tried again while nothing
     /// comes forward.
     pub patience: Duration,
@@ -104,6 +107,7 @@ impl Default for Options {
             append: false,
             keep_constraints: false,
             sort_bytes: 512 << 20,
+            memory_bytes: budget::DEFAULT_BYTES,
             patience: Duration::from_secs(60),
             fail_points: FailPoints::default(),
         }
@@ -117,6 +121,16 @@ impl Options {
             0 => std::thread::available_parallelism().map_or(2, usize::from),
             jobs => jobs,
         }
+    }
+
+    /// The memory of a run, for the source that it reads.
+    pub fn budget(&self) -> Budget {
+        Budget::of_run(self.memory_bytes, self.jobs())
+    }
+
+    /// The memory of a validation, for the source that it reads.
+    pub fn validation_budget(&self) -> Budget {
+        Budget::of_validation(self.memory_bytes, self.jobs())
     }
 
     /// What one task may use of `sort_bytes`.
@@ -229,6 +243,8 @@ async fn watched_run(
     let transformers = transformers(whole, registry, server_version, run.ids, oids, &origins)?;
     let state = preparation.state;
     let context = Arc::new(Context {
+        stages: Default::default(),
+        large_rows: Context::large_rows(options),
         registry,
         source,
         target: target.clone().named(&status::worker_name(run.run, &options.state_schema)),
@@ -340,6 +356,7 @@ async fn finish(
     timer.finish(&context.reporter, &mut seconds);
     report::task_seconds(context, connection, &mut seconds).await?;
     summary.step_seconds = seconds;
+    summary.load_seconds = context.stages.seconds();
     summary.seconds = started.elapsed().as_secs_f64();
     context.options.fail_points.hit("the summary is made")?;
     report::finish(context, connection, &summary).await?;

@@ -11,6 +11,7 @@ use bson::Bson;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::choice;
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::deferred::{self, Deferred};
@@ -45,8 +46,11 @@ pub(crate) struct SettledJunction {
     pub(crate) orphans: u64,
 }
 
-/// How many rows are fetched from the source and rejected at a time.
+/// How many rows are rejected at a time; their documents are read one batch after the other.
 const SLICE: usize = 5_000;
+/// How many rows whose documents have come to one key are looked at at a time, all of whose
+/// documents are in memory together.
+const DOUBLES: usize = 200;
 
 /// Builds the primary key of a collection's table. Where two documents came to one key, the one
 /// with the smallest `_id` stays.
@@ -545,7 +549,7 @@ pub(crate) async fn same_id(
     let mut scratch = transformer.scratch();
     let label = Feed::of(model).label().to_owned();
     let mut rejected = 0;
-    for keys in keys.chunks(SLICE) {
+    for keys in keys.chunks(DOUBLES) {
         let mut sources = source_ids(context, connection, model, keys).await?;
         if table == kept::TABLE {
             // A document that came to the key in an earlier chunk is none of this one's.
@@ -618,12 +622,7 @@ pub(crate) async fn same_id(
             }
         }
         note_lost_elements(context, connection, model, gone).await?;
-        let schema = context.names().schema_of(model);
-        let (state, run) = (&context.state, context.run.run);
-        ledger::insert_rejects(connection, state, run, schema, None, &losers).await?;
-        for reject in &losers {
-            context.reporter.event(&crate::event::Event::Rejected(reject));
-        }
+        note_rejects(context, connection, model, &losers).await?;
         rejected += losers.len() as u64;
     }
     Ok(rejected)
@@ -735,51 +734,95 @@ pub(crate) async fn reject_rows(
         }
         sources.extend(kept::own_ids(connection, model, &keys).await?);
     }
-    let mut wanted: Vec<Bson> = sources.values().flatten().cloned().collect();
-    wanted.sort_by(source_id::compare);
-    wanted.dedup();
-    let documents = context.fetch(model, &wanted).await?;
-    let mut by_id: HashMap<String, Vec<u8>> = HashMap::new();
-    for document in documents {
-        if let Some(id) = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok())
-        {
-            by_id.insert(source_id::display(&id), document.as_bytes().to_vec());
+    let label = Feed::of(model).label().to_owned();
+    let reject_of = |loser: Loser, source_id: Option<String>, document: Vec<u8>| Reject {
+        collection: label.clone(),
+        table: model.table.to_owned(),
+        document,
+        source_id: source_id.unwrap_or(loser.key),
+        stage: Stage::Settle,
+        reason: loser.reason,
+        field: loser.field,
+        message: loser.message,
+    };
+    let count = losers.len() as u64;
+    let ids_of = |loser: &Loser| sources.get(&loser.key).map(Vec::as_slice).unwrap_or_default();
+    let (doubles, losers): (Vec<Loser>, Vec<Loser>) =
+        losers.into_iter().partition(|loser| ids_of(loser).len() > 1);
+    let mut gone = Vec::new();
+    let mut loser_of: HashMap<String, Loser> = HashMap::with_capacity(losers.len());
+    let mut wanted = Vec::with_capacity(losers.len());
+    for loser in losers {
+        match ids_of(&loser).first() {
+            Some(id) => {
+                wanted.push(id.clone());
+                loser_of.insert(source_id::display(id), loser);
+            }
+            None => gone.push(reject_of(loser, None, Vec::new())),
         }
     }
-    let label = Feed::of(model).label().to_owned();
-    let rejects: Vec<Reject> = losers
-        .into_iter()
-        .map(|loser| {
-            let ids = sources.get(&loser.key).map(Vec::as_slice).unwrap_or_default();
-            // The key of a double is gone by now, so one of its `_id`s is right: the one that is
-            // there.
-            let shown: Vec<String> = ids.iter().map(source_id::display).collect();
-            let source_id = shown
-                .iter()
-                .find(|shown| by_id.contains_key(*shown))
-                .or(shown.first())
-                .cloned()
-                .unwrap_or_else(|| loser.key.clone());
-            Reject {
-                collection: label.clone(),
-                table: model.table.to_owned(),
-                document: by_id.remove(&source_id).unwrap_or_default(),
-                source_id,
-                stage: Stage::Settle,
-                reason: loser.reason,
-                field: loser.field,
-                message: loser.message,
+    let is_child = model.kind == ModelKind::Child;
+    // Documents may be large: each batch goes into the ledger before the next one comes.
+    let mut documents = context.fetch_batches(model, wanted);
+    while let Some(batch) = documents.next().await? {
+        let mut rejects = Vec::new();
+        let is_meant = |document: &&[u8]| is_child || choice::is_meant(model, document);
+        for document in batch.iter().filter(is_meant) {
+            let shown = document_id(document).map(|id| source_id::display(&id));
+            let loser = shown.as_ref().and_then(|shown| loser_of.remove(shown));
+            if let Some(loser) = loser {
+                rejects.push(reject_of(loser, shown, document.to_vec()));
             }
-        })
-        .collect();
-    let schema = context.names().schema_of(model);
-    ledger::insert_rejects(connection, &context.state, context.run.run, schema, None, &rejects)
-        .await?;
+        }
+        note_rejects(context, connection, model, &rejects).await?;
+    }
+    gone.extend(loser_of.into_iter().map(|(id, loser)| reject_of(loser, Some(id), Vec::new())));
+    note_rejects(context, connection, model, &gone).await?;
+    // The key of a double is gone by now, so one of its `_id`s is right: the first that is there.
+    let mut doubles = doubles.into_iter().peekable();
+    while doubles.peek().is_some() {
+        let slice: Vec<Loser> = doubles.by_ref().take(DOUBLES).collect();
+        let wanted: Vec<Bson> = slice.iter().flat_map(ids_of).cloned().collect();
+        let mut by_id: HashMap<String, Vec<u8>> = HashMap::new();
+        for document in context.fetch(model, &wanted).await? {
+            if let Some(id) = document_id(document.as_bytes()) {
+                by_id.insert(source_id::display(&id), document.into_bytes());
+            }
+        }
+        let mut rejects = Vec::with_capacity(slice.len());
+        for loser in slice {
+            let shown: Vec<String> = ids_of(&loser).iter().map(source_id::display).collect();
+            let there = shown.iter().find(|shown| by_id.contains_key(*shown));
+            let id = there.or(shown.first()).cloned();
+            let document = id.as_ref().and_then(|id| by_id.remove(id)).unwrap_or_default();
+            rejects.push(reject_of(loser, id, document));
+        }
+        note_rejects(context, connection, model, &rejects).await?;
+    }
     delete_rows(context, connection, model, table, &keys).await?;
-    for reject in &rejects {
+    Ok(count)
+}
+
+/// The `_id` of a document's bytes.
+fn document_id(document: &[u8]) -> Option<Bson> {
+    let document = bson::RawDocument::from_bytes(document).ok()?;
+    document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok())
+}
+
+/// Writes rejects that settling has made into the ledger, and tells of them.
+async fn note_rejects(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    rejects: &[Reject],
+) -> Result<()> {
+    let schema = context.names().schema_of(model);
+    let (state, run) = (&context.state, context.run.run);
+    ledger::insert_rejects(connection, state, run, schema, None, rejects).await?;
+    for reject in rejects {
         context.reporter.event(&crate::event::Event::Rejected(reject));
     }
-    Ok(rejects.len() as u64)
+    Ok(())
 }
 
 /// Deletes rows by their keys, and what was noted about their references.

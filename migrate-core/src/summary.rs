@@ -31,6 +31,11 @@ pub struct Summary {
     pub totals: Totals,
     /// Seconds of each step of this process, by name.
     pub step_seconds: BTreeMap<String, f64>,
+    /// What the workers of this process have spent the load with, in seconds, added up over all
+    /// of them: `waiting_for_source`, `transform`, `waiting_for_target`,
+    /// `taking_and_committing_chunks`.
+    #[serde(default)]
+    pub load_seconds: BTreeMap<String, f64>,
     /// Seconds of the whole run of this process.
     pub seconds: f64,
     /// Whether every sum holds.

@@ -101,7 +101,8 @@ async fn compare(
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
-    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::default() };
+    let memory = settings.options.validation_budget();
+    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::within(memory) };
     let source = source::open_with(&settings.source, paced).await?;
     let (target, options) = (&settings.target, &settings.options);
     let reporter = reporter::new(settings.progress, printer);
@@ -136,7 +137,7 @@ pub(super) async fn execute(
         retry_for: settings.options.patience,
         limits: settings.limits,
         waiting: Some(Arc::new(move |what, delay| waits.event(&Event::Waiting { what, delay }))),
-        ..SourceOptions::default()
+        ..SourceOptions::within(settings.options.budget())
     };
     let source = source::open_with(&settings.source, source_options).await?;
     let (target, options) = (&settings.target, &settings.options);

@@ -31,7 +31,8 @@ pub(crate) async fn validate(
     let _signals = signals::listen(&stop, printer).map_err(|error| {
         Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
     })?;
-    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::default() };
+    let memory = settings.options.validation_budget();
+    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::within(memory) };
     let source = source::open_with(&settings.source, paced).await?;
     // Stdout is for the report.
     let progress = match settings.progress {

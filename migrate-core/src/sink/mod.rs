@@ -8,10 +8,13 @@ mod socket;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// What is sent at once.
+const PIECE_BYTES: usize = 512 << 10;
 
 /// The database that a run fills.
 #[derive(Clone)]
@@ -220,7 +223,7 @@ impl Connection {
         let result = async {
             let mut copy = self.inner.copy_in_raw(statement).await?;
             copy.send(crate::copy::HEADER.as_slice()).await?;
-            copy.send(tuples).await?;
+            send(&mut copy, tuples).await?;
             copy.send(crate::copy::TRAILER.as_slice()).await?;
             copy.finish().await
         }
@@ -234,6 +237,14 @@ impl Connection {
             tracing::debug!(%error, "closing a connection");
         }
     }
+}
+
+/// Sends a part of a COPY in pieces, because the driver keeps a copy of what it sends at once.
+pub(crate) async fn send(copy: &mut PgCopyIn<&mut PgConnection>, bytes: &[u8]) -> sqlx::Result<()> {
+    for piece in bytes.chunks(PIECE_BYTES) {
+        copy.send(piece).await?;
+    }
+    Ok(())
 }
 
 /// Wraps an error of the server or the connection, with the kind that decides what is done.

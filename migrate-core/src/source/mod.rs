@@ -20,6 +20,7 @@ use mongodb::raw_batch_cursor::RawBatch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::budget::{Budget, Share};
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
 
@@ -37,6 +38,8 @@ pub struct Batch {
     documents: Vec<(u32, u32)>,
     /// The documents' lengths, added up.
     bytes: usize,
+    /// What it takes of the budget; several batches may be made of one.
+    share: Option<Arc<Share>>,
 }
 
 enum Buffer {
@@ -67,18 +70,48 @@ impl Batch {
 
     fn of(buffer: Buffer, documents: Vec<(u32, u32)>) -> Self {
         let bytes = documents.iter().map(|&(_, length)| length as usize).sum();
-        Self { buffer, documents, bytes }
+        Self { buffer, documents, bytes, share: None }
+    }
+
+    /// Waits until the budget has room for the batch and for what becomes of it; until it is
+    /// dropped that is taken.
+    pub(crate) async fn take_share(&mut self, budget: &Budget) {
+        let largest = self.documents.iter().map(|&(_, length)| length as usize).max();
+        self.share = Some(Arc::new(budget.share(self.bytes, largest.unwrap_or(0)).await));
+    }
+
+    /// Lets the batch hold what `other` has taken of the budget, which it was made of.
+    pub(crate) fn share_with(&mut self, other: &Self) {
+        self.share.clone_from(&other.share);
     }
 
     /// The documents in the order of the source, each from its length to its last zero byte.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator + Clone {
-        let buffer = match &self.buffer {
-            Buffer::Bytes(bytes) => bytes.as_slice(),
-            Buffer::Reply(reply) => reply.as_raw_document().as_bytes(),
-        };
+        let buffer = self.buffer();
         self.documents
             .iter()
             .map(move |&(offset, length)| &buffer[offset as usize..][..length as usize])
+    }
+
+    /// Leaves out the documents that `keep` does not want; asks in their order.
+    pub(crate) fn keep(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let kept: Vec<bool> = self.iter().map(&mut keep).collect();
+        let mut kept = kept.into_iter();
+        self.documents.retain(|_| kept.next().unwrap_or_default());
+        self.bytes = self.documents.iter().map(|&(_, length)| length as usize).sum();
+    }
+
+    /// The document of that number.
+    pub(crate) fn get(&self, number: usize) -> &[u8] {
+        let (offset, length) = self.documents[number];
+        &self.buffer()[offset as usize..][..length as usize]
+    }
+
+    fn buffer(&self) -> &[u8] {
+        match &self.buffer {
+            Buffer::Bytes(bytes) => bytes.as_slice(),
+            Buffer::Reply(reply) => reply.as_raw_document().as_bytes(),
+        }
     }
 
     /// How many documents it holds.
@@ -216,6 +249,28 @@ pub trait Source: Send + Sync + fmt::Debug {
         collection: &'a str,
         ids: &'a [bson::Bson],
     ) -> BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>>;
+
+    /// Reads documents again as [`Source::fetch`] does and sends them to `batches`, waiting while
+    /// the channel is full: of many or large documents only some are in memory at a time. Returns
+    /// early and without an error when the receiver is gone.
+    ///
+    /// # Errors
+    /// When the source cannot be reached or read; some documents may have been sent.
+    fn fetch_batches<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [bson::Bson],
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for document in self.fetch(collection, ids).await? {
+                if batches.send(Batch::from_documents([document.into_bytes()])).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 /// How a source is read; the defaults are good.
@@ -239,6 +294,8 @@ pub struct SourceOptions {
     /// five minutes unless `minSnapshotHistoryWindowInSeconds` says otherwise; a read that comes
     /// later fails.
     pub snapshot: bool,
+    /// The memory that documents may take on their way.
+    pub memory: Budget,
     /// Told what is waited for, and how long, before a lost server is asked again.
     pub waiting: Option<Waiting>,
 }
@@ -248,10 +305,18 @@ pub type Waiting = Arc<dyn Fn(&str, Duration) + Send + Sync>;
 
 impl Default for SourceOptions {
     fn default() -> Self {
+        Self::within(Budget::default())
+    }
+}
+
+impl SourceOptions {
+    /// The defaults, for so much memory.
+    pub fn within(memory: Budget) -> Self {
         Self {
             retry_for: Duration::from_secs(90),
             reply_timeout: Duration::from_secs(120),
-            batch_bytes: 2 << 20,
+            batch_bytes: memory.batch_bytes(),
+            memory,
             batch_documents: 100_000,
             limits: Limits::default(),
             walked_documents: 2_000_000,
@@ -312,6 +377,16 @@ async fn open_unlimited(address: &str, options: SourceOptions) -> Result<Arc<dyn
         )),
         None => Ok(Arc::new(DumpSource::open(address, options).await?)),
     }
+}
+
+/// All documents of a read.
+pub(crate) async fn documents_of(mut batches: mpsc::Receiver<Batch>) -> Vec<bson::RawDocumentBuf> {
+    let mut found = Vec::new();
+    while let Some(batch) = batches.recv().await {
+        // Their lengths are right, which is all that is asked of them.
+        found.extend(batch.iter().map(<[u8]>::to_vec).flat_map(bson::RawDocumentBuf::from_bytes));
+    }
+    found
 }
 
 /// The value of a raw document's `_id`, wherever it stands; `None` when it has none, or the

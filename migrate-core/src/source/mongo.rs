@@ -41,7 +41,8 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of,
+    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, documents_of, id_key, id_key_of,
+    id_of,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
@@ -501,6 +502,8 @@ impl MongoSource {
         if let Some(max) = position.max.clone() {
             find = find.max(max);
         }
+        // Nobody knows how much the next reply holds, up to 16 MB whatever its number of documents.
+        let mut slot = self.options.memory.slot().await;
         let mut cursor = self.in_time(find.session(&mut session).batch()).await??;
         let mut replies = cursor.stream(&mut session);
         while let Some(reply) = self.in_time(replies.next()).await? {
@@ -510,10 +513,13 @@ impl MongoSource {
                 continue;
             }
             let after = position.after(&batch);
+            batch.take_share(&self.options.memory).await;
+            drop(slot);
             if batches.send(batch).await.is_err() {
                 return Ok(());
             }
             *position = after;
+            slot = self.options.memory.slot().await;
         }
         drop(replies);
         // With a `min` alone the server stops before this id.
@@ -553,26 +559,54 @@ impl MongoSource {
         }
     }
 
-    async fn find_all(
+    /// Sends the documents with those ids, without those that were sent before; false when the
+    /// receiver is gone. What is sent is counted in `sent`, by id.
+    async fn find_each(
         &self,
         collection: &str,
         ids: &[Bson],
-    ) -> Result<Vec<RawDocumentBuf>, Failure> {
+        wanted: &HashMap<Vec<u8>, Bson>,
+        sent: &mut HashMap<Vec<u8>, usize>,
+        batches: &mpsc::Sender<Batch>,
+    ) -> Result<bool, Failure> {
         let filter = doc! { "_id": { "$in": ids } };
         let collection = self.raw(collection);
+        let mut before = sent.clone();
         let mut session = self.session().await?;
+        let mut slot = self.options.memory.slot().await;
         let mut cursor =
             self.in_time(collection.find(filter).session(&mut session).batch()).await??;
         let mut replies = cursor.stream(&mut session);
-        let mut found = Vec::new();
         while let Some(reply) = self.in_time(replies.next()).await? {
-            for document in batch_of(reply?)?.iter() {
-                let document = RawDocumentBuf::from_bytes(document.to_vec())
-                    .map_err(|_| Failure::Reply("a document whose length is wrong"))?;
-                found.push(document);
+            let mut batch = batch_of(reply?)?;
+            let mut keys = Vec::with_capacity(batch.len());
+            batch.keep(|document| {
+                let Some(key) = id_of(document).map(id_key) else { return false };
+                // The server finds `1` by `1.0`, and more under a collation.
+                if !wanted.contains_key(&key) {
+                    return false;
+                }
+                if let Some(left) = before.get_mut(&key).filter(|left| **left > 0) {
+                    *left -= 1;
+                    return false;
+                }
+                keys.push(key);
+                true
+            });
+            if batch.is_empty() {
+                continue;
             }
+            batch.take_share(&self.options.memory).await;
+            drop(slot);
+            if batches.send(batch).await.is_err() {
+                return Ok(false);
+            }
+            for key in keys {
+                *sent.entry(key).or_default() += 1;
+            }
+            slot = self.options.memory.slot().await;
         }
-        Ok(found)
+        Ok(true)
     }
 }
 
@@ -720,9 +754,11 @@ impl Position {
             .take_while(|document| id_of(document).is_some_and(|id| id_key(id) == *key))
             .count();
         if skip > 0 {
-            let rest = batch.documents.split_off(skip);
-            batch.bytes = rest.iter().map(|&(_, length)| length as usize).sum();
-            batch.documents = rest;
+            let mut number = 0;
+            batch.keep(|_| {
+                number += 1;
+                number > skip
+            });
         }
         if !batch.is_empty() {
             self.unsure = 0;
@@ -809,7 +845,18 @@ impl Source for MongoSource {
         async move {
             let context = format!("the collection `{collection}` cannot be read");
             // No document has an id of none, so the server does no more than look at the rights.
-            self.patiently(&context, || self.find_all(collection, &[]).boxed()).await.map(drop)
+            self.patiently(&context, || {
+                async move {
+                    let none = doc! { "_id": { "$in": [] } };
+                    let mut session = self.session().await?;
+                    let collection = self.raw(collection);
+                    let find = collection.find(none).session(&mut session);
+                    self.in_time(find.batch()).await??;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
         }
         .boxed()
     }
@@ -921,12 +968,26 @@ impl Source for MongoSource {
         ids: &'a [Bson],
     ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
         async move {
+            let (sender, batches) = mpsc::channel(1);
+            let fetch = self.fetch_batches(collection, ids, sender);
+            let (fetched, found) = tokio::join!(fetch, documents_of(batches));
+            fetched.map(|()| found)
+        }
+        .boxed()
+    }
+
+    fn fetch_batches<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [Bson],
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
             let context = format!("documents of `{collection}` cannot be read again");
             let mut wanted = HashMap::with_capacity(ids.len());
             for id in ids {
                 wanted.insert(id_key_of(id)?, id.clone());
             }
-            let mut found = Vec::with_capacity(wanted.len());
             let mut part: Vec<Bson> = Vec::new();
             let mut part_bytes = 0;
             let mut rest = wanted.iter().peekable();
@@ -935,19 +996,31 @@ impl Source for MongoSource {
                 // Each has its index as a key in the array.
                 part_bytes += key.len() + 8;
                 let full = part.len() == FETCHED_IDS || part_bytes >= FETCHED_ID_BYTES;
-                if full || rest.peek().is_none() {
-                    let part = std::mem::take(&mut part);
-                    part_bytes = 0;
-                    let part = &part;
-                    let act = || self.find_all(collection, part).boxed();
-                    found.extend(self.patiently(&context, act).await?);
+                if !full && rest.peek().is_some() {
+                    continue;
+                }
+                let part = std::mem::take(&mut part);
+                part_bytes = 0;
+                let mut sent = HashMap::new();
+                let mut patience = Patience::new(&self.options);
+                loop {
+                    let before = sent.len();
+                    let found = self.find_each(collection, &part, &wanted, &mut sent, &batches);
+                    let failure = match found.await {
+                        Ok(true) => break,
+                        Ok(false) => return Ok(()),
+                        Err(failure) => failure,
+                    };
+                    if sent.len() > before {
+                        patience.progress();
+                    }
+                    match patience.delay(&failure, &context) {
+                        Some(delay) => tokio::time::sleep(delay).await,
+                        None => return Err(failure.into_error(context)),
+                    }
                 }
             }
-            // The server finds `1` by `1.0`, and more under a collation.
-            found.retain(|document| {
-                id_of(document.as_bytes()).is_some_and(|id| wanted.contains_key(&id_key(id)))
-            });
-            Ok(found)
+            Ok(())
         }
         .boxed()
     }

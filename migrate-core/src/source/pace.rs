@@ -73,6 +73,17 @@ impl Paced {
         };
         tokio::time::sleep_until(turn).await;
     }
+
+    /// Passes batches on at the pace of the limits.
+    async fn pass_on(&self, mut receiver: mpsc::Receiver<Batch>, batches: mpsc::Sender<Batch>) {
+        while let Some(batch) = receiver.recv().await {
+            self.turn(batch.bytes_len(), batch.len()).await;
+            if batches.send(batch).await.is_err() {
+                // The reader notices by its own channel.
+                break;
+            }
+        }
+    }
 }
 
 /// When something that may take so long has its turn, asked for now; `free` is when the one after
@@ -119,19 +130,9 @@ impl Source for Paced {
         batches: mpsc::Sender<Batch>,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            let (sender, mut receiver) = mpsc::channel::<Batch>(1);
+            let (sender, receiver) = mpsc::channel::<Batch>(1);
             let read = self.source.read(collection, range, sender);
-            let pass_on = async {
-                while let Some(batch) = receiver.recv().await {
-                    self.turn(batch.bytes_len(), batch.len()).await;
-                    if batches.send(batch).await.is_err() {
-                        // The reader notices by its own channel.
-                        break;
-                    }
-                }
-                drop(receiver);
-            };
-            let (read, ()) = tokio::join!(read, pass_on);
+            let (read, ()) = tokio::join!(read, self.pass_on(receiver, batches));
             read
         })
     }
@@ -146,6 +147,20 @@ impl Source for Paced {
             let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
             self.turn(bytes, documents.len()).await;
             Ok(documents)
+        })
+    }
+
+    fn fetch_batches<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [bson::Bson],
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let (sender, receiver) = mpsc::channel::<Batch>(1);
+            let fetch = self.source.fetch_batches(collection, ids, sender);
+            let (fetched, ()) = tokio::join!(fetch, self.pass_on(receiver, batches));
+            fetched
         })
     }
 }

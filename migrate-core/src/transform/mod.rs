@@ -23,6 +23,7 @@ use crate::row::RowWriter;
 use crate::schema::{
     BaseType, CellType, Column, Convert, EncodeFn, Model, ModelKind, OnInvalid, key_path,
 };
+use crate::source::Batch;
 use crate::source_id;
 use crate::steps::{Steps, Workspace};
 use crate::value::Value;
@@ -397,16 +398,27 @@ impl Transformer {
         scratch: &mut [Scratch],
         document: &[u8],
     ) -> std::result::Result<(), Refusal> {
-        let mut piece = Piece::default();
         for (child, scratch) in self.strict.iter().zip(scratch) {
             let mut out = Output::default();
-            child.feed.unwind(document, &mut piece);
-            for element in piece.take().iter() {
-                let attempt = child.transformer.attempt(scratch, element, 0, &mut out);
-                if let Err(refusal) = attempt {
-                    let field = child.transformer.place(&scratch.found, element, &refusal);
-                    return Err(Refusal { field, mismatch: refusal.mismatch.without_path() });
+            let mut refused = None;
+            let mut attempt = |elements: Batch| {
+                for element in elements.iter() {
+                    let attempt = child.transformer.attempt(scratch, element, 0, &mut out);
+                    if let Err(refusal) = attempt {
+                        let field = child.transformer.place(&scratch.found, element, &refusal);
+                        let mismatch = refusal.mismatch.without_path();
+                        refused = Some(Refusal { field, mismatch });
+                        return false;
+                    }
                 }
+                out.clear();
+                true
+            };
+            let mut piece = Piece::new(&mut attempt);
+            child.feed.unwind(document, &mut piece);
+            piece.pass_on();
+            if let Some(refusal) = refused {
+                return Err(refusal);
             }
         }
         Ok(())

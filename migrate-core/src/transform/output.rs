@@ -52,6 +52,9 @@ pub enum ReplacedBy {
     Other,
 }
 
+/// How much memory for rows is kept for the next ones.
+const KEPT_BYTES: usize = 1 << 20;
+
 /// How many different unknown keys are counted by name.
 pub const MAX_UNKNOWN_KEYS: usize = 1000;
 
@@ -169,13 +172,15 @@ impl Output {
             + self.orphans.len() * 256
     }
 
-    /// Empties it and keeps the memory.
+    /// Empties it and keeps the memory, unless a large document has asked for much of it.
     pub fn clear(&mut self) {
         self.rows.clear();
+        self.rows.shrink_to(KEPT_BYTES);
         self.marks.clear();
         self.ids.clear();
         for junction in &mut self.junctions {
             junction.rows.clear();
+            junction.rows.shrink_to(KEPT_BYTES);
             junction.marks.clear();
             junction.total = JunctionMark::default();
         }

@@ -467,6 +467,8 @@ async fn prepare(
         independent: request.independent,
     };
     let context = Arc::new(Context {
+        stages: Default::default(),
+        large_rows: Context::large_rows(options),
         registry,
         source,
         target: parsed.named(&status::validator_name(run.run, &options.state_schema)),

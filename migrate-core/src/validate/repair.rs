@@ -168,6 +168,8 @@ impl Repair {
                 run::transformers(prepared.whole, loaded, server_version, run.ids, oids, &origins)?;
             let shared = &prepared.context;
             contexts.push(Context {
+                stages: Default::default(),
+                large_rows: Context::large_rows(&options),
                 registry: loaded,
                 source: Arc::clone(&shared.source),
                 target: shared.target.clone(),

@@ -12,6 +12,7 @@ use super::independent::{Path, compare as independent};
 use super::junctions::{Elements, rows_before};
 use super::references::Nulled;
 use super::{Named, Report, TableReport, canonical, look};
+use crate::budget;
 use crate::cell::id_text;
 use crate::context::Context;
 use crate::ddl::list;
@@ -23,10 +24,10 @@ use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
 use crate::transform::Output;
 
-/// What the hashes of the rows of one group of tables may take.
-const HASH_BYTES: u64 = 160 << 20;
 /// What one row takes in the table of hashes, its share of empty places included.
 const ROW_BYTES: u64 = 80;
+/// Rows are looked up when their tuples have come to this size.
+const PIECE_BYTES: usize = 256 << 10;
 /// Rows that were not found travel to the target in blocks of this size.
 const SUSPECT_BYTES: usize = 1 << 20;
 /// How many parts the hashes of a table are kept in, each under its own lock.
@@ -187,9 +188,10 @@ pub(super) async fn compare(
     let mut work = Work { compared, is_independent, elements, nulled, tables: BTreeMap::new() };
     let mut group: Vec<&'static Model> = Vec::new();
     let mut bytes = 0;
+    let hash_bytes = budget::hash_bytes(context.options.memory_bytes);
     for (model, rows) in &sized {
         let size = rows * ROW_BYTES;
-        let passes = size.div_ceil(HASH_BYTES).max(1);
+        let passes = size.div_ceil(hash_bytes).max(1);
         if passes > 1 {
             for pass in 0..passes {
                 let part = Part { pass, passes };
@@ -197,7 +199,7 @@ pub(super) async fn compare(
             }
             continue;
         }
-        if bytes + size > HASH_BYTES {
+        if bytes + size > hash_bytes {
             let models = std::mem::take(&mut group);
             compare_group(context, connection, &models, Part::ALL, &mut work).await?;
             bytes = 0;
@@ -290,7 +292,7 @@ async fn compare_group(
         reads.extend(ranges.into_iter().map(|range| Unit::Read(Arc::clone(compared), range)));
     }
     // Rows that were not found and junction rows leave through one connection.
-    let (sender, mut results) = mpsc::channel::<Found>(8);
+    let (sender, mut results) = mpsc::channel::<Found>(1);
     let reading = tokio::spawn({
         let context = Arc::clone(context);
         async move { units(&context, reads, part, Some(sender)).await }
@@ -441,6 +443,7 @@ async fn scan(
 ) -> Result<()> {
     let model = compared.model;
     let act = format!("reading {}", model.table);
+    let _turn = context.turn_for_rows(connection, &context.names().table(model)).await?;
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
     let statement = format!(
         "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)",
@@ -452,23 +455,28 @@ async fn scan(
         .copy_out_raw(&statement)
         .await
         .map_err(|error| target_error(&act, error))?;
-    let mut buffer: Vec<u8> = Vec::new();
-    let mut start = crate::copy::HEADER.len();
+    // What is left of a piece. The server sends rows whole, so there seldom is anything.
+    let mut left: Vec<u8> = Vec::new();
+    let mut header = crate::copy::HEADER.len();
     let mut hasher = RowHash::new(model);
     while let Some(piece) = stream.try_next().await.map_err(|error| target_error(&act, error))? {
-        buffer.extend_from_slice(&piece);
-        while let Some(length) = tuple_length(buffer.get(start..).unwrap_or_default()) {
-            let (key, row) = hasher.hash(&buffer[start..start + length]);
+        let bytes = match left.is_empty() {
+            true => &piece[..],
+            false => {
+                left.extend_from_slice(&piece);
+                &left
+            }
+        };
+        let mut start = header.min(bytes.len());
+        header -= start;
+        while let Some(length) = tuple_length(&bytes[start..]) {
+            let (key, row) = hasher.hash(&bytes[start..start + length]);
             if part.has(key) {
                 compared.seen.insert(key, row);
             }
             start += length;
         }
-        // The header may come in pieces of its own.
-        if start <= buffer.len() {
-            buffer.drain(..start);
-            start = 0;
-        }
+        left = bytes[start..].to_vec();
     }
     Ok(())
 }
@@ -523,7 +531,11 @@ impl RowHash {
                 key = xxh3_128(&self.form[start..]);
             }
         }
-        (key, xxh3_128(&self.form))
+        let row = xxh3_128(&self.form);
+        // A large row's form is not kept for the next ones.
+        self.form.clear();
+        self.form.shrink_to(PIECE_BYTES);
+        (key, row)
     }
 }
 
@@ -547,29 +559,32 @@ async fn read(
     let mut hasher = RowHash::new(model);
     let mut found = Found::new(model);
     while let Some(batch) = batches.recv().await {
-        for document in batch.iter() {
+        let (documents, bytes) = (batch.len() as u64, batch.bytes_len() as u64);
+        let mut skipped = 0;
+        let mut left = batch.iter();
+        while let Some(document) = left.next() {
             transformer.transform(&mut scratch, document, &mut output);
-        }
-        for row in 0..output.row_count() {
-            if compared.has_rows {
-                let (key, hash) = hasher.hash(output.row(row));
-                if part.has(key) && !compared.seen.is_right(key, hash) {
-                    look::append(&output, row, &mut found.rows);
+            if left.len() > 0 && output.held_bytes() < PIECE_BYTES {
+                continue;
+            }
+            for row in 0..output.row_count() {
+                if compared.has_rows {
+                    let (key, hash) = hasher.hash(output.row(row));
+                    if part.has(key) && !compared.seen.is_right(key, hash) {
+                        look::append(&output, row, &mut found.rows);
+                    }
+                }
+                if part.pass == 0 {
+                    found.add_junctions(compared, &output, row);
                 }
             }
-            if part.pass == 0 {
-                found.add_junctions(compared, &output, row);
-            }
+            skipped += output.skipped;
+            output.clear();
         }
-        compared.add_documents(output.documents, output.skipped);
+        compared.add_documents(documents, skipped);
         if part.pass == 0 {
-            context.reporter.event(&Event::Progress {
-                table: model.table,
-                documents: output.documents,
-                bytes: output.bytes,
-            });
+            context.reporter.event(&Event::Progress { table: model.table, documents, bytes });
         }
-        output.clear();
         let held = found.rows.len() + found.junctions.iter().map(Vec::len).sum::<usize>();
         if held >= SUSPECT_BYTES
             && results.send(std::mem::replace(&mut found, Found::new(model))).await.is_err()

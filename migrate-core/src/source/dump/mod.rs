@@ -32,7 +32,9 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::mpsc;
 
 use self::reader::{DumpFile, Format};
-use super::{Batch, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of};
+use super::{
+    Batch, CollectionInfo, Range, Source, SourceOptions, documents_of, id_key, id_key_of, id_of,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One database's dump.
@@ -397,10 +399,10 @@ impl Source for DumpSource {
         let Some(file) = self.files.get(collection).cloned() else {
             return async { Ok(0) }.boxed();
         };
-        let batch_bytes = self.options.batch_bytes;
+        let SourceOptions { batch_bytes, memory, .. } = self.options.clone();
         blocking(move || {
             let mut count = 0;
-            file.read(0, None, batch_bytes, |batch| {
+            file.read(0, None, batch_bytes, &memory, |batch| {
                 count += batch.len() as u64;
                 true
             })?;
@@ -442,9 +444,11 @@ impl Source for DumpSource {
                 .with_hint("the run was begun with another source: name that one, or start over with `--clean`"));
             };
             let file = self.file(collection)?;
-            let batch_bytes = self.options.batch_bytes;
+            let SourceOptions { batch_bytes, memory, .. } = self.options.clone();
             blocking(move || {
-                file.read(start, end, batch_bytes, |batch| batches.blocking_send(batch).is_ok())
+                file.read(start, end, batch_bytes, &memory, |batch| {
+                    batches.blocking_send(batch).is_ok()
+                })
             })
             .await
         }
@@ -457,24 +461,35 @@ impl Source for DumpSource {
         ids: &'a [Bson],
     ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
         async move {
+            let (sender, batches) = mpsc::channel(1);
+            let fetch = self.fetch_batches(collection, ids, sender);
+            let (fetched, found) = tokio::join!(fetch, documents_of(batches));
+            fetched.map(|()| found)
+        }
+        .boxed()
+    }
+
+    fn fetch_batches<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [Bson],
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
             let wanted: std::collections::HashSet<Vec<u8>> =
                 ids.iter().map(id_key_of).collect::<Result<_>>()?;
             if wanted.is_empty() {
-                return Ok(Vec::new());
+                return Ok(());
             }
             let file = self.file(collection)?;
-            let batch_bytes = self.options.batch_bytes;
+            let SourceOptions { batch_bytes, memory, .. } = self.options.clone();
             blocking(move || {
-                let mut found = Vec::new();
-                file.read(0, None, batch_bytes, |batch| {
-                    for document in batch.iter() {
-                        if id_of(document).is_some_and(|id| wanted.contains(&id_key(id))) {
-                            found.extend(RawDocumentBuf::from_bytes(document.to_vec()));
-                        }
-                    }
-                    true
-                })?;
-                Ok(found)
+                file.read(0, None, batch_bytes, &memory, |mut batch| {
+                    batch.keep(|document| {
+                        id_of(document).is_some_and(|id| wanted.contains(&id_key(id)))
+                    });
+                    batch.is_empty() || batches.blocking_send(batch).is_ok()
+                })
             })
             .await
         }

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use flate2::bufread::MultiGzDecoder;
 
 use super::super::Batch;
+use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest document that is believed. MongoDB holds 16 MB, its own tools and internal
@@ -175,22 +176,28 @@ impl DumpFile {
     }
 
     /// Hands the documents whose first byte lies in `start..end` to `send`, until it is done or
-    /// `send` answers false.
+    /// `send` answers false. Waits for memory, so it must be called where the runtime may block.
     pub(super) fn read(
         &self,
         start: u64,
         end: Option<u64>,
         batch_bytes: usize,
+        memory: &Budget,
         mut send: impl FnMut(Batch) -> bool,
     ) -> Result<()> {
+        let runtime = tokio::runtime::Handle::current();
         let known_end = *self.end.lock().expect("no panic under the lock");
         if known_end.is_some_and(|known_end| start >= known_end) {
             return Ok(());
         }
         let mut reader = self.reader_at(start, batch_bytes)?;
         loop {
+            // A reply of a server and a piece of a file are held to the same budget.
+            let slot = runtime.block_on(memory.slot());
             match reader.next_batch(end, batch_bytes) {
-                Ok(Some(batch)) => {
+                Ok(Some(mut batch)) => {
+                    runtime.block_on(batch.take_share(memory));
+                    drop(slot);
                     if !send(batch) {
                         return Ok(());
                     }
@@ -246,7 +253,7 @@ impl DumpFile {
         Ok(reader)
     }
 
-    fn put_back(&self, reader: Reader) {
+    fn put_back(&self, mut reader: Reader) {
         if !self.packed {
             return;
         }
@@ -254,6 +261,8 @@ impl DumpFile {
             *self.end.lock().expect("no panic under the lock") = Some(reader.position);
             return;
         }
+        // Nobody counts what lies in a reader that waits.
+        reader.ahead.shrink_to_fit();
         let mut idle = self.idle.lock().expect("no panic under the lock");
         if idle.len() < IDLE_READERS {
             idle.push(reader);

@@ -1,0 +1,21 @@
+//! What the C library keeps of memory that was given back.
+//!
+//! glibc maps large blocks by themselves, so that giving one back gives it to the system. But it
+//! learns: after a block of 16 MB it takes blocks of up to that size out of its arenas, of which
+//! there is one for each thread, and an arena keeps what is below its top. A few documents of
+//! 16 MB then cost a hundred megabytes that nobody uses. A size that is set is not learned over.
+
+/// Sets from which size on blocks are mapped by themselves; buffers of messages are smaller.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn set() {
+    const LARGE_BYTES: libc::c_int = 1 << 20;
+    #[expect(unsafe_code, reason = "the C library has no other way to be told")]
+    // SAFETY: `mallopt` may be called at any time by any thread, and this parameter takes any
+    // size up to half of a heap, which is 32 MiB.
+    // A C library that does not take it goes on as it likes.
+    let _accepted = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BYTES) };
+}
+
+/// Other systems have other allocators, which give memory back by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn set() {}
