@@ -770,15 +770,22 @@ pub(crate) async fn restore_elements(
                         WHERE o.table_schema = $3 AND o.table_name = $1 AND o.column_name = $2
                             AND o.element
                             AND m.{missing_key}::text = o.value AND p.{present_key}::text = o.row_key
-                        RETURNING m.{missing_key} AS missing, p.{present_key} AS present, o.position
+                        RETURNING m.{missing_key} AS {missing_column},
+                            p.{present_key} AS {present_column}, o.position
+                     ), pair AS (
+                        SELECT {missing_column}, {present_column}{smallest} FROM back
+                        GROUP BY {missing_column}, {present_column}
                      ), inserted AS (
                         INSERT INTO {junction} ({missing_column}, {present_column}{position})
-                        SELECT missing, present{smallest} FROM back GROUP BY missing, present
+                        SELECT {missing_column}, {present_column}{position} FROM pair
                         ON CONFLICT DO NOTHING RETURNING 1
-                     )
+                     ){placed}
                      SELECT (SELECT count(*) FROM back), (SELECT count(*) FROM inserted)",
                     position = ordinal.as_ref().map_or(String::new(), |name| format!(", {name}")),
-                    smallest = if ordinal.is_some() { ", min(position)" } else { "" },
+                    smallest = ordinal
+                        .as_ref()
+                        .map_or(String::new(), |name| format!(", min(position) AS {name}")),
+                    placed = settle::placed(names, junction, "pair", "true"),
                     orphan = context.state.table("orphan"),
                     missing_table = names.table(missing.target),
                     present_table = names.table(present.target),

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::choice;
 use crate::context::Context;
-use crate::ddl::{Foreign, foreign_keys};
+use crate::ddl::{Foreign, Names, foreign_keys};
 use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::{self, Feed};
@@ -903,12 +903,13 @@ pub(crate) async fn junction(
                     INSERT INTO {table} ({pair}{position}) SELECT {pair}{position} FROM pair
                     WHERE there
                     ON CONFLICT DO NOTHING RETURNING 1
-                 )
+                 ){placed}
                  SELECT (SELECT count(*) FROM inserted),
                     coalesce(sum(copies) FILTER (WHERE there), 0)::bigint
                         - (SELECT count(*) FROM inserted),
                     coalesce(sum(copies) FILTER (WHERE NOT there), 0)::bigint
                  FROM pair",
+                placed = placed(names, model, "pair", "s.there"),
                 qualified = qualified.join(", "),
                 there = there.join(" AND "),
                 table = names.table(model),
@@ -953,6 +954,23 @@ pub(crate) async fn junction(
     }
     connection.execute(&act, format!("DROP TABLE {stage}")).await?;
     Ok(settled)
+}
+
+/// For a junction with positions, a part of a `WITH` that gives pairs which are there the first of
+/// their own and those in `from`, for which `condition` is true of `s`; it does not see what the
+/// same statement inserts.
+pub(crate) fn placed(names: Names<'_>, model: &Model, from: &str, condition: &str) -> String {
+    let Some(ordinal) = model.ordinal() else { return String::new() };
+    let ordinal = quote_ident(ordinal.name);
+    let [first, second] = model.pair().map(|column| quote_ident(column.name));
+    format!(
+        ", placed AS (
+            UPDATE {} t SET {ordinal} = s.{ordinal} FROM {from} s
+            WHERE t.{first} = s.{first} AND t.{second} = s.{second} AND {condition}
+                AND s.{ordinal} < coalesce(t.{ordinal}, s.{ordinal} + 1)
+         )",
+        names.table(model)
+    )
 }
 
 /// The column of a collection's primary key.

@@ -165,7 +165,8 @@ fn source(mended: bool) -> Arc<dyn Source> {
         doc! { "_id": 3, "lists": [3, 3] },
     ];
     if mended {
-        songs.push(doc! { "_id": 9 });
+        // The other side gives the pair first, and no place.
+        songs.push(doc! { "_id": 9, "lists": [2] });
     } else {
         songs.push(doc! { "_id": 9, "title": 9 });
     }
