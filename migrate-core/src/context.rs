@@ -62,6 +62,13 @@ impl Fetch {
 }
 
 impl Context {
+    /// Whether the connections of this process alone keep all cores of the target's machine busy:
+    /// it is this machine, and they are as many.
+    pub(crate) fn takes_all_cores(&self) -> bool {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.target.is_here() && self.options.jobs() >= cores
+    }
+
     /// Where unqualified tables go.
     pub(crate) fn names(&self) -> Names<'_> {
         Names { schema: &self.options.schema }

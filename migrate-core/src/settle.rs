@@ -17,6 +17,7 @@ use crate::ddl::{Foreign, Names, foreign_keys};
 use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::{self, Feed};
+use crate::fit;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::load;
@@ -859,38 +860,60 @@ async fn delete_rows(
     Ok(())
 }
 
+/// How a junction is filled: the SQL of its parts, in which `s` is the junction or its staging table.
+struct Filling {
+    /// The columns of a pair.
+    columns: [String; 2],
+    /// The column of the position in the array, where there is one.
+    ordinal: Option<String>,
+    /// A `LEFT JOIN` of each side.
+    joins: String,
+    /// True where the rows of both sides are there.
+    there: String,
+}
+
+impl Filling {
+    fn of(context: &Context, model: &'static Model) -> Self {
+        let mut joins = String::new();
+        let mut there = Vec::new();
+        for (index, foreign) in foreign_keys(model).iter().enumerate() {
+            let key = quote_ident(foreign.key.name);
+            joins.push_str(&format!(
+                " LEFT JOIN {} p{index} ON p{index}.{key} = s.{}",
+                context.names().table(foreign.target),
+                quote_ident(foreign.column.name)
+            ));
+            there.push(format!("p{index}.{key} IS NOT NULL"));
+        }
+        Self {
+            columns: model.pair().map(|column| quote_ident(column.name)),
+            ordinal: model.ordinal().map(|column| quote_ident(column.name)),
+            joins,
+            there: there.join(" AND "),
+        }
+    }
+
+    /// SQL with the position's column in the place of `#`; nothing where there is none.
+    fn with_ordinal(&self, sql: &str) -> String {
+        self.ordinal.as_ref().map_or_else(String::new, |column| sql.replace('#', column))
+    }
+}
+
 /// Fills a junction from its staging table: each pair once, both of whose rows are there. Pairs
-/// that the table has already count as duplicates.
+/// that the table has already count as duplicates. The staging table goes.
 pub(crate) async fn junction(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
 ) -> Result<SettledJunction> {
-    let names = context.names();
     let act = format!("filling the junction {}", model.table);
     let stage = context.state.stage(model.name);
-    let foreign = foreign_keys(model);
-    let columns = model.pair().map(|column| quote_ident(column.name));
-    let pair = columns.join(", ");
+    let filling = Filling::of(context, model);
+    let pair = filling.columns.join(", ");
     // Of several elements of one pair the first gives its position.
-    let ordinal = model.ordinal().map(|column| quote_ident(column.name));
-    let part = |sql: &str| match &ordinal {
-        Some(column) => sql.replace('#', column),
-        None => String::new(),
-    };
+    let part = |sql: &str| filling.with_ordinal(sql);
     let (smallest, found, position) = (part(", min(#) AS #"), part(", s.#"), part(", #"));
-    let mut joins = String::new();
-    let mut there = Vec::new();
-    for (index, foreign) in foreign.iter().enumerate() {
-        let key = quote_ident(foreign.key.name);
-        joins.push_str(&format!(
-            " LEFT JOIN {} p{index} ON p{index}.{key} = s.{}",
-            names.table(foreign.target),
-            quote_ident(foreign.column.name)
-        ));
-        there.push(format!("p{index}.{key} IS NOT NULL"));
-    }
-    let qualified: Vec<String> = columns.iter().map(|column| format!("s.{column}")).collect();
+    let qualified = filling.columns.each_ref().map(|column| format!("s.{column}"));
     let rows = connection
         .query(
             &act,
@@ -909,10 +932,11 @@ pub(crate) async fn junction(
                         - (SELECT count(*) FROM inserted),
                     coalesce(sum(copies) FILTER (WHERE NOT there), 0)::bigint
                  FROM pair",
-                placed = placed(names, model, "pair", "s.there"),
+                placed = placed(context.names(), model, "pair", "s.there"),
                 qualified = qualified.join(", "),
-                there = there.join(" AND "),
-                table = names.table(model),
+                joins = filling.joins,
+                there = filling.there,
+                table = context.names().table(model),
             ),
             &[],
         )
@@ -926,31 +950,7 @@ pub(crate) async fn junction(
         settled = SettledJunction { inserted: get(0)?, duplicates: get(1)?, orphans: get(2)? };
     }
     if settled.orphans > 0 {
-        // `origin` is odd when the array stood at the row of the second column.
-        let (first, second) = (&columns[0], &columns[1]);
-        connection
-            .execute_with(
-                &act,
-                format!(
-                    "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element,
-                        position)
-                     SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
-                        CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
-                        CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true, {}
-                     FROM {stage} s{joins} WHERE NOT ({})",
-                    context.state.table("orphan"),
-                    context.run.run,
-                    ordinal.as_ref().map_or("NULL".to_owned(), |column| format!("s.{column}")),
-                    there.join(" AND ")
-                ),
-                &[
-                    Some(model.table),
-                    Some(model.pair()[0].name),
-                    Some(model.pair()[1].name),
-                    Some(names.schema_of(model)),
-                ],
-            )
-            .await?;
+        note_orphaned_elements(context, connection, model, &filling).await?;
     }
     connection.execute(&act, format!("DROP TABLE {stage}")).await?;
     Ok(settled)
@@ -971,6 +971,146 @@ pub(crate) fn placed(names: Names<'_>, model: &Model, from: &str, condition: &st
          )",
         names.table(model)
     )
+}
+
+/// Writes the staged elements whose rows are not both there into the ledger; gives their number.
+async fn note_orphaned_elements(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    filling: &Filling,
+) -> Result<u64> {
+    // `origin` is odd when the array stood at the row of the second column.
+    let [first, second] = &filling.columns;
+    connection
+        .execute_with(
+            &format!("noting the orphans of {}", model.table),
+            format!(
+                "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element,
+                    position)
+                 SELECT {}, $4, $1, CASE WHEN s.origin % 2 = 0 THEN $3 ELSE $2 END,
+                    CASE WHEN s.origin % 2 = 0 THEN s.{first}::text ELSE s.{second}::text END,
+                    CASE WHEN s.origin % 2 = 0 THEN s.{second}::text ELSE s.{first}::text END, true, {}
+                 FROM {} s{} WHERE NOT ({})",
+                context.state.table("orphan"),
+                context.run.run,
+                filling.ordinal.as_ref().map_or("NULL".to_owned(), |column| format!("s.{column}")),
+                context.state.stage(model.name),
+                filling.joins,
+                filling.there
+            ),
+            &[
+                Some(model.table),
+                Some(model.pair()[0].name),
+                Some(model.pair()[1].name),
+                Some(context.names().schema_of(model)),
+            ],
+        )
+        .await
+}
+
+/// Fills a junction from its staging table as [`junction`] does, but leaves it to the validation
+/// of its foreign keys to find pairs whose rows are not both there.
+///
+/// The validation looks at each pair anyway, so where all are right, as they mostly are, nothing is
+/// looked at twice. The staging table stays for [`validate_junction`]. Nothing can have come to
+/// depend on a pair by then, because no table refers to a junction. It is done so only where that
+/// validation will come, and where a pair to nothing cannot be too long for the junction's indexes,
+/// which are built in between.
+pub(crate) async fn fill_junction(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<SettledJunction> {
+    let open = deferred::open(connection, &context.state, context.run.run).await?;
+    // Foreign keys of tables that were there may say something else than the model.
+    let is_open = |own: &Deferred| {
+        open.iter().any(|other| {
+            other.kind == deferred::Kind::ForeignKey
+                && other.model == own.model
+                && other.build == own.build
+                && other.validate == own.validate
+        })
+    };
+    let mut keys = deferred::of_facts(context.names(), model);
+    keys.retain(|definition| definition.kind == deferred::Kind::ForeignKey);
+    let is_validated = keys.len() == model.pair().len() && keys.iter().all(is_open);
+    let may_be_long = open.iter().any(|definition| {
+        [true, false].iter().any(|primary| fit::is_meant(model, definition, *primary))
+    });
+    if !is_validated || may_be_long {
+        return junction(context, connection, model).await;
+    }
+    let act = format!("filling the junction {}", model.table);
+    let stage = context.state.stage(model.name);
+    let filling = Filling::of(context, model);
+    let pair = filling.columns.join(", ");
+    let (smallest, position) = (filling.with_ordinal(", min(#)"), filling.with_ordinal(", #"));
+    let inserted = connection
+        .execute(
+            &act,
+            format!(
+                "INSERT INTO {} ({pair}{position}) SELECT {pair}{smallest} FROM {stage}
+                 GROUP BY {pair} ON CONFLICT DO NOTHING",
+                context.names().table(model)
+            ),
+        )
+        .await?;
+    let elements = connection.count(&act, format!("SELECT count(*) FROM {stage}"), &[]).await?;
+    Ok(SettledJunction { inserted, duplicates: elements - inserted, orphans: 0 })
+}
+
+/// Validates the foreign keys of a junction that [`fill_junction`] has filled, with `validate`, and
+/// takes pairs out whose rows are not both there.
+pub(crate) async fn validate_junction(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    validate: &str,
+) -> Result<()> {
+    let act = format!("validating the foreign keys of {}", model.table);
+    let stage = context.state.stage(model.name);
+    connection.execute("setting a savepoint", "SAVEPOINT validate").await?;
+    match connection.execute(&act, validate.to_owned()).await {
+        Ok(_) => {}
+        Err(error) if sql_state(&error) == Some("23503") => {
+            connection
+                .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT validate")
+                .await?;
+            let filling = Filling::of(context, model);
+            let orphans = note_orphaned_elements(context, connection, model, &filling).await?;
+            let table = context.names().table(model);
+            let pairs = connection
+                .execute(
+                    &act,
+                    format!(
+                        "DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+                            SELECT s.ctid FROM {table} s{} WHERE NOT ({})))",
+                        filling.joins, filling.there
+                    ),
+                )
+                .await?;
+            connection
+                .execute_with(
+                    &act,
+                    format!(
+                        "UPDATE {} SET result = jsonb_build_object(
+                            'inserted', (result->>'inserted')::bigint - {pairs},
+                            'duplicates', (result->>'duplicates')::bigint - {},
+                            'orphans', {orphans})
+                         WHERE run = {} AND body->>'task' = 'junction' AND body->>'model' = $1",
+                        context.state.table("task"),
+                        orphans - pairs,
+                        context.run.run
+                    ),
+                    &[Some(model.name)],
+                )
+                .await?;
+            connection.execute(&act, validate.to_owned()).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    connection.execute(&act, format!("DROP TABLE {stage}")).await.map(drop)
 }
 
 /// The column of a collection's primary key.

@@ -278,8 +278,9 @@ pub(crate) async fn insert(
 
 /// The next thing for a worker to do.
 enum Next {
-    /// This task, taken in the current transaction.
-    Task(i64, Task),
+    /// This task, taken in the current transaction, and the number of tasks that are open and
+    /// could be done now, those that other workers are at included.
+    Task(i64, Task, u64),
     /// Others are at the last tasks of a level.
     Wait,
     /// Everything is done.
@@ -289,17 +290,18 @@ enum Next {
 async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Next> {
     const ACT: &str = "taking a task";
     let table = state.table("task");
+    let ready = format!(
+        "run = {run} AND NOT done AND coalesce((body->>'ready')::int, level - 1) < (
+            SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)"
+    );
     let rows = connection
         .query(
             ACT,
             format!(
                 "WITH taken AS (
                     SELECT task, body::text FROM {table}
-                    WHERE run = {run} AND NOT done
-                        AND coalesce((body->>'ready')::int, level - 1) < (
-                        SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)
-                    ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 SELECT *, {} FROM taken",
+                    WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 SELECT *, (SELECT count(*) FROM {table} WHERE {ready}), {} FROM taken",
                 status::announce_sql(run, Work::Task, "task"),
             ),
             &[Some(state.name())],
@@ -312,7 +314,8 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
             Error::new(ErrorKind::Preflight, "a task of the run cannot be understood")
                 .caused_by(error)
         })?;
-        return Ok(Next::Task(row.try_get(0).map_err(get)?, task));
+        let ready: i64 = row.try_get(2).map_err(get)?;
+        return Ok(Next::Task(row.try_get(0).map_err(get)?, task, ready.unsigned_abs()));
     }
     let open = connection
         .count(ACT, format!("SELECT count(*) FROM {table} WHERE run = {run} AND NOT done"), &[])
@@ -339,13 +342,13 @@ pub(crate) async fn work(
         }
         connection.execute("beginning a transaction", "BEGIN").await?;
         match take(connection, &context.state, context.run.run).await? {
-            Next::Task(number, task) => {
+            Next::Task(number, task, ready) => {
                 pause = PAUSE;
                 let describe = task.describe();
                 let started = Instant::now();
                 context.options.fail_points.hit("a task is taken")?;
                 context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
-                let result = run(context, connection, &task).await?;
+                let result = run(context, connection, &task, ready).await?;
                 let elapsed = started.elapsed();
                 connection
                     .execute_with(
@@ -384,8 +387,14 @@ pub(crate) async fn work(
     }
 }
 
-/// Does one task within the caller's transaction; gives its result as JSON.
-async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<String> {
+/// Does one task within the caller's transaction; gives its result as JSON. `ready` tasks could be
+/// done now.
+async fn run(
+    context: &Context,
+    connection: &mut Connection,
+    task: &Task,
+    ready: u64,
+) -> Result<String> {
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
     // Joins and sorts of settling may each take their `work_mem`, so it stays small.
     const MOST_WORK_KB: u64 = 64 << 10;
@@ -395,7 +404,12 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
         .execute(
             "giving a task its memory",
             format!(
-                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB'"
+                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB'{}",
+                // Then a second process for one index only takes a core from another index.
+                match context.takes_all_cores() && ready >= context.options.jobs() as u64 {
+                    true => "; SET LOCAL max_parallel_maintenance_workers = 0",
+                    false => "",
+                }
             ),
         )
         .await?;
@@ -421,7 +435,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             &kept::late_references(context, connection, context.model(model)?).await?,
         )),
         Task::Junction { model } => json(serde_json::to_string(
-            &settle::junction(context, connection, context.model(model)?).await?,
+            &settle::fill_junction(context, connection, context.model(model)?).await?,
         )),
         Task::Index { position, .. } => {
             let definition = definition(context, connection, *position).await?;
@@ -451,12 +465,16 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             let clauses: Vec<&str> =
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {
-                connection
-                    .execute(
-                        &format!("validating the foreign keys of {table}"),
-                        format!("ALTER TABLE {table} {}", clauses.join(", ")),
-                    )
-                    .await?;
+                let validate = format!("ALTER TABLE {table} {}", clauses.join(", "));
+                match filled_junction(context, connection, &open).await? {
+                    Some(model) => {
+                        settle::validate_junction(context, connection, model, &validate).await?;
+                    }
+                    None => {
+                        let act = format!("validating the foreign keys of {table}");
+                        connection.execute(&act, validate).await?;
+                    }
+                }
             }
             for definition in &open {
                 deferred::note_built(connection, state, number, definition.position).await?;
@@ -474,6 +492,32 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             "{}".to_owned()
         }
     })
+}
+
+/// The junction that the foreign keys belong to, where it is filled and its pairs are still to be
+/// checked.
+async fn filled_junction(
+    context: &Context,
+    connection: &mut Connection,
+    foreign_keys: &[Deferred],
+) -> Result<Option<&'static Model>> {
+    let junctions = foreign_keys.iter().find_map(|key| context.registry.model(&key.model));
+    let Some(model) = junctions.filter(|model| model.kind == ModelKind::Junction) else {
+        return Ok(None);
+    };
+    let staged = connection
+        .count(
+            "looking for a staging table",
+            format!(
+                "SELECT count(to_regclass($1)) FROM {}
+                 WHERE run = {} AND body->>'task' = 'junction' AND body->>'model' = $2",
+                context.state.table("task"),
+                context.run.run
+            ),
+            &[Some(&context.state.stage(model.name)), Some(model.name)],
+        )
+        .await?;
+    Ok((staged > 0).then_some(model))
 }
 
 /// The definition at that position, which is not built yet.

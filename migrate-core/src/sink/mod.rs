@@ -67,6 +67,19 @@ impl Target {
         Ok(Self { options })
     }
 
+    /// Whether the server runs on this machine: its address is a socket of the file system or a
+    /// loopback one.
+    pub(crate) fn is_here(&self) -> bool {
+        let host = self.options.get_host();
+        let is_loopback = |host: &str| {
+            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        self.options.get_socket().is_some()
+            || host.starts_with('/')
+            || host.eq_ignore_ascii_case("localhost")
+            || is_loopback(host.trim_matches(['[', ']']))
+    }
+
     /// The same target under another name in PostgreSQL's list of connections
     /// (`pg_stat_activity`), by which [`crate::status`] tells who is at work.
     #[must_use]
