@@ -1,14 +1,21 @@
 //! Junctions: the pairs that the arrays ask for against those in the target.
 //!
-//! The arrays' elements go into temporary tables of the target, as they do into staging tables
-//! while loading, and PostgreSQL compares the two sets.
+//! The pairs of the target are known as hashes, and each element's is looked up as it is read. What
+//! is not found goes into a temporary table, and PostgreSQL says whether its rows are there. Where
+//! the hashes would take too much memory, and where every element is wanted later, all elements go
+//! there, as they do into staging tables while loading, and PostgreSQL compares the two sets.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::{AssertSqlSafe, Row as _};
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::hashes::Hashes;
 use super::look::Cursor;
-use super::{JunctionReport, Report};
+use super::tuples::{Tuples, tuple_length};
+use super::{JunctionReport, Named, Report, canonical};
 use crate::context::Context;
 use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
@@ -16,25 +23,110 @@ use crate::run;
 use crate::schema::{Model, ModelKind, quote_ident};
 use crate::sink::{Connection, target_error};
 
-/// The elements of all arrays, in temporary tables of the target, one per junction.
+/// Pairs that nobody asked for are sent to the target in pieces of this size.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// The pairs of one junction as the target has them.
+pub(super) struct Pairs {
+    model: &'static Model,
+    hashes: Hashes<()>,
+    /// The rows; until they are scanned, about how many there are.
+    rows: AtomicU64,
+}
+
+impl Pairs {
+    fn new(model: &'static Model, rows: u64) -> Self {
+        Self { model, hashes: Hashes::new(), rows: AtomicU64::new(rows) }
+    }
+
+    /// Reads the table.
+    pub(super) async fn scan(&self, context: &Context, connection: &mut Connection) -> Result<()> {
+        let expected = self.rows.load(Ordering::Relaxed) as usize;
+        let mut hashes = Vec::with_capacity(expected + expected / 32);
+        let mut form = Vec::new();
+        let act = format!("reading {}", self.model.table);
+        let query = pairs_query(context, self.model);
+        let mut tuples = Tuples::open(connection, act, &query).await?;
+        while let Some(tuple) = tuples.next().await? {
+            hashes.push((pair_hash(self.model, &tuple, &mut form), ()));
+        }
+        self.rows.store(hashes.len() as u64, Ordering::Relaxed);
+        self.hashes.extend(hashes);
+        Ok(())
+    }
+
+    /// Asks for the pairs of staged tuples; those that are not there are appended to `missing`.
+    pub(super) fn give(&self, mut staged: &[u8], form: &mut Vec<u8>, missing: &mut Vec<u8>) {
+        while let Some(length) = tuple_length(staged) {
+            let (tuple, rest) = staged.split_at(length);
+            staged = rest;
+            if self.hashes.give(pair_hash(self.model, tuple, form)).is_none() {
+                missing.extend_from_slice(tuple);
+            }
+        }
+    }
+}
+
+/// The hash of a junction's pair: of the first two cells of a tuple.
+fn pair_hash(model: &Model, tuple: &[u8], form: &mut Vec<u8>) -> u128 {
+    form.clear();
+    let mut offset = 2;
+    for column in model.pair() {
+        let length = &tuple[offset..offset + 4];
+        let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
+        offset += 4;
+        let length = usize::try_from(length).unwrap_or_default();
+        canonical::append(column.ty, &tuple[offset..offset + length], form);
+        offset += length;
+    }
+    xxh3_128(form)
+}
+
+/// The query for the pairs of a junction's table.
+fn pairs_query(context: &Context, model: &Model) -> String {
+    let columns = list(&model.pair().map(|column| column.name));
+    format!("SELECT {columns} FROM {}", context.names().table(model))
+}
+
+/// The elements of all arrays.
 #[derive(Default)]
 pub(super) struct Elements {
     /// The junctions that are compared.
     junctions: Vec<&'static Model>,
     /// Elements by junction, those that are no ids among them.
     read: HashMap<&'static str, u64>,
+    /// The pairs of the target, of junctions that are compared by their hashes.
+    pairs: HashMap<&'static str, Arc<Pairs>>,
+    /// What their hashes take.
+    hash_bytes: u64,
+    /// The junctions in whose temporary table there is something.
+    filled: HashSet<&'static str>,
 }
 
 impl Elements {
     /// Makes the temporary tables of the junctions that are compared; they go with the connection.
+    /// The pairs of the target are to be scanned, as far as their hashes fit into `most_bytes`.
     pub(super) async fn prepare(
         context: &Context,
         connection: &mut Connection,
         compared: &HashSet<&'static str>,
+        most_bytes: u64,
     ) -> Result<Self> {
         let junctions: Vec<&'static Model> =
             context.junction_models().filter(|model| compared.contains(model.name)).collect();
+        let mut pairs = HashMap::new();
+        let mut bytes = 0;
         for model in &junctions {
+            // A position can be told from another one only in the target's own table.
+            if most_bytes > 0 && model.ordinal().is_none() {
+                let act = format!("counting the rows of {}", model.table);
+                let sql = format!("SELECT count(*) FROM {}", context.names().table(model));
+                let rows = connection.count(&act, sql, &[]).await?;
+                if bytes + Hashes::<()>::bytes(rows) <= most_bytes {
+                    bytes += Hashes::<()>::bytes(rows);
+                    pairs.insert(model.name, Arc::new(Pairs::new(model, rows)));
+                }
+            }
             let sql = format!(
                 "CREATE TEMPORARY TABLE {} {}",
                 quote_ident(&format!("element_{}", model.name)),
@@ -42,7 +134,29 @@ impl Elements {
             );
             connection.execute("preparing the junctions", sql).await?;
         }
-        Ok(Self { junctions, read: HashMap::new() })
+        Ok(Self {
+            junctions,
+            read: HashMap::new(),
+            pairs,
+            hash_bytes: bytes,
+            filled: HashSet::new(),
+        })
+    }
+
+    /// What the hashes of the target's pairs take.
+    pub(super) fn hash_bytes(&self) -> u64 {
+        self.hash_bytes
+    }
+
+    /// The pairs that are to be scanned.
+    pub(super) fn hashed(&self) -> impl Iterator<Item = &Arc<Pairs>> {
+        self.pairs.values()
+    }
+
+    /// The target's pairs for each junction field of a model, where they are hashed.
+    pub(super) fn pairs_of(&self, model: &Model) -> Vec<Option<Arc<Pairs>>> {
+        let pairs = |name: &str| self.pairs.get(name).map(Arc::clone);
+        model.junctions.iter().map(|field| pairs(field.table.get().name)).collect()
     }
 
     /// The junctions that are compared.
@@ -81,6 +195,7 @@ impl Elements {
             if rows.is_empty() {
                 continue;
             }
+            self.filled.insert(junction.name);
             let statement = run::stage_copy(&Self::table(junction), junction);
             connection.copy("comparing a junction", &statement, rows).await?;
         }
@@ -152,6 +267,9 @@ impl Elements {
         model: &'static Model,
         is_sample: bool,
     ) -> Result<JunctionReport> {
+        if let Some(pairs) = self.pairs.get(model.name) {
+            return self.compare_hashed(context, connection, model, pairs).await;
+        }
         let act = format!("comparing {}", model.table);
         let names = context.names();
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
@@ -194,54 +312,157 @@ impl Elements {
         // What is not the same on both sides is looked at pair by pair.
         let expected = format!("SELECT {} FROM {made}", list(&columns));
         let actual = format!("SELECT {} FROM {table}", list(&columns));
-        connection.execute(&act, "BEGIN").await?;
-        for missing in [true, false] {
-            let all_match = matched == report.source && matched == report.target;
-            if all_match || (is_sample && !missing) {
-                continue;
-            }
-            let (left, right) = if missing { (&expected, &actual) } else { (&actual, &expected) };
-            let shown: Vec<String> =
-                columns.iter().map(|column| format!("{}::text", quote_ident(column))).collect();
-            let mut cursor = Cursor::open(
-                connection,
-                &act,
-                &format!("pairs_{missing}_{}", model.name),
-                &format!(
-                    "SELECT {} FROM ({left} EXCEPT {right}) AS pairs ORDER BY 1, 2",
-                    shown.join(", ")
-                ),
-            )
-            .await?;
-            while let Some(rows) = cursor.page(connection).await? {
-                let get = |error| target_error(&act, error);
-                let named = if missing { &mut report.missing } else { &mut report.extra };
-                for row in &rows {
-                    let (first, second): (String, String) =
-                        (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
-                    named.push(match columns.get(2) {
-                        None => format!("{first}, {second}"),
-                        Some(column) => {
-                            let position: Option<String> = row.try_get(2).map_err(get)?;
-                            let position = position.as_deref().unwrap_or("null");
-                            format!("{first}, {second}, {column} {position}")
-                        }
-                    });
-                }
+        if matched != report.source || matched != report.target {
+            let missing = format!("{expected} EXCEPT {actual}");
+            report.missing = name_pairs(connection, &act, model, &missing).await?;
+            if !is_sample {
+                let extra = format!("{actual} EXCEPT {expected}");
+                report.extra = name_pairs(connection, &act, model, &extra).await?;
             }
         }
-        connection.execute(&act, format!("COMMIT; DROP TABLE {made}")).await?;
+        connection.execute(&act, format!("DROP TABLE {made}")).await?;
         if report.extra.count <= report.before {
             // Pairs that were there before nobody asked for.
             report.extra = super::Named::default();
         }
         if !is_sample {
-            (report.duplicates, report.orphans) = noted(context, connection, model).await?;
-            report.counts_hold = report.elements + report.before
-                == report.target + report.duplicates + report.orphans;
+            add_up(context, connection, model, &mut report).await?;
         }
         Ok(report)
     }
+
+    /// Compares a junction whose elements were looked up as they were read.
+    async fn compare_hashed(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        model: &'static Model,
+        pairs: &Pairs,
+    ) -> Result<JunctionReport> {
+        let act = format!("comparing {}", model.table);
+        let table = context.names().table(model);
+        let pair = list(&model.pair().map(|column| column.name));
+        let mut report = JunctionReport {
+            model: model.name.to_owned(),
+            table: model.table.to_owned(),
+            source: pairs.hashes.given(),
+            target: pairs.rows.load(Ordering::Relaxed),
+            elements: self.read.get(model.name).copied().unwrap_or_default(),
+            before: rows_before(context, &table),
+            ..JunctionReport::default()
+        };
+        // Values of which PostgreSQL says that they are equal may have two hashes, so it has the
+        // last word on both sides.
+        if self.filled.contains(model.name) {
+            let expected = quote_ident(&format!("expected_{}", model.name));
+            let sql =
+                format!("CREATE TEMPORARY TABLE {expected} AS {}", expected_pairs(context, model));
+            report.source += connection.execute(&act, sql).await?;
+            let sql =
+                format!("SELECT {pair} FROM pg_temp.{expected} EXCEPT SELECT {pair} FROM {table}");
+            report.missing = name_pairs(connection, &act, model, &sql).await?;
+            connection.execute(&act, format!("DROP TABLE pg_temp.{expected}")).await?;
+        }
+        if pairs.hashes.left() > report.before {
+            let left = quote_ident(&format!("left_{}", model.name));
+            let sql =
+                format!("CREATE TEMPORARY TABLE {left} AS SELECT {pair} FROM {table} WITH NO DATA");
+            connection.execute(&act, sql).await?;
+            self.send_left(context, connection, model, pairs, &left).await?;
+            let sql = format!(
+                "SELECT {pair} FROM pg_temp.{left} EXCEPT SELECT {pair} FROM {}",
+                Self::table(model)
+            );
+            report.extra = name_pairs(connection, &act, model, &sql).await?;
+            connection.execute(&act, format!("DROP TABLE pg_temp.{left}")).await?;
+        }
+        add_up(context, connection, model, &mut report).await?;
+        Ok(report)
+    }
+
+    /// Puts the pairs that no element asked for into a temporary table.
+    async fn send_left(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        model: &'static Model,
+        pairs: &Pairs,
+        left: &str,
+    ) -> Result<()> {
+        let act = format!("comparing {}", model.table);
+        // Their values are gone with the hash, so the table is gone through once more.
+        let mut reader = context.target.connect().await?;
+        let mut form = Vec::new();
+        let query = pairs_query(context, model);
+        let mut tuples = Tuples::open(&mut reader, act.clone(), &query).await?;
+        let mut piece = Vec::new();
+        loop {
+            let tuple = tuples.next().await?;
+            if let Some(tuple) = &tuple
+                && pairs.hashes.is_left(pair_hash(model, tuple, &mut form))
+            {
+                piece.extend_from_slice(tuple);
+            }
+            let is_end = tuple.is_none();
+            if piece.len() >= PIECE_BYTES || (is_end && !piece.is_empty()) {
+                let statement = format!("COPY pg_temp.{left} FROM STDIN (FORMAT binary)");
+                connection.copy(&act, &statement, &piece).await?;
+                piece.clear();
+            }
+            if is_end {
+                break;
+            }
+        }
+        drop(tuples);
+        reader.close().await;
+        Ok(())
+    }
+}
+
+/// Counts the pairs that a query gives and names the first of them.
+async fn name_pairs(
+    connection: &mut Connection,
+    act: &str,
+    model: &Model,
+    query: &str,
+) -> Result<Named<String>> {
+    let shown: Vec<String> =
+        model.columns.iter().map(|column| format!("{}::text", quote_ident(column.name))).collect();
+    let query = format!("SELECT {} FROM ({query}) AS pairs ORDER BY 1, 2", shown.join(", "));
+    let mut named = Named::default();
+    connection.execute(act, "BEGIN").await?;
+    let name = format!("pairs_{}", model.name);
+    let mut cursor = Cursor::open(connection, act, &name, &query).await?;
+    while let Some(rows) = cursor.page(connection).await? {
+        let get = |error| target_error(act, error);
+        for row in &rows {
+            let (first, second): (String, String) =
+                (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+            named.push(match model.ordinal() {
+                None => format!("{first}, {second}"),
+                Some(column) => {
+                    let position: Option<String> = row.try_get(2).map_err(get)?;
+                    let position = position.as_deref().unwrap_or("null");
+                    format!("{first}, {second}, {} {position}", column.name)
+                }
+            });
+        }
+    }
+    connection.execute(act, "COMMIT").await?;
+    Ok(named)
+}
+
+/// Adds what the runs have noted of a junction, and whether its sums hold.
+async fn add_up(
+    context: &Context,
+    connection: &mut Connection,
+    model: &Model,
+    report: &mut JunctionReport,
+) -> Result<()> {
+    (report.duplicates, report.orphans) = noted(context, connection, model).await?;
+    report.counts_hold =
+        report.elements + report.before == report.target + report.duplicates + report.orphans;
+    Ok(())
 }
 
 /// The pairs that the arrays ask for and whose rows are both there, in SQL, with their positions

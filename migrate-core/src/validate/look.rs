@@ -4,16 +4,16 @@
 //! However much differs, a page of it is in memory at a time, and of each table the first
 //! [`MOST_NAMED`](super::MOST_NAMED) differences.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use futures_util::TryStreamExt as _;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::independent::compare as independent;
 use super::references::Nulled;
-use super::rows::{Compared, Part, tuple_length};
+use super::rows::{Compared, Part};
+use super::tuples::Tuples;
 use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical};
 use crate::cell::id_text;
 use crate::context::Context;
@@ -349,61 +349,40 @@ pub(super) async fn extra_rows(
     table: &mut TableReport,
 ) -> Result<()> {
     let model = compared.model;
-    let unseen: HashSet<u128> = compared.seen.unseen();
-    if unseen.is_empty() {
+    if compared.seen.left() == 0 {
         return Ok(());
     }
     // Their keys are gone with the hash, so the table's keys are gone through once more.
     let act = format!("naming rows of {}", model.table);
     let id = id_column(model);
     let name = quote_ident(id.name);
-    let statement = format!(
-        "COPY (SELECT {name}, {name}::text FROM {}) TO STDOUT (FORMAT binary)",
-        context.names().table(model)
-    );
+    let query = format!("SELECT {name}, {name}::text FROM {}", context.names().table(model));
     // The other connection is for what is kept meanwhile.
     let mut reader = context.target.connect().await?;
     let mut first: BTreeSet<String> = BTreeSet::new();
     let mut page = Vec::new();
+    let mut form = Vec::new();
     {
-        let mut stream = reader
-            .raw()
-            .copy_out_raw(&statement)
-            .await
-            .map_err(|error| target_error(&act, error))?;
-        let mut buffer: Vec<u8> = Vec::new();
-        let mut start = crate::copy::HEADER.len();
-        let mut form = Vec::new();
-        while let Some(piece) =
-            stream.try_next().await.map_err(|error| target_error(&act, error))?
-        {
-            buffer.extend_from_slice(&piece);
-            while let Some(length) = tuple_length(buffer.get(start..).unwrap_or_default()) {
-                let tuple = &buffer[start..start + length];
-                start += length;
-                let size = u32::from_be_bytes([tuple[2], tuple[3], tuple[4], tuple[5]]) as usize;
-                let text = String::from_utf8_lossy(&tuple[6 + size + 4..]).into_owned();
-                let key = match &compared.path {
-                    Some(path) => independent::key_hash(&path.found(path.id_column(), &text)),
-                    None => {
-                        form.clear();
-                        canonical::append(id.ty, &tuple[6..6 + size], &mut form);
-                        xxh3_128(&form)
-                    }
-                };
-                if !part.has(key) || !unseen.contains(&key) {
-                    continue;
+        let mut tuples = Tuples::open(&mut reader, act, &query).await?;
+        while let Some(tuple) = tuples.next().await? {
+            let size = u32::from_be_bytes([tuple[2], tuple[3], tuple[4], tuple[5]]) as usize;
+            let text = String::from_utf8_lossy(&tuple[6 + size + 4..]).into_owned();
+            let key = match &compared.path {
+                Some(path) => independent::key_hash(&path.found(path.id_column(), &text)),
+                None => {
+                    form.clear();
+                    canonical::append(id.ty, &tuple[6..6 + size], &mut form);
+                    xxh3_128(&form)
                 }
-                table.extra.count += 1;
-                page.push((text.clone(), None));
-                first.insert(text);
-                if first.len() + table.extra.first.len() > MOST_NAMED {
-                    first.pop_last();
-                }
+            };
+            if !part.has(key) || !compared.seen.is_left(key) {
+                continue;
             }
-            if start <= buffer.len() {
-                buffer.drain(..start);
-                start = 0;
+            table.extra.count += 1;
+            page.push((text.clone(), None));
+            first.insert(text);
+            if first.len() + table.extra.first.len() > MOST_NAMED {
+                first.pop_last();
             }
             if page.len() >= PAGE {
                 keep(connection, model, Fault::Extra, std::mem::take(&mut page)).await?;

@@ -12,6 +12,7 @@
 //! NULL when what it points to is not in the target and the model says so.
 
 mod canonical;
+mod hashes;
 pub mod independent;
 mod junctions;
 mod look;
@@ -20,6 +21,7 @@ mod repair;
 mod rows;
 mod sample;
 mod structure;
+mod tuples;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -387,7 +389,7 @@ pub async fn validate(
     stop: &Stop,
 ) -> Result<Report> {
     let mut prepared = prepare(registry, source, target, options, request, reporter, stop).await?;
-    let (report, _) = compare(&mut prepared).await?;
+    let (report, _) = compare(&mut prepared, false).await?;
     prepared.connection.close().await;
     Ok(report)
 }
@@ -528,9 +530,12 @@ fn compared(
     Ok(compared)
 }
 
-/// Compares what was prepared. The elements of all arrays stay in temporary tables, unless it was
-/// a sample.
-async fn compare(prepared: &mut Prepared) -> Result<(Report, Option<Elements>)> {
+/// Compares what was prepared. With `keeps_elements` the elements of all arrays stay in temporary
+/// tables, unless it was a sample.
+async fn compare(
+    prepared: &mut Prepared,
+    keeps_elements: bool,
+) -> Result<(Report, Option<Elements>)> {
     let started = Instant::now();
     let reporter = Arc::clone(&prepared.context.reporter);
     reporter.event(&Event::StepStarted { step: Step::Validate });
@@ -551,11 +556,17 @@ async fn compare(prepared: &mut Prepared) -> Result<(Report, Option<Elements>)> 
                 .await?;
         }
         None => {
-            let found =
-                rows::compare(context, connection, compared, &mut nulled, &mut report).await?;
+            let found = rows::compare(
+                context,
+                connection,
+                compared,
+                &mut nulled,
+                keeps_elements,
+                &mut report,
+            )
+            .await?;
             elements = Some(found);
-            references::compare(context, connection, loaded, compared, &nulled, &mut report)
-                .await?;
+            references::compare(context, loaded, compared, &nulled, &mut report).await?;
         }
     }
     report.clean = report.differences() == 0 && report.orphans() == 0;

@@ -92,7 +92,7 @@ pub async fn repair(
     let mut prepared =
         super::prepare(registry, source, target, options, request, reporter, stop).await?;
     keep_repairs(&mut prepared.connection).await?;
-    let (before, elements) = super::compare(&mut prepared).await?;
+    let (before, elements) = super::compare(&mut prepared, true).await?;
     let rows: u64 = before
         .tables
         .iter()
@@ -117,7 +117,7 @@ pub async fn repair(
         .filter(|(model, _)| prepared.compared.contains(model.name))
         .map(|(model, _)| model.name.to_owned())
         .collect();
-    let (mut after, _) = super::compare(&mut prepared).await?;
+    let (mut after, _) = super::compare(&mut prepared, false).await?;
     // Definitions are not repaired, and those of the other tables are as they were.
     after.structure = before.structure;
     after.clean = after.differences() == 0 && after.orphans() == 0;

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::hashes::Hashes;
 use super::independent::{Path, compare as independent};
-use super::junctions::{Elements, rows_before};
+use super::junctions::{Elements, Pairs, rows_before};
 use super::references::Nulled;
+use super::tuples::Tuples;
 use super::{Named, Report, TableReport, canonical, look};
 use crate::budget;
 use crate::cell::id_text;
@@ -24,70 +25,21 @@ use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
 use crate::transform::Output;
 
-/// What one row takes in the table of hashes, its share of empty places included.
-const ROW_BYTES: u64 = 80;
 /// Rows are looked up when their tuples have come to this size.
 const PIECE_BYTES: usize = 256 << 10;
 /// Rows that were not found travel to the target in blocks of this size.
 const SUSPECT_BYTES: usize = 1 << 20;
-/// How many parts the hashes of a table are kept in, each under its own lock.
-const SHARDS: usize = 16;
-
-/// The rows of one table as the target has them: for each key's hash the row's, and whether a
-/// document has given it.
-pub(super) struct Seen {
-    shards: Vec<Mutex<HashMap<u128, (u128, bool)>>>,
-}
-
-impl Seen {
-    fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect() }
-    }
-
-    /// Adds a row of the target.
-    pub(super) fn insert(&self, key: u128, row: u128) {
-        self.shard(key).insert(key, (row, false));
-    }
-
-    /// Notes that a document has given the row, whatever is in it.
-    pub(super) fn give(&self, key: u128) {
-        if let Some((_, seen)) = self.shard(key).get_mut(&key) {
-            *seen = true;
-        }
-    }
-
-    /// The keys that no document has given.
-    pub(super) fn unseen(&self) -> HashSet<u128> {
-        self.shards
-            .iter()
-            .flat_map(|shard| {
-                let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-                shard.iter().filter(|(_, (_, seen))| !seen).map(|(key, _)| *key).collect::<Vec<_>>()
-            })
-            .collect()
-    }
-
-    /// Whether a row is in the target as a document gives it, and no document before has.
-    fn is_right(&self, key: u128, row: u128) -> bool {
-        match self.shard(key).get_mut(&key) {
-            Some((expected, seen)) => {
-                let is_first = !std::mem::replace(seen, true);
-                is_first && *expected == row
-            }
-            None => false,
-        }
-    }
-
-    fn shard(&self, key: u128) -> std::sync::MutexGuard<'_, HashMap<u128, (u128, bool)>> {
-        self.shards[key as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// One model while it is compared.
 pub(super) struct Compared {
     pub(super) model: &'static Model,
-    /// The rows; with a second path their keys alone, with hashes of their own.
-    pub(super) seen: Seen,
+    /// The rows as the target has them: for each key's hash the row's. With a second path the keys
+    /// alone, with hashes of their own.
+    pub(super) seen: Hashes<u128>,
+    /// About how many there are.
+    rows: u64,
+    /// For each junction field the pairs of the target, where they are hashed.
+    pairs: Vec<Option<Arc<Pairs>>>,
     /// Whether its rows are compared; else it is read for its arrays only.
     pub(super) has_rows: bool,
     /// The `_id`s of documents in the ledger because another has the same id or unique value.
@@ -105,8 +57,7 @@ impl Compared {
         context: &Context,
         connection: &mut Connection,
         model: &'static Model,
-        has_rows: bool,
-        is_independent: bool,
+        work: &Work<'_>,
     ) -> Result<Arc<Self>> {
         const ACT: &str = "reading the ledger";
         let rows = match model.junctions.is_empty() {
@@ -122,7 +73,7 @@ impl Compared {
         };
         let doubles = look::texts(ACT, &rows)?.into_iter().collect();
         let mut found = TableReport::default();
-        let path = match is_independent.then(|| Path::new(model, context.run.ids)) {
+        let path = match work.is_independent.then(|| Path::new(model, context.run.ids)) {
             Some(Ok(path)) => {
                 let path = path.answer_for(context.transformer(model)?.siblings());
                 found.not_independent = path.unchecked().to_vec();
@@ -136,8 +87,10 @@ impl Compared {
         };
         Ok(Arc::new(Self {
             model,
-            seen: Seen::new(),
-            has_rows,
+            seen: Hashes::new(),
+            rows: work.rows.get(model.name).copied().unwrap_or_default(),
+            pairs: work.elements.pairs_of(model),
+            has_rows: work.compared.contains(model.name),
             doubles,
             path,
             found: Mutex::new(found),
@@ -156,6 +109,8 @@ impl Compared {
 /// What the comparison of groups of tables adds to.
 struct Work<'a> {
     compared: &'a HashSet<&'static str>,
+    /// The rows of the tables.
+    rows: HashMap<&'static str, u64>,
     is_independent: bool,
     elements: Elements,
     nulled: &'a mut Nulled,
@@ -163,11 +118,13 @@ struct Work<'a> {
 }
 
 /// Compares every table and junction of the names in `compared`, in groups that fit into memory.
+/// With `keeps_elements` the elements of all arrays are in temporary tables afterwards.
 pub(super) async fn compare(
     context: &Arc<Context>,
     connection: &mut Connection,
     compared: &HashSet<&'static str>,
     nulled: &mut Nulled,
+    keeps_elements: bool,
     report: &mut Report,
 ) -> Result<Elements> {
     let is_independent = report.scope.independent;
@@ -184,13 +141,20 @@ pub(super) async fn compare(
         sized.push((model, rows));
     }
     announce(context).await?;
-    let elements = Elements::prepare(context, connection, compared).await?;
-    let mut work = Work { compared, is_independent, elements, nulled, tables: BTreeMap::new() };
+    // The second path writes its pairs as text, and a repair looks at all elements.
+    let hash_bytes = budget::hash_bytes(context.options.memory_bytes);
+    let for_pairs = if is_independent || keeps_elements { 0 } else { hash_bytes / 2 };
+    let elements = Elements::prepare(context, connection, compared, for_pairs).await?;
+    let hash_bytes = hash_bytes - elements.hash_bytes();
+    let scans = elements.hashed().map(|pairs| Unit::Pairs(Arc::clone(pairs))).collect();
+    units(context, scans, Part::ALL, None).await?;
+    let rows = sized.iter().map(|(model, rows)| (model.name, *rows)).collect();
+    let mut work =
+        Work { compared, rows, is_independent, elements, nulled, tables: BTreeMap::new() };
     let mut group: Vec<&'static Model> = Vec::new();
     let mut bytes = 0;
-    let hash_bytes = budget::hash_bytes(context.options.memory_bytes);
     for (model, rows) in &sized {
-        let size = rows * ROW_BYTES;
+        let size = Hashes::<u128>::bytes(*rows);
         let passes = size.div_ceil(hash_bytes).max(1);
         if passes > 1 {
             for pass in 0..passes {
@@ -272,9 +236,7 @@ async fn compare_group(
 ) -> Result<()> {
     let mut compared: Vec<Arc<Compared>> = Vec::with_capacity(models.len());
     for model in models {
-        let has_rows = work.compared.contains(model.name);
-        compared
-            .push(Compared::new(context, connection, model, has_rows, work.is_independent).await?);
+        compared.push(Compared::new(context, connection, model, work).await?);
     }
     let scans = compared.iter().filter(|compared| compared.has_rows);
     units(context, scans.map(|compared| Unit::Scan(Arc::clone(compared))).collect(), part, None)
@@ -332,6 +294,7 @@ async fn compare_group(
 
 /// A piece of work for one connection or one reader.
 enum Unit {
+    Pairs(Arc<Pairs>),
     Scan(Arc<Compared>),
     Read(Arc<Compared>, Range),
 }
@@ -361,7 +324,13 @@ impl Found {
 
     /// Adds the junction rows of a document. One that was not loaded because another has its id
     /// has none, but its elements are counted.
-    fn add_junctions(&mut self, compared: &Compared, output: &Output, row: usize) {
+    fn add_junctions(
+        &mut self,
+        compared: &Compared,
+        output: &Output,
+        row: usize,
+        form: &mut Vec<u8>,
+    ) {
         if output.junctions.is_empty() {
             return;
         }
@@ -370,8 +339,10 @@ impl Found {
         for (index, rows) in self.junctions.iter_mut().enumerate() {
             let (tuples, _, elements) = output.junction_rows(index, row);
             self.elements[index] += elements;
-            if !is_double {
-                rows.extend_from_slice(tuples);
+            match &compared.pairs[index] {
+                _ if is_double => {}
+                Some(pairs) => pairs.give(tuples, form, rows),
+                None => rows.extend_from_slice(tuples),
             }
         }
     }
@@ -394,7 +365,7 @@ async fn units(
                 context.check_stop()?;
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let needs_target = match &next {
-                    Some(Unit::Scan(_)) => true,
+                    Some(Unit::Scan(_) | Unit::Pairs(_)) => true,
                     Some(Unit::Read(compared, _)) => compared.path.is_some(),
                     None => false,
                 };
@@ -402,6 +373,9 @@ async fn units(
                     connection = Some(context.target.connect().await?);
                 }
                 match (next, &results, &mut connection) {
+                    (Some(Unit::Pairs(pairs)), _, Some(connection)) => {
+                        pairs.scan(&context, connection).await?;
+                    }
                     (Some(Unit::Scan(compared)), _, Some(connection)) => match &compared.path {
                         Some(path) => {
                             independent::scan(connection, &context, &compared, path, part).await?;
@@ -445,52 +419,19 @@ async fn scan(
     let act = format!("reading {}", model.table);
     let _turn = context.turn_for_rows(connection, &context.names().table(model)).await?;
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
-    let statement = format!(
-        "COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)",
-        list(&columns),
-        context.names().table(model)
-    );
-    let mut stream = connection
-        .raw()
-        .copy_out_raw(&statement)
-        .await
-        .map_err(|error| target_error(&act, error))?;
-    // What is left of a piece. The server sends rows whole, so there seldom is anything.
-    let mut left: Vec<u8> = Vec::new();
-    let mut header = crate::copy::HEADER.len();
+    let query = format!("SELECT {} FROM {}", list(&columns), context.names().table(model));
+    let mut tuples = Tuples::open(connection, act, &query).await?;
     let mut hasher = RowHash::new(model);
-    while let Some(piece) = stream.try_next().await.map_err(|error| target_error(&act, error))? {
-        let bytes = match left.is_empty() {
-            true => &piece[..],
-            false => {
-                left.extend_from_slice(&piece);
-                &left
-            }
-        };
-        let mut start = header.min(bytes.len());
-        header -= start;
-        while let Some(length) = tuple_length(&bytes[start..]) {
-            let (key, row) = hasher.hash(&bytes[start..start + length]);
-            if part.has(key) {
-                compared.seen.insert(key, row);
-            }
-            start += length;
+    let expected = compared.rows.div_ceil(part.passes);
+    let mut hashes = Vec::with_capacity((expected + expected / 32) as usize);
+    while let Some(tuple) = tuples.next().await? {
+        let (key, row) = hasher.hash(&tuple);
+        if part.has(key) {
+            hashes.push((key, row));
         }
-        left = bytes[start..].to_vec();
     }
+    compared.seen.extend(hashes);
     Ok(())
-}
-
-/// The length of the tuple at the start of `bytes`; `None` when it is not complete, or the end.
-pub(super) fn tuple_length(bytes: &[u8]) -> Option<usize> {
-    let cells = i16::from_be_bytes([*bytes.first()?, *bytes.get(1)?]);
-    let mut offset = 2;
-    for _ in 0..u16::try_from(cells).ok()? {
-        let length = bytes.get(offset..offset + 4)?;
-        let length = i32::from_be_bytes([length[0], length[1], length[2], length[3]]);
-        offset += 4 + usize::try_from(length).unwrap_or(0);
-    }
-    (offset <= bytes.len()).then_some(offset)
 }
 
 /// Hashes tuples of one model.
@@ -558,6 +499,7 @@ async fn read(
     let mut output = Output::default();
     let mut hasher = RowHash::new(model);
     let mut found = Found::new(model);
+    let mut form = Vec::new();
     while let Some(batch) = batches.recv().await {
         let (documents, bytes) = (batch.len() as u64, batch.bytes_len() as u64);
         let mut skipped = 0;
@@ -570,12 +512,14 @@ async fn read(
             for row in 0..output.row_count() {
                 if compared.has_rows {
                     let (key, hash) = hasher.hash(output.row(row));
-                    if part.has(key) && !compared.seen.is_right(key, hash) {
+                    // As a document gives it, and no document before has.
+                    let is_right = |key| compared.seen.give(key) == Some((&hash, true));
+                    if part.has(key) && !is_right(key) {
                         look::append(&output, row, &mut found.rows);
                     }
                 }
                 if part.pass == 0 {
-                    found.add_junctions(compared, &output, row);
+                    found.add_junctions(compared, &output, row, &mut form);
                 }
             }
             skipped += output.skipped;

@@ -44,7 +44,7 @@ pub(super) async fn compare(
 ) -> Result<()> {
     let collections: HashSet<String> =
         context.source.collections().await?.into_iter().map(|collection| collection.name).collect();
-    let mut elements = Elements::prepare(context, connection, compared).await?;
+    let mut elements = Elements::prepare(context, connection, compared, 0).await?;
     for (model, _) in context.document_models() {
         context.check_stop()?;
         let is_there = collections.contains(Feed::of(model).collection());

@@ -1,5 +1,6 @@
 //! The rows of a query as the target sends them: binary tuples, one after the other.
 
+use bytes::{Buf as _, Bytes};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 
@@ -10,10 +11,11 @@ use crate::sink::{Connection, target_error};
 /// The tuples of a query. The connection is busy until all were read or this is dropped.
 pub(super) struct Tuples<'a> {
     act: String,
-    stream: BoxStream<'a, sqlx::Result<bytes::Bytes>>,
-    buffer: Vec<u8>,
-    /// Where the next tuple begins.
-    start: usize,
+    stream: BoxStream<'a, sqlx::Result<Bytes>>,
+    /// What is left of the header.
+    header: usize,
+    /// What is left of the last piece.
+    piece: Bytes,
 }
 
 impl<'a> Tuples<'a> {
@@ -25,31 +27,31 @@ impl<'a> Tuples<'a> {
     ) -> Result<Self> {
         let statement = format!("COPY ({query}) TO STDOUT (FORMAT binary)");
         match connection.raw().copy_out_raw(&statement).await {
-            Ok(stream) => Ok(Self { act, stream, buffer: Vec::new(), start: HEADER.len() }),
+            Ok(stream) => Ok(Self { act, stream, header: HEADER.len(), piece: Bytes::new() }),
             Err(error) => Err(target_error(&act, error)),
         }
     }
 
     /// The next tuple; `None` after the last.
-    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>> {
-        let length = loop {
-            if let Some(length) = tuple_length(self.buffer.get(self.start..).unwrap_or_default()) {
-                break length;
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if let Some(length) = tuple_length(&self.piece) {
+                return Ok(Some(self.piece.split_to(length)));
             }
-            // The header may come in pieces of its own.
-            if self.start <= self.buffer.len() {
-                self.buffer.drain(..self.start);
-                self.start = 0;
-            }
-            match self.stream.try_next().await {
-                Ok(Some(piece)) => self.buffer.extend_from_slice(&piece),
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(target_error(&self.act, error)),
-            }
-        };
-        let tuple = self.start..self.start + length;
-        self.start = tuple.end;
-        Ok(Some(&self.buffer[tuple]))
+            let Some(mut piece) =
+                self.stream.try_next().await.map_err(|error| target_error(&self.act, error))?
+            else {
+                return Ok(None);
+            };
+            let header = self.header.min(piece.len());
+            piece.advance(header);
+            self.header -= header;
+            // The server sends rows whole, so there seldom is something left.
+            self.piece = match self.piece.is_empty() {
+                true => piece,
+                false => [&self.piece[..], &piece[..]].concat().into(),
+            };
+        }
     }
 }
 

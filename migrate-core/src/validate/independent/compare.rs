@@ -49,15 +49,17 @@ pub(crate) async fn scan(
     connection.execute(&act, format!("{SETTINGS}; BEGIN")).await?;
     let mut cursor =
         Cursor::open(connection, &act, &format!("keys_{}", model.name), &query).await?;
+    let mut keys = Vec::new();
     while let Some(rows) = cursor.page(connection).await? {
         for row in &rows {
             let key: String = row.try_get(0).map_err(|error| target_error(&act, error))?;
             let key = key_hash(&path.found(path.id_column(), &key));
             if part.has(key) {
-                compared.seen.insert(key, 0);
+                keys.push((key, 0));
             }
         }
     }
+    compared.seen.extend(keys);
     connection.execute(&act, "COMMIT").await.map(drop)
 }
 
