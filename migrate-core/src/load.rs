@@ -38,8 +38,6 @@ use crate::transform::{Output, Scratch, Transformer};
 /// Rows leave in messages of about this size: large enough that the number of messages does not
 /// matter, small enough that the server reads one while the next is made.
 const MESSAGE_BYTES: usize = 256 << 10;
-/// The rows of a chunk that is done with care gather up to this size for their savepoint.
-const BLOCK_BYTES: usize = 4 << 20;
 /// A document from this size on is large.
 const LARGE_BYTES: usize = 1 << 20;
 /// Batches read ahead of the transformer.
@@ -78,7 +76,7 @@ pub(crate) async fn work(
             }
             None => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
-                if context.state.open_chunks(connection, context.run.run).await?.0 == 0 {
+                if !context.state.has_open_chunks(connection, context.run.run).await? {
                     break;
                 }
                 tokio::time::sleep(pause).await;
@@ -321,10 +319,38 @@ struct Stream {
     transformer: Arc<Transformer>,
     scratch: Scratch,
     output: Output,
+    held: Held,
     side: Side,
     /// How long the source and the target were waited for.
     source_time: Duration,
     target_time: Duration,
+}
+
+/// The documents of a block of rows that is written with care, for the rejects among them.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Held {
+    fn push(&mut self, document: &[u8]) {
+        self.bytes.extend_from_slice(document);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The document of that number since it was empty.
+    fn get(&self, number: usize) -> &[u8] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[number]]
+    }
+
+    /// Empties it and keeps no more memory than the next documents may need.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(LARGE_BYTES);
+        self.ends.clear();
+    }
 }
 
 impl Stream {
@@ -360,6 +386,7 @@ async fn stream_chunk(
         batch: None,
         scratch: transformer.scratch(),
         output: Output::default(),
+        held: Held::default(),
         side: Side::default(),
         source_time: Duration::ZERO,
         target_time: Duration::ZERO,
@@ -459,8 +486,7 @@ async fn stream_rows(
 }
 
 /// Writes rows in blocks under savepoints until the source ends or the side rows need the
-/// connection; the batch that is left then is done with. A block has rows of one batch, which is
-/// kept until they are written: the documents of refused rows are in it.
+/// connection; the batch that is left then is done with.
 async fn careful_rows(
     context: &Context,
     connection: &mut Connection,
@@ -469,33 +495,31 @@ async fn careful_rows(
     done: &mut Done,
     told: &mut Told<'_>,
 ) -> Result<()> {
+    // Documents and rows each have half of what may stand beside the rows of other chunks.
+    let block_bytes = context.side_bytes() / 2;
     while let Stream {
         batch: Some(documents),
         transformer,
         scratch,
         output,
+        held,
         side,
         target_time,
         ..
     } = stream
     {
-        let note = &mut done.note;
-        let mut first = 0;
-        for (number, document) in documents.iter().enumerate() {
+        for document in documents.iter() {
             transformer.transform(scratch, document, output);
             if document.len() >= LARGE_BYTES {
                 *scratch = transformer.scratch();
             }
-            if output.rows.len() >= BLOCK_BYTES {
-                let document = |number: usize| documents.get(first + number);
-                let write = write_block(context, connection, model, output, &document, side, note);
+            held.push(document);
+            if output.rows.len() >= block_bytes || held.bytes.len() >= block_bytes {
+                let note = &mut done.note;
+                let write = write_block(context, connection, model, output, held, side, note);
                 timed(target_time, write).await?;
-                first = number + 1;
             }
         }
-        let document = |number: usize| documents.get(first + number);
-        let write = write_block(context, connection, model, output, &document, side, note);
-        timed(target_time, write).await?;
         told.tell(documents);
         context.check_stop()?;
         if side.bytes >= context.side_bytes() {
@@ -503,22 +527,23 @@ async fn careful_rows(
         }
         stream.advance().await;
     }
-    Ok(())
+    let Stream { output, held, side, target_time, .. } = stream;
+    let write = write_block(context, connection, model, output, held, side, &mut done.note);
+    timed(target_time, write).await
 }
 
-/// Writes the rows that have gathered; those that the target refuses become rejects, with their
-/// documents, which `document_of` gives by their number in the output.
+/// Writes the rows that have gathered; those that the target refuses become rejects.
 ///
 /// The server names the line of a COPY that broke a constraint at once, so the block is cut right
 /// there, and the rows behind it are halved; where it names none (a constraint checked at the end),
 /// the block is halved. So a block with `k` refused rows costs a number of round trips in the order
 /// of `k` times the logarithm of its rows, and no row is sent more often than that logarithm.
-async fn write_block<'a>(
+async fn write_block(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
     output: &mut Output,
-    document_of: &(impl Fn(usize) -> &'a [u8] + Sync),
+    held: &mut Held,
     side: &mut Side,
     note: &mut ChunkNote,
 ) -> Result<()> {
@@ -576,10 +601,11 @@ async fn write_block<'a>(
         rows.iter().map(|row| output.marks[*row].document as usize).collect();
     side.take(context.names(), model, output, &rows, note);
     for ((_, mut reject), document) in refused.into_iter().zip(documents) {
-        reject.document = document_of(document).to_vec();
+        reject.document = held.get(document).to_vec();
         side.bytes += reject.document.len() + 256;
         side.rejects.push(reject);
     }
+    held.clear();
     Ok(())
 }
 

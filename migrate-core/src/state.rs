@@ -775,6 +775,19 @@ impl State {
         connection.execute(ACT, statement).await.map(drop)
     }
 
+    /// Whether a chunk of a run is not done; those that are done are not looked at.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn has_open_chunks(&self, connection: &mut Connection, run: i64) -> Result<bool> {
+        let sql = format!(
+            "SELECT count(*) FROM (
+                SELECT FROM {} WHERE run = {run} AND NOT done LIMIT 1) AS first",
+            self.table("chunk")
+        );
+        Ok(connection.count("looking for chunks", sql, &[]).await? > 0)
+    }
+
     /// How many chunks of a run are not done, and how many there are.
     ///
     /// # Errors

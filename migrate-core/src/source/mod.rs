@@ -101,12 +101,6 @@ impl Batch {
         self.bytes = self.documents.iter().map(|&(_, length)| length as usize).sum();
     }
 
-    /// The document of that number.
-    pub(crate) fn get(&self, number: usize) -> &[u8] {
-        let (offset, length) = self.documents[number];
-        &self.buffer()[offset as usize..][..length as usize]
-    }
-
     fn buffer(&self) -> &[u8] {
         match &self.buffer {
             Buffer::Bytes(bytes) => bytes.as_slice(),

@@ -2,6 +2,7 @@
 //! then the same keys, indexes and foreign keys, on as many connections as a run has. Nothing
 //! that goes through a client can be faster.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -12,16 +13,44 @@ use serde::Serialize;
 
 /// A table with more bytes than this is cut, so that several connections load it.
 const PART_BYTES: u64 = 16 << 20;
-/// Where the floor's tables are made, beside those of the run.
-const SCHEMA: &str = "migrate_bench_floor";
+/// Where the floor's tables are made, beside those of the run: for each schema of the run one with
+/// this in front of its name.
+const PREFIX: &str = "migrate_bench_floor_";
+
+/// A table of the run.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    schema: String,
+    name: String,
+}
+
+impl Table {
+    pub(super) fn new(schema: &str, name: &str) -> Self {
+        Self { schema: schema.to_owned(), name: name.to_owned() }
+    }
+
+    /// The run's table, in SQL.
+    fn run(&self) -> String {
+        format!("{}.{}", quote_ident(&self.schema), quote_ident(&self.name))
+    }
+
+    /// The floor's table, in SQL.
+    fn floor(&self) -> String {
+        format!("{}.{}", floor_schema(&self.schema), quote_ident(&self.name))
+    }
+}
+
+/// The floor's schema for one of the run's, in SQL.
+fn floor_schema(schema: &str) -> String {
+    quote_ident(&format!("{PREFIX}{schema}"))
+}
 
 /// What the floor loads, taken from a loaded database.
 #[derive(Debug)]
 pub(super) struct Floor {
     /// The binary files, the largest first.
     files: Vec<File>,
-    schema: String,
-    tables: Vec<String>,
+    tables: Vec<Table>,
     /// Indexes, those of keys among them.
     indexes: Vec<String>,
     /// `ALTER TABLE` that makes a key of an index; quick.
@@ -35,6 +64,7 @@ pub(super) struct Floor {
 
 #[derive(Debug)]
 struct File {
+    /// In SQL.
     table: String,
     path: String,
     bytes: u64,
@@ -54,38 +84,33 @@ pub(super) struct FloorTimes {
 }
 
 impl Floor {
-    /// Writes the rows of `tables` (of one schema) to files below `folder`, which PostgreSQL must
+    /// Writes the rows of `tables` to files below `folder`, which PostgreSQL must
     /// be able to write, and notes their constraints.
     pub(super) fn of(
         server: &Postgres,
         database: &str,
-        schema: &str,
-        tables: &[String],
+        tables: &[Table],
         folder: &Path,
         jobs: usize,
         sort_bytes: u64,
     ) -> Result<Self> {
         let mut session = server.session(database)?;
-        // Definitions then name tables without their schema, and mean those of another one.
-        session.query(&format!("SET search_path = {}", quote_ident(schema)))?;
+        // Definitions then name all that is not PostgreSQL's own with its schema.
+        session.query("SET search_path = pg_catalog")?;
         let mut floor = Self {
             files: Vec::new(),
-            schema: schema.to_owned(),
             tables: tables.to_vec(),
             indexes: Vec::new(),
             keys: Vec::new(),
             foreign_keys: Vec::new(),
             validations: Vec::new(),
             settings: format!(
-                "SET search_path = {}, {}; SET maintenance_work_mem = '{}kB'; \
-                 SET synchronous_commit = off",
-                quote_ident(SCHEMA),
-                quote_ident(schema),
+                "SET maintenance_work_mem = '{}kB'; SET synchronous_commit = off",
                 (sort_bytes / jobs as u64).clamp(1 << 20, (2 << 30) - 1024) >> 10,
             ),
         };
         for (number, table) in tables.iter().enumerate() {
-            let regclass = format!("{}::regclass", quote_literal(&quote_ident(table)));
+            let regclass = format!("{}::regclass", quote_literal(&table.run()));
             let size = session.query(&format!(
                 "SELECT pg_relation_size({regclass}), \
                  pg_relation_size({regclass}) / current_setting('block_size')::bigint"
@@ -102,10 +127,10 @@ impl Floor {
                 session.query(&format!(
                     "COPY (SELECT * FROM {} WHERE ctid >= '({first},0)' AND ctid < '({end},0)') \
                      TO {} (FORMAT binary)",
-                    quote_ident(table),
+                    table.run(),
                     quote_literal(&path)
                 ))?;
-                floor.files.push(File { table: table.clone(), path, bytes: bytes / parts });
+                floor.files.push(File { table: table.floor(), path, bytes: bytes / parts });
             }
             floor.add_constraints(&mut session, table, &regclass)?;
         }
@@ -116,21 +141,27 @@ impl Floor {
     fn add_constraints(
         &mut self,
         session: &mut migrate_servers::Session,
-        table: &str,
+        table: &Table,
         regclass: &str,
     ) -> Result<()> {
-        let table = quote_ident(table);
+        let floor_table = table.floor();
         let indexes = session.query(&format!(
             "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = {regclass} \
              ORDER BY indexrelid"
         ))?;
-        // `ON schema.table` where a definition is written in full.
-        self.indexes.extend(indexes.into_iter().flatten().flatten().map(unqualified));
+        let definitions = indexes.into_iter().flatten().flatten();
+        self.indexes.extend(
+            definitions.map(|definition| moved(&definition, " ON ", " USING ", &floor_table)),
+        );
         let constraints = session.query(&format!(
             "SELECT conname, contype, \
                     (SELECT relname FROM pg_class i WHERE i.oid = conindid), \
-                    pg_get_constraintdef(oid) \
-             FROM pg_constraint WHERE conrelid = {regclass} ORDER BY conname"
+                    pg_get_constraintdef(oid), \
+                    target.relname, target.nspname \
+             FROM pg_constraint LEFT JOIN LATERAL ( \
+                SELECT relname, nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
+                WHERE c.oid = confrelid) target ON true \
+             WHERE conrelid = {regclass} ORDER BY conname"
         ))?;
         for row in constraints {
             let cell = |index: usize| row.get(index).cloned().flatten().unwrap_or_default();
@@ -139,16 +170,22 @@ impl Floor {
                 kind @ ("p" | "u") => {
                     let kind = if kind == "p" { "PRIMARY KEY" } else { "UNIQUE" };
                     self.keys.push(format!(
-                        "ALTER TABLE {table} ADD CONSTRAINT {name} {kind} USING INDEX {index}"
+                        "ALTER TABLE {floor_table} ADD CONSTRAINT {name} {kind} USING INDEX {index}"
                     ));
                 }
                 "f" => {
+                    // Tables that the measured run has not filled stay those of the run.
+                    let is_target =
+                        |table: &&Table| table.name == cell(4) && table.schema == cell(5);
+                    let definition = match self.tables.iter().find(is_target) {
+                        Some(target) => moved(&cell(3), " REFERENCES ", "(", &target.floor()),
+                        None => cell(3),
+                    };
                     self.foreign_keys.push(format!(
-                        "ALTER TABLE {table} ADD CONSTRAINT {name} {} NOT VALID",
-                        cell(3)
+                        "ALTER TABLE {floor_table} ADD CONSTRAINT {name} {definition} NOT VALID"
                     ));
                     self.validations
-                        .push(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {name}"));
+                        .push(format!("ALTER TABLE {floor_table} VALIDATE CONSTRAINT {name}"));
                 }
                 _ => {}
             }
@@ -170,26 +207,25 @@ impl Floor {
         jobs: usize,
     ) -> Result<FloorTimes> {
         let mut session = server.session(database)?;
-        let schema = quote_ident(SCHEMA);
-        session.query(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))?;
-        session.query(&format!("CREATE SCHEMA {schema}"))?;
+        let schemas: BTreeSet<String> =
+            self.tables.iter().map(|table| floor_schema(&table.schema)).collect();
+        for schema in &schemas {
+            session.query(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))?;
+            session.query(&format!("CREATE SCHEMA {schema}"))?;
+        }
         session.query(&self.settings)?;
         for table in &self.tables {
-            let table = quote_ident(table);
             session.query(&format!(
-                "CREATE TABLE {schema}.{table} (LIKE {}.{table} INCLUDING DEFAULTS)",
-                quote_ident(&self.schema)
+                "CREATE TABLE {} (LIKE {} INCLUDING DEFAULTS)",
+                table.floor(),
+                table.run()
             ))?;
         }
         session.query("CHECKPOINT")?;
 
         let started = Instant::now();
         let copies = self.files.iter().map(|file| {
-            format!(
-                "COPY {} FROM {} (FORMAT binary)",
-                quote_ident(&file.table),
-                quote_literal(&file.path)
-            )
+            format!("COPY {} FROM {} (FORMAT binary)", file.table, quote_literal(&file.path))
         });
         self.side_by_side(server, database, jobs, copies)?;
         let loaded = started.elapsed().as_secs_f64();
@@ -203,7 +239,9 @@ impl Floor {
         }
         self.side_by_side(server, database, jobs, self.validations.iter().cloned())?;
         let seconds = started.elapsed().as_secs_f64();
-        session.query(&format!("DROP SCHEMA {schema} CASCADE"))?;
+        for schema in &schemas {
+            session.query(&format!("DROP SCHEMA {schema} CASCADE"))?;
+        }
         Ok(FloorTimes {
             seconds,
             load_seconds: loaded,
@@ -243,44 +281,41 @@ impl Floor {
     }
 }
 
-/// An index's definition without the schema of its table: ` ON ONLY? schema.table USING`.
-fn unqualified(definition: String) -> String {
-    let Some((head, rest)) = definition.split_once(" ON ") else { return definition };
-    let Some((table, tail)) = rest.split_once(" USING ") else { return definition };
-    // A quoted name may hold a point, and the schema may be quoted.
+/// A definition with `table` in the place of the one that it names between `before` and `after`.
+fn moved(definition: &str, before: &str, after: &str, table: &str) -> String {
+    let Some(start) = find_unquoted(definition, before) else { return definition.to_owned() };
+    let (head, rest) = definition.split_at(start + before.len());
+    let Some(end) = find_unquoted(rest, after) else { return definition.to_owned() };
+    format!("{head}{table}{}", &rest[end..])
+}
+
+/// Where a text stands first outside of names in quotes.
+fn find_unquoted(text: &str, wanted: &str) -> Option<usize> {
     let mut quoted = false;
-    let point = table.char_indices().find(|(_, character)| {
-        if *character == '"' {
+    text.char_indices().find_map(|(place, character)| {
+        if character == '"' {
             quoted = !quoted;
         }
-        *character == '.' && !quoted
-    });
-    let table = point.map_or(table, |(point, _)| &table[point + 1..]);
-    format!("{head} ON {table} USING {tail}")
+        (!quoted && text[place..].starts_with(wanted)).then_some(place)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unqualified;
+    use super::moved;
 
     #[test]
-    fn an_index_loses_its_schema() {
-        let cases = [
-            (
-                r#"CREATE UNIQUE INDEX "U" ON public."Users" USING btree (id)"#,
-                r#"CREATE UNIQUE INDEX "U" ON "Users" USING btree (id)"#,
-            ),
-            (
-                r#"CREATE INDEX i ON "a.b"."c.d" USING gin (tags)"#,
-                r#"CREATE INDEX i ON "c.d" USING gin (tags)"#,
-            ),
-            (
-                r#"CREATE INDEX i ON "c.d" USING gin (x)"#,
-                r#"CREATE INDEX i ON "c.d" USING gin (x)"#,
-            ),
-        ];
-        for (definition, expected) in cases {
-            assert_eq!(unqualified(definition.to_owned()), expected);
-        }
+    fn a_definition_moves_to_another_table() {
+        let index = r#"CREATE UNIQUE INDEX "a ON b" ON public."Users" USING btree (id)"#;
+        assert_eq!(
+            moved(index, " ON ", " USING ", "f.t"),
+            r#"CREATE UNIQUE INDEX "a ON b" ON f.t USING btree (id)"#
+        );
+        let key = r#"FOREIGN KEY ("user") REFERENCES crm."U(1)"(id) ON DELETE CASCADE"#;
+        assert_eq!(
+            moved(key, " REFERENCES ", "(", "f.t"),
+            r#"FOREIGN KEY ("user") REFERENCES f.t(id) ON DELETE CASCADE"#
+        );
+        assert_eq!(moved("CHECK (x)", " ON ", " USING ", "f.t"), "CHECK (x)");
     }
 }

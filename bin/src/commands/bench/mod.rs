@@ -26,7 +26,7 @@ use crate::generate::{Generator, Plan, to_dump, to_mongodb};
 use crate::printer::Printer;
 use crate::reporter::rate::{bytes, thousands};
 
-use floor::{Floor, FloorTimes};
+use floor::{Floor, FloorTimes, Table};
 use measure::{Cost, cpu_seconds_of_family};
 
 /// What an administrator would set for a load, for both sides of the comparison alike.
@@ -63,6 +63,10 @@ struct Round {
     mongodb_cpu_seconds: f64,
     /// Seconds of the run's steps, as its summary has them.
     steps: BTreeMap<String, f64>,
+    /// What the run's workers spent its load with, in seconds added up over all of them.
+    load: BTreeMap<String, f64>,
+    /// The same run into tables that it makes itself, where those of `run` were there before.
+    created: Option<Cost>,
     floor: FloorTimes,
     validate: Option<Cost>,
 }
@@ -120,7 +124,7 @@ pub(crate) async fn bench(
             arguments.rounds, round.run.seconds, round.floor.seconds
         ));
         let figures = figures.get_or_insert_with(|| Figures {
-            version: 1,
+            version: 2,
             documents: summary.totals.read,
             bytes: summary.totals.bytes,
             rows: summary.totals.loaded + summary.totals.junction_inserted,
@@ -177,6 +181,15 @@ fn models_before(
     Ok(before)
 }
 
+/// The schema that the arguments of `run` name, for the other commands.
+fn schema_of(run_arguments: &[String]) -> Option<&str> {
+    let place = run_arguments.iter().position(|argument| argument.starts_with("--schema"))?;
+    match run_arguments[place].split_once('=') {
+        Some((_, schema)) => Some(schema),
+        None => run_arguments.get(place + 1).map(String::as_str),
+    }
+}
+
 /// What all rounds share.
 struct Lab<'a> {
     server: &'a Postgres,
@@ -196,19 +209,24 @@ impl Lab<'_> {
         floor: &mut Option<Floor>,
     ) -> Result<(Summary, Round), Error> {
         let refused = |error| failed("the private PostgreSQL failed", error);
-        let database = format!("bench_{number}");
-        let target = self.server.create_database(&database).map_err(refused)?;
-        if arguments.existing {
-            let mut command = self.command(&["schema", "apply"], &target)?;
-            finish(measure::run(&mut command), "schema apply", &[0])?;
-        }
-        if !before.is_empty() {
-            let mut command = self.run_command(arguments, before, &target, "before")?;
-            finish(measure::run(&mut command), "run", &[0])?;
-        }
-        self.server.query("postgres", "CHECKPOINT").map_err(refused)?;
-
+        let drop_database = |database: &str| {
+            let sql = format!("DROP DATABASE {database} WITH (FORCE)");
+            self.server.query("postgres", &sql).map(drop).map_err(refused)
+        };
         let only: Vec<&str> = arguments.only.iter().map(String::as_str).collect();
+        let created = match arguments.existing {
+            true => {
+                let database = format!("bench_{number}_created");
+                let target = self.prepare(arguments, before, &database, false)?;
+                let mut command = self.run_command(arguments, &only, &target, "created")?;
+                let cost = finish(measure::run(&mut command), "run", &[0])?;
+                drop_database(&database)?;
+                Some(cost)
+            }
+            false => None,
+        };
+        let database = format!("bench_{number}");
+        let target = self.prepare(arguments, before, &database, arguments.existing)?;
         let mut command = self.run_command(arguments, &only, &target, "run")?;
         let servers = || {
             let postgres = self.server.pid().map_or(0.0, cpu_seconds_of_family);
@@ -229,58 +247,80 @@ impl Lab<'_> {
             true => {
                 let mut command = self.command(&["validate"], &target)?;
                 command.arg("--jobs").arg(self.jobs.to_string());
+                if let Some(schema) = schema_of(&arguments.run_arguments) {
+                    command.args(["--schema", schema]);
+                }
                 Some(finish(measure::run(&mut command), "validate", &[0])?)
             }
             false => None,
         };
 
         if floor.is_none() {
-            *floor = Some(self.floor(registry, &only, &database)?);
+            *floor = Some(self.floor(registry, arguments, &only, &database)?);
         }
         let times = match &floor {
             Some(floor) => floor.load(self.server, &database, self.jobs).map_err(refused)?,
             None => FloorTimes::default(),
         };
-        self.server
-            .query("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"))
-            .map_err(refused)?;
+        drop_database(&database)?;
         let round = Round {
             run,
             postgresql_cpu_seconds: servers_after.0 - servers_before.0,
             mongodb_cpu_seconds: servers_after.1 - servers_before.1,
             steps: summary.step_seconds.clone(),
+            load: summary.load_seconds.clone(),
+            created,
             floor: times,
             validate,
         };
         Ok((summary, round))
     }
 
+    /// Makes a database with what stands in it before the run that is measured; gives its address.
+    fn prepare(
+        &self,
+        arguments: &Bench,
+        before: &[&str],
+        database: &str,
+        existing: bool,
+    ) -> Result<String, Error> {
+        let refused = |error| failed("the private PostgreSQL failed", error);
+        let target = self.server.create_database(database).map_err(refused)?;
+        if existing {
+            let mut command = self.command(&["schema", "apply"], &target)?;
+            if let Some(schema) = schema_of(&arguments.run_arguments) {
+                command.args(["--schema", schema]);
+            }
+            finish(measure::run(&mut command), "schema apply", &[0])?;
+        }
+        if !before.is_empty() {
+            let mut command = self.run_command(arguments, before, &target, "before")?;
+            finish(measure::run(&mut command), "run", &[0])?;
+        }
+        self.server.query("postgres", "CHECKPOINT").map_err(refused)?;
+        Ok(target)
+    }
+
     /// The floor of the tables that the measured run has filled.
     fn floor(
         &self,
         registry: &'static RegistryFacts,
+        arguments: &Bench,
         only: &[&str],
         database: &str,
     ) -> Result<Floor, Error> {
         let options = Options::default();
-        let tables: Vec<String> = registry
+        let schema = schema_of(&arguments.run_arguments).unwrap_or(&options.schema);
+        let tables: Vec<Table> = registry
             .iter()
             .map(|(model, _)| model)
             .filter(|model| only.is_empty() || only.contains(&model.name))
-            .map(|model| model.table.to_owned())
+            .map(|model| Table::new(model.schema.unwrap_or(schema), model.table))
             .collect();
         // The server's own folder is one that it may write to, as whatever user it runs.
         let folder = self.server.folder().join("data");
-        Floor::of(
-            self.server,
-            database,
-            &options.schema,
-            &tables,
-            &folder,
-            self.jobs,
-            options.sort_bytes,
-        )
-        .map_err(|error| failed("cannot write down the floor", error))
+        Floor::of(self.server, database, &tables, &folder, self.jobs, options.sort_bytes)
+            .map_err(|error| failed("cannot write down the floor", error))
     }
 
     fn run_command(

@@ -32,6 +32,24 @@ pub(super) fn text(figures: &Figures) -> String {
             seconds(middle(&|round| round.mongodb_cpu_seconds)),
         ));
     }
+    let created = figures.rounds.iter().filter_map(|round| {
+        let created = round.created?.seconds;
+        Some((created, round.run.seconds / created))
+    });
+    let (created, ratios): (Vec<f64>, Vec<f64>) = created.unzip();
+    if !created.is_empty() {
+        lines.push(("run into tables that it makes".to_owned(), seconds(median(created))));
+        lines.push(("existing / made".to_owned(), format!("{:.2}", median(ratios))));
+    }
+    let mut stages: Vec<&String> =
+        figures.rounds.iter().flat_map(|round| round.load.keys()).collect();
+    stages.sort();
+    stages.dedup();
+    for stage in stages {
+        // Of all workers together, who stand side by side.
+        let value = middle(&|round| round.load.get(stage).copied().unwrap_or_default());
+        lines.push((format!("load, all workers: {}", stage.replace('_', " ")), seconds(value)));
+    }
     let mut steps: Vec<&String> =
         figures.rounds.iter().flat_map(|round| round.steps.keys()).collect();
     steps.sort();
