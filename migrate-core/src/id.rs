@@ -122,13 +122,31 @@ pub(crate) fn whole_number(value: Value<'_>) -> Option<i64> {
 #[inline]
 pub fn object_id_from_hex(text: &[u8]) -> Option<[u8; 12]> {
     let text: &[u8; 24] = text.try_into().ok()?;
+    let (pairs, _) = text.as_chunks::<2>();
     let mut id = [0; 12];
-    for (byte, pair) in id.iter_mut().zip(text.chunks_exact(2)) {
-        let digit = |character: u8| (character as char).to_digit(16);
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
+    let mut seen = 0;
+    for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+        let (high, low) = (HEX_DIGITS[usize::from(*high)], HEX_DIGITS[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low & 0xf;
     }
-    Some(id)
+    (seen & NO_HEX_DIGIT == 0).then_some(id)
 }
+
+/// The mark of what is no digit; no digit has this bit.
+const NO_HEX_DIGIT: u8 = 0x80;
+
+/// The value of each byte as a digit.
+const HEX_DIGITS: [u8; 256] = {
+    let mut digits = [NO_HEX_DIGIT; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        digits[b"0123456789abcdef"[digit] as usize] = digit as u8;
+        digits[b"0123456789ABCDEF"[digit] as usize] = digit as u8;
+        digit += 1;
+    }
+    digits
+};
 
 /// SQL that installs `uuid_from_object_id(text)` and `object_id_from_uuid(uuid)` in the state
 /// schema `schema` (quoted here), for UUIDs of that version, 8 or 7.

@@ -160,26 +160,42 @@ impl<'a> Elements<'a> {
                 _ => Some(Err(self.fault("the document does not end in a zero byte"))),
             };
         }
-        let Some(kind) = ElementType::from(bytes[self.offset]) else {
+        let rest = &bytes[self.offset + 1..end];
+        let Some(kind) = kind_of(bytes[self.offset]) else {
             return Some(Err(self.fault("unknown element type")));
         };
-        let start = self.offset + 1;
-        let Some(length) = memchr::memchr(0, &bytes[start..end]) else {
+        let Some(length) = key_length(rest) else {
             return Some(Err(self.fault("a key without an end")));
         };
-        let key = &bytes[start..start + length];
-        let payload = start + length + 1;
-        match value_length(kind, &bytes[payload..end]) {
+        let (key, rest) = rest.split_at(length);
+        let rest = &rest[1..];
+        match value_length(kind, rest) {
             Some(length) => {
-                self.offset = payload + length;
-                Some(Ok((key, Value { kind, bytes: &bytes[payload..payload + length] })))
+                self.offset = end - rest.len() + length;
+                Some(Ok((key, Value { kind, bytes: &rest[..length] })))
             }
             None => {
-                self.offset = payload;
+                self.offset = end - rest.len();
                 Some(Err(self.fault("a value that does not fit into its document")))
             }
         }
     }
+}
+
+/// The length of the key that the bytes begin with; `None` if it has no end.
+#[inline]
+fn key_length(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let Some((head, rest)) = bytes.split_first_chunk::<8>() else {
+        return bytes.iter().position(|byte| *byte == 0);
+    };
+    let head = u64::from_le_bytes(*head);
+    // The lowest bit that is set belongs to the first zero byte.
+    let zeros = head.wrapping_sub(ONES) & !head & ONES << 7;
+    if zeros != 0 {
+        return Some((zeros.trailing_zeros() / 8) as usize);
+    }
+    memchr::memchr(0, rest).map(|length| 8 + length)
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -190,31 +206,108 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// The element type of each type byte.
+const KINDS: [Option<ElementType>; 256] = {
+    use ElementType as E;
+    const ALL: [ElementType; 21] = [
+        E::Double,
+        E::String,
+        E::EmbeddedDocument,
+        E::Array,
+        E::Binary,
+        E::Undefined,
+        E::ObjectId,
+        E::Boolean,
+        E::DateTime,
+        E::Null,
+        E::RegularExpression,
+        E::DbPointer,
+        E::JavaScriptCode,
+        E::Symbol,
+        E::JavaScriptCodeWithScope,
+        E::Int32,
+        E::Timestamp,
+        E::Int64,
+        E::Decimal128,
+        E::MinKey,
+        E::MaxKey,
+    ];
+    let mut kinds = [None; 256];
+    let mut index = 0;
+    while index < ALL.len() {
+        kinds[ALL[index] as usize] = Some(ALL[index]);
+        index += 1;
+    }
+    kinds
+};
+
+/// The element type of a type byte, by one look at a table.
+#[inline]
+pub(crate) fn kind_of(tag: u8) -> Option<ElementType> {
+    KINDS[usize::from(tag)]
+}
+
+/// A string, a symbol or code: a length and a text with its terminator.
+const TEXT: u8 = 0x80;
+/// All else that has no fixed size, and the boolean, of which the byte is looked at.
+const OTHER: u8 = 0x81;
+
+/// The size of each type's values, or one of the marks above.
+const SIZES: [u8; 256] = {
+    use ElementType as E;
+    let mut sizes = [OTHER; 256];
+    let fixed = [
+        (E::Double, 8),
+        (E::DateTime, 8),
+        (E::Int64, 8),
+        (E::Timestamp, 8),
+        (E::Int32, 4),
+        (E::ObjectId, 12),
+        (E::Decimal128, 16),
+        (E::Null, 0),
+        (E::Undefined, 0),
+        (E::MinKey, 0),
+        (E::MaxKey, 0),
+        (E::String, TEXT),
+        (E::Symbol, TEXT),
+        (E::JavaScriptCode, TEXT),
+    ];
+    let mut index = 0;
+    while index < fixed.len() {
+        sizes[fixed[index].0 as usize] = fixed[index].1;
+        index += 1;
+    }
+    sizes
+};
+
 /// The length in bytes of a value of that type at the start of `rest`; `None` if it does not fit
 /// or breaks the format.
 #[inline]
 pub(crate) fn value_length(kind: ElementType, rest: &[u8]) -> Option<usize> {
+    let size = SIZES[usize::from(kind as u8)];
+    if size < TEXT {
+        let size = usize::from(size);
+        return (size <= rest.len()).then_some(size);
+    }
+    if size == TEXT {
+        let (length, text) = rest.split_first_chunk::<4>()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        // No text has no byte, not even the terminator; a length that is negative fits nowhere.
+        return (text.get(length.wrapping_sub(1)) == Some(&0)).then_some(4 + length);
+    }
+    other_length(kind, rest)
+}
+
+/// The same for types whose length neither a table nor a text's prefix tells.
+fn other_length(kind: ElementType, rest: &[u8]) -> Option<usize> {
     let prefix = || {
-        let bytes = rest.get(..4)?;
-        usize::try_from(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).ok()
+        let bytes = rest.first_chunk::<4>()?;
+        usize::try_from(i32::from_le_bytes(*bytes)).ok()
     };
     let length = match kind {
-        ElementType::Double
-        | ElementType::DateTime
-        | ElementType::Int64
-        | ElementType::Timestamp => 8,
-        ElementType::Int32 => 4,
-        ElementType::ObjectId => 12,
         ElementType::Boolean => {
             // Any other byte is no boolean; reading it as true would change the value.
             return (*rest.first()? <= 1).then_some(1);
-        }
-        ElementType::Null | ElementType::Undefined | ElementType::MinKey | ElementType::MaxKey => 0,
-        ElementType::Decimal128 => 16,
-        ElementType::String | ElementType::Symbol | ElementType::JavaScriptCode => {
-            let length = prefix()?;
-            let end = 4 + length;
-            return (length >= 1 && rest.get(end - 1) == Some(&0)).then_some(end);
         }
         ElementType::EmbeddedDocument | ElementType::Array => {
             let length = prefix()?;
@@ -240,6 +333,20 @@ pub(crate) fn value_length(kind: ElementType, rest: &[u8]) -> Option<usize> {
             }
             length
         }
+        ElementType::Double
+        | ElementType::DateTime
+        | ElementType::Int64
+        | ElementType::Timestamp
+        | ElementType::Int32
+        | ElementType::ObjectId
+        | ElementType::Decimal128
+        | ElementType::Null
+        | ElementType::Undefined
+        | ElementType::MinKey
+        | ElementType::MaxKey
+        | ElementType::String
+        | ElementType::Symbol
+        | ElementType::JavaScriptCode => unreachable!("the table has their sizes"),
     };
     (length <= rest.len()).then_some(length)
 }

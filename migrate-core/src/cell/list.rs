@@ -121,9 +121,8 @@ impl<T: Scalar> Element for Vec<T> {
     }
 }
 
-type Encode = fn(Value<'_>, &CellContext, &mut Vec<u8>) -> Result<Wrote, Mismatch>;
-
 /// Calls `each` with every element of an array; a mismatch gets the element's position.
+#[inline]
 fn encode_row(
     value: Value<'_>,
     ty: CellType,
@@ -146,7 +145,7 @@ fn encode_row(
 fn array_of_one<'a>(
     array: &'a mut ArrayWriter<'_>,
     context: &'a CellContext,
-    encode: Encode,
+    encode: impl Fn(Value<'_>, &CellContext, &mut Vec<u8>) -> Result<Wrote, Mismatch> + 'a,
     nullable: bool,
 ) -> impl FnMut(Value<'_>) -> Result<(), Mismatch> {
     move |value| {

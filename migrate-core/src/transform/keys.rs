@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use bson::spec::ElementType;
 
 use crate::schema::{KEY_SEPARATOR, key_path};
-use crate::value::{Malformed, Value, value_length};
+use crate::value::{Malformed, Value, kind_of, value_length};
 
 /// The keys that a model takes, by level. A key's position is its slot: those of the document
 /// first, then those of one embedded document after the other.
@@ -47,38 +47,15 @@ const EMPTY: u16 = u16::MAX;
 #[derive(Debug)]
 struct Key {
     name: &'static str,
-    /// The first 16 bytes of the name and its terminator, the rest zero.
+    /// The first 16 bytes of the name, the rest zero.
     head: u128,
-    /// The bits of `head` that count.
-    mask: u128,
     /// Something takes the value as a whole.
     whole: bool,
 }
 
 impl Key {
     fn new(name: &'static str) -> Self {
-        let counted = (name.len() + 1).min(16);
-        Self {
-            name,
-            head: head_of(name.as_bytes()),
-            mask: u128::MAX >> (8 * (16 - counted)),
-            whole: false,
-        }
-    }
-
-    /// Whether the bytes begin with this key and its terminator.
-    #[inline]
-    fn starts(&self, bytes: &[u8]) -> bool {
-        let length = self.name.len();
-        if let Some(head) = bytes.first_chunk::<16>() {
-            if u128::from_le_bytes(*head) & self.mask != self.head {
-                return false;
-            }
-            if length < 16 {
-                return true;
-            }
-        }
-        bytes.get(length) == Some(&0) && bytes.starts_with(self.name.as_bytes())
+        Self { name, head: head_of(name.as_bytes()), whole: false }
     }
 }
 
@@ -286,11 +263,50 @@ pub(super) struct Found {
     slots: Vec<Slot>,
     /// The number of the document: a slot with another number is empty.
     document: u32,
-    /// For each level, for each of its keys the one that followed it last; the last entry is that
-    /// of the beginning.
-    followers: Vec<Vec<u16>>,
+    /// For each level one for each of its keys; the last one is that of the beginning.
+    steps: Vec<Vec<Step>>,
     /// Keys that nothing takes.
     unknown: Vec<Unknown>,
+}
+
+/// A key as the walk expects it, with all that this needs in one place.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// The first 16 bytes of the name and its terminator, the rest zero.
+    head: u128,
+    /// The bits of `head` that count.
+    mask: u128,
+    name: &'static str,
+    /// The key that came after it last.
+    next: u16,
+}
+
+impl Step {
+    fn new(name: &'static str, next: usize) -> Self {
+        let counted = (name.len() + 1).min(16);
+        Self {
+            head: head_of(name.as_bytes()),
+            mask: u128::MAX >> (8 * (16 - counted)),
+            name,
+            next: next as u16,
+        }
+    }
+
+    /// Whether the bytes begin with this key and its terminator.
+    #[inline]
+    fn starts(&self, bytes: &[u8]) -> bool {
+        match bytes.first_chunk::<16>() {
+            Some(head) if u128::from_le_bytes(*head) & self.mask != self.head => false,
+            Some(_) if self.name.len() < 16 => true,
+            _ => self.is_whole(bytes),
+        }
+    }
+
+    /// The same for long names and near the end of a document.
+    #[inline(never)]
+    fn is_whole(&self, bytes: &[u8]) -> bool {
+        bytes.get(self.name.len()) == Some(&0) && bytes.starts_with(self.name.as_bytes())
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -323,20 +339,17 @@ impl Found {
         let empty = Slot { document: 0, start: 0, end: 0, kind: ElementType::Null };
         let count = keys.levels.iter().map(|level| level.keys.len()).sum();
         // In the order in which the keys were added, until documents say otherwise.
-        let followers = keys.levels.iter().map(|level| {
+        let steps = keys.levels.iter().map(|level| {
             let count = level.keys.len();
-            (1..=count).chain([0]).map(|slot| (slot % count.max(1)) as u16).collect()
+            let steps = level.keys.iter().enumerate();
+            let steps = steps.map(|(slot, key)| Step::new(key.name, (slot + 1) % count));
+            steps.chain([Step::new("", 0)]).collect()
         });
-        Self {
-            slots: vec![empty; count],
-            document: 0,
-            followers: followers.collect(),
-            unknown: Vec::new(),
-        }
+        Self { slots: vec![empty; count], document: 0, steps: steps.collect(), unknown: Vec::new() }
     }
 
     /// The value in a slot, if the document has one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get<'a>(&self, slot: u16, document: &'a [u8]) -> Option<Value<'a>> {
         let slot = &self.slots[usize::from(slot)];
         if slot.document != self.document {
@@ -391,7 +404,7 @@ impl Found {
             let value = unknown.end as usize + 1;
             let start = unknown.start as usize - 1;
             // The walk has been over the value, so its length is known to fit.
-            let Some(kind) = ElementType::from(document[start]) else { continue };
+            let Some(kind) = kind_of(document[start]) else { continue };
             let Some(length) = value_length(kind, &document[value..]) else { continue };
             if rest.is_empty() {
                 rest.extend_from_slice(&[0; 4]);
@@ -456,53 +469,52 @@ impl Found {
         close: usize,
     ) -> Result<(), WalkError> {
         let level = &keys.levels[index];
-        let followers = &mut self.followers[index];
+        let steps = &mut self.steps[index][..];
+        let slots = &mut self.slots[level.base..];
         let end = close - 1;
-        let beginning = followers.len() - 1;
-        let mut previous = beginning;
+        let inside = &document[..end];
+        let mut previous = steps.len() - 1;
         let mut offset = start + 4;
-        while offset < end {
-            let Some(kind) = ElementType::from(document[offset]) else {
+        while let [tag, rest @ ..] = inside.get(offset..).unwrap_or_default() {
+            let Some(kind) = kind_of(*tag) else {
                 return fault(offset, "unknown element type");
             };
-            let key_start = offset + 1;
-            let rest = &document[key_start..end];
-            let expected = followers[previous];
-            let slot = if level.keys[usize::from(expected)].starts(rest) {
+            let expected = usize::from(steps[previous].next);
+            let slot = if steps[expected].starts(rest) {
                 Some(expected)
             } else {
                 // A field that is left out now and then is stepped over.
-                let second = followers[usize::from(expected)];
-                if level.keys[usize::from(second)].starts(rest) { Some(second) } else { None }
+                let second = usize::from(steps[expected].next);
+                if steps[second].starts(rest) { Some(second) } else { None }
             };
-            let (slot, value_start) = match slot {
-                Some(slot) => {
-                    (Some(slot), key_start + level.keys[usize::from(slot)].name.len() + 1)
-                }
+            let (slot, length) = match slot {
+                Some(slot) => (Some(slot), steps[slot].name.len()),
                 None => {
                     let Some((length, slot)) = level.find(rest) else {
                         return fault(offset, "a key without an end");
                     };
                     match slot {
-                        Some(slot) => followers[previous] = slot,
+                        Some(slot) => steps[previous].next = slot,
                         None if level.whole => {}
                         None => self.unknown.push(Unknown {
-                            start: key_start as u32,
-                            end: (key_start + length) as u32,
+                            start: (offset + 1) as u32,
+                            end: (offset + 1 + length) as u32,
                             level: index as u32,
                         }),
                     }
-                    (slot, key_start + length + 1)
+                    (slot.map(usize::from), length)
                 }
             };
-            let Some(length) = value_length(kind, &document[value_start..end]) else {
+            let value_start = offset + length + 2;
+            let value = rest.get(length + 1..).unwrap_or_default();
+            let Some(length) = value_length(kind, value) else {
                 return fault(value_start, "a value that does not fit into its document");
             };
             offset = value_start + length;
             if let Some(key) = slot {
-                let slot = &mut self.slots[level.base + usize::from(key)];
-                if slot.document == self.document && usize::from(key) < level.taken {
-                    return Err(WalkError::Duplicate((level.base + usize::from(key)) as u16));
+                let slot = &mut slots[key];
+                if slot.document == self.document && key < level.taken {
+                    return Err(WalkError::Duplicate((level.base + key) as u16));
                 }
                 *slot = Slot {
                     document: self.document,
@@ -510,7 +522,7 @@ impl Found {
                     end: offset as u32,
                     kind,
                 };
-                previous = usize::from(key);
+                previous = key;
             }
         }
         if document[end] != 0 {

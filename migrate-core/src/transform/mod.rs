@@ -97,6 +97,8 @@ struct ColumnPlan {
     context: CellContext,
     /// The slots of the column's keys: the first that is filled wins.
     slots: Vec<u16>,
+    /// The short way for columns of which the model says nothing special.
+    plain: Option<Plain>,
     default: Option<Cell>,
     /// What makes the column NULL whatever its keys hold.
     unless: Option<Unless>,
@@ -104,6 +106,77 @@ struct ColumnPlan {
     steps: Option<Steps>,
     /// The model whose id it refers to.
     target: Option<&'static Model>,
+}
+
+/// What is known of a column whose cell depends on one value alone, so that most values need no
+/// more questions. What this does not settle goes the long way.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    slot: u16,
+    /// Whether a missing field is the default or, without one, NULL.
+    missing: bool,
+    /// Whether null is NULL.
+    null: bool,
+    /// The types of which each value is for `encode` alone, a bit for each.
+    kinds: u32,
+    encode: EncodeFn,
+}
+
+impl Plain {
+    fn of(plan: &ColumnPlan) -> Option<Self> {
+        let column = plan.column;
+        let (Convert::Value(encode), [slot]) = (column.convert, plan.slots.as_slice()) else {
+            return None;
+        };
+        let special =
+            plan.unless.is_some() || plan.steps.is_some() || column.on_invalid != OnInvalid::Reject;
+        if special {
+            return None;
+        }
+        let null = column.nullable && !column.required;
+        let mut kinds = !Self::bit(ElementType::Null);
+        if column.empty_as_null {
+            kinds &= !Self::bit(ElementType::String);
+        }
+        if plan.target.is_some() {
+            kinds &= !Self::bit(ElementType::EmbeddedDocument);
+            kinds &= !Self::bit(ElementType::DbPointer);
+        }
+        let missing = plan.default.is_some() || null && !column.id_time;
+        Some(Self { slot: *slot, missing, null, kinds, encode })
+    }
+
+    /// The bit of a type; the two keys that are no values share theirs.
+    #[inline(always)]
+    fn bit(kind: ElementType) -> u32 {
+        1 << (kind as u32 & 31)
+    }
+
+    /// Writes the cell, or says that the long way must be gone.
+    #[inline(always)]
+    fn write(
+        &self,
+        plan: &ColumnPlan,
+        found: &Found,
+        document: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<std::result::Result<Wrote, Mismatch>> {
+        let Some(value) = found.get(self.slot, document) else {
+            if let Some(Cell::Payload(payload)) = &plan.default {
+                out.extend_from_slice(payload);
+                return Some(Ok(Wrote::Payload));
+            }
+            return self.missing.then_some(Ok(Wrote::Null));
+        };
+        if self.kinds & Self::bit(value.kind) == 0 {
+            let null = self.null && value.kind == ElementType::Null;
+            return null.then_some(Ok(Wrote::Null));
+        }
+        match (self.encode)(value, &plan.context, out) {
+            Ok(Wrote::Null) if !self.null => None,
+            wrote => Some(wrote),
+        }
+    }
 }
 
 /// The conditions of a column.
@@ -218,7 +291,10 @@ impl Transformer {
             let steps = Steps { steps: column.steps, ty: column.ty, limit: context.limit };
             let steps = steps.any().then_some(steps);
             let target = dbref::target(column.reference.as_ref());
-            let plan = ColumnPlan { column, context, slots, default, unless, steps, target };
+            let plain = None;
+            let mut plan =
+                ColumnPlan { column, context, slots, plain, default, unless, steps, target };
+            plan.plain = Plain::of(&plan);
             columns.push(plan);
         }
         let id_column = model
@@ -508,6 +584,25 @@ impl Transformer {
 
     #[inline]
     fn write_cell(
+        &self,
+        plan: &ColumnPlan,
+        found: &Found,
+        rest: &[u8],
+        document: &[u8],
+        work: &mut Work,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<Wrote, Mismatch> {
+        if let Some(plain) = &plan.plain
+            && let Some(wrote) = plain.write(plan, found, document, out)
+        {
+            return wrote;
+        }
+        self.write_special(plan, found, rest, document, work, out)
+    }
+
+    /// Writes a cell that the short way does not settle.
+    #[inline(never)]
+    fn write_special(
         &self,
         plan: &ColumnPlan,
         found: &Found,
