@@ -1,4 +1,4 @@
-//! A model of 34 columns and documents of about 625 bytes, as a CRM's contacts are.
+//! A model of 34 columns and documents of about 800 bytes, as a CRM's contacts are.
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document};

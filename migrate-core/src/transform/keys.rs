@@ -272,10 +272,10 @@ pub(super) struct Found {
 /// A key as the walk expects it, with all that this needs in one place.
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    /// The first 16 bytes of the name and its terminator, the rest zero.
-    head: u128,
+    /// The first 16 bytes of the name and its terminator, the rest zero, in halves.
+    head: [u64; 2],
     /// The bits of `head` that count.
-    mask: u128,
+    mask: [u64; 2],
     name: &'static str,
     /// The key that came after it last.
     next: u16,
@@ -284,9 +284,10 @@ struct Step {
 impl Step {
     fn new(name: &'static str, next: usize) -> Self {
         let counted = (name.len() + 1).min(16);
+        let halves = |bits: u128| [bits as u64, (bits >> 64) as u64];
         Self {
-            head: head_of(name.as_bytes()),
-            mask: u128::MAX >> (8 * (16 - counted)),
+            head: halves(head_of(name.as_bytes())),
+            mask: halves(u128::MAX >> (8 * (16 - counted))),
             name,
             next: next as u16,
         }
@@ -295,11 +296,14 @@ impl Step {
     /// Whether the bytes begin with this key and its terminator.
     #[inline]
     fn starts(&self, bytes: &[u8]) -> bool {
-        match bytes.first_chunk::<16>() {
-            Some(head) if u128::from_le_bytes(*head) & self.mask != self.head => false,
-            Some(_) if self.name.len() < 16 => true,
-            _ => self.is_whole(bytes),
+        if let ([low, high, ..], _) = bytes.as_chunks::<8>() {
+            let [low, high] = [u64::from_le_bytes(*low), u64::from_le_bytes(*high)];
+            let other = low & self.mask[0] ^ self.head[0] | high & self.mask[1] ^ self.head[1];
+            if other != 0 || self.name.len() < 16 {
+                return other == 0;
+            }
         }
+        self.is_whole(bytes)
     }
 
     /// The same for long names and near the end of a document.
@@ -471,6 +475,7 @@ impl Found {
         let level = &keys.levels[index];
         let steps = &mut self.steps[index][..];
         let slots = &mut self.slots[level.base..];
+        let number = self.document;
         let end = close - 1;
         let inside = &document[..end];
         let mut previous = steps.len() - 1;
@@ -480,56 +485,59 @@ impl Found {
                 return fault(offset, "unknown element type");
             };
             let expected = usize::from(steps[previous].next);
-            let slot = if steps[expected].starts(rest) {
-                Some(expected)
+            // A field that is left out now and then is stepped over.
+            let second = usize::from(steps[expected].next);
+            let key = if steps[expected].starts(rest) {
+                expected
+            } else if steps[second].starts(rest) {
+                second
             } else {
-                // A field that is left out now and then is stepped over.
-                let second = usize::from(steps[expected].next);
-                if steps[second].starts(rest) { Some(second) } else { None }
-            };
-            let (slot, length) = match slot {
-                Some(slot) => (Some(slot), steps[slot].name.len()),
-                None => {
-                    let Some((length, slot)) = level.find(rest) else {
-                        return fault(offset, "a key without an end");
-                    };
-                    match slot {
-                        Some(slot) => steps[previous].next = slot,
-                        None if level.whole => {}
-                        None => self.unknown.push(Unknown {
+                let Some((length, slot)) = level.find(rest) else {
+                    return fault(offset, "a key without an end");
+                };
+                let Some(slot) = slot else {
+                    let value_start = offset + length + 2;
+                    if !level.whole {
+                        self.unknown.push(Unknown {
                             start: (offset + 1) as u32,
                             end: (offset + 1 + length) as u32,
                             level: index as u32,
-                        }),
+                        });
                     }
-                    (slot.map(usize::from), length)
-                }
+                    let value = rest.get(length + 1..).unwrap_or_default();
+                    let Some(length) = value_length(kind, value) else {
+                        return misfit(value_start);
+                    };
+                    offset = value_start + length;
+                    continue;
+                };
+                steps[previous].next = slot;
+                usize::from(slot)
             };
+            let length = steps[key].name.len();
             let value_start = offset + length + 2;
             let value = rest.get(length + 1..).unwrap_or_default();
             let Some(length) = value_length(kind, value) else {
-                return fault(value_start, "a value that does not fit into its document");
+                return misfit(value_start);
             };
             offset = value_start + length;
-            if let Some(key) = slot {
-                let slot = &mut slots[key];
-                if slot.document == self.document && key < level.taken {
-                    return Err(WalkError::Duplicate((level.base + key) as u16));
-                }
-                *slot = Slot {
-                    document: self.document,
-                    start: value_start as u32,
-                    end: offset as u32,
-                    kind,
-                };
-                previous = key;
+            let slot = &mut slots[key];
+            if slot.document == number && key < level.taken {
+                return Err(WalkError::Duplicate((level.base + key) as u16));
             }
+            *slot = Slot { document: number, start: value_start as u32, end: offset as u32, kind };
+            previous = key;
         }
         if document[end] != 0 {
             return fault(end, "the document does not end in a zero byte");
         }
         Ok(())
     }
+}
+
+#[cold]
+fn misfit(offset: usize) -> Result<(), WalkError> {
+    fault(offset, "a value that does not fit into its document")
 }
 
 #[cold]
