@@ -151,9 +151,9 @@ const CASES: &[(&str, Make)] = &[
     }),
     ("enum", |_| columns::<Labels>(|number| ["Low", "Middle", "High"][number as usize % 3].into())),
     ("text[]", |factor| {
-        columns::<TextArrays>(|_| vec!["one", "two", "three", "four"].repeat(factor).into())
+        columns::<TextArrays>(|_| ["one", "two", "three", "four"].repeat(factor).into())
     }),
-    ("int4[]", |factor| columns::<NumberArrays>(|_| vec![1, 2, 3, 4].repeat(factor).into())),
+    ("int4[]", |factor| columns::<NumberArrays>(|_| [1, 2, 3, 4].repeat(factor).into())),
     ("jsonb", |factor| {
         columns::<Documents>(|number| {
             let parts = (0..factor).map(|part| {
