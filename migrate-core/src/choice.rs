@@ -8,6 +8,8 @@
 //! that none of them takes is rejected by the first of them in the registry, by that one alone, so
 //! that it is in the ledger once.
 
+use std::borrow::Cow;
+
 use bson::RawDocument;
 use bson::spec::ElementType;
 
@@ -20,11 +22,19 @@ use crate::value::Value;
 /// Whether a document of the collection is the model's: its `when` holds, and so does its `filter`.
 pub(crate) fn is_meant(model: &Model, document: &[u8]) -> bool {
     takes(model, document)
-        && match (model.filter, RawDocument::from_bytes(document)) {
-            (Some(filter), Ok(document)) => filter(document),
+        && model.filter.is_none_or(|filter| {
+            let own = shown_to_functions(model, document);
             // What is no BSON is told of.
-            _ => true,
-        }
+            RawDocument::from_bytes(&own).map_or(true, filter)
+        })
+}
+
+/// A document as the user's own functions see it: as it stands in its collection.
+pub(crate) fn shown_to_functions<'a>(model: &Model, document: &'a [u8]) -> Cow<'a, [u8]> {
+    match model.kind == ModelKind::Collection && model.has_locators() {
+        true => Cow::Owned(feed::ungathered(document)),
+        false => Cow::Borrowed(document),
+    }
 }
 
 /// Whether the model's `when` holds; true for one without.
@@ -78,7 +88,7 @@ pub(crate) fn sharing(
     registry.iter().map(|(other, _)| other).filter(|other| {
         model.kind == ModelKind::Collection
             && other.kind == ModelKind::Collection
-            && other.collection == model.collection
+            && other.collections().any(|name| model.collections().any(|own| own == name))
     })
 }
 

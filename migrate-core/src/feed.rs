@@ -13,9 +13,18 @@
 //!
 //! The `_id` is the element's *locator*: from it the element is found again. The collection is
 //! read once for each model that it feeds.
+//!
+//! A model with several collections has the same `_id` from more than one document, so its documents
+//! have locators as well, and their own `_id` stands under [`OWN_ID`]:
+//!
+//! ```text
+//! { _id: { "\u{1}of": <the _id>, "\u{1}in": "orders_2023" },
+//!   "\u{1}_id": <the _id>, "\u{1}origin": "orders_2023", total: .. }
+//! ```
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bson::spec::ElementType;
 use bson::{Bson, RawDocument, RawDocumentBuf};
@@ -27,7 +36,7 @@ use crate::error::Result;
 use crate::model::Migrate;
 use crate::reject::Reason;
 use crate::schema::{ChildShape, KEY_SEPARATOR, Model, key_path};
-use crate::source::{Batch, Range, Source, documents_of};
+use crate::source::{Batch, CollectionInfo, Range, Source, documents_of};
 use crate::value::Value;
 
 /// The element's own `_id`, whose place the locator takes.
@@ -42,6 +51,10 @@ pub const KEY: &str = "\u{1}key";
 pub const VALUE: &str = "\u{1}value";
 /// Why the element cannot become a row, whatever its model says.
 pub(crate) const FAULT: &str = "\u{1}fault";
+/// The collection that the document comes from, where it may be one of several.
+pub const ORIGIN: &str = "\u{1}origin";
+/// In the locator of a document of several collections the one that it comes from.
+const IN: &str = "\u{1}in";
 /// In a locator the `_id` of the collection's document.
 const OF: &str = "\u{1}of";
 /// In a locator the way from there: field, position or key, field, ..
@@ -49,6 +62,9 @@ const AT: &str = "\u{1}at";
 
 /// The keys that say where an element stands; a model need not take them.
 pub(crate) const RESERVED: [&str; 5] = [PARENT, POSITION, KEY, VALUE, FAULT];
+
+/// What a document of several collections has beside its own fields.
+pub(crate) const GATHERED: [&str; 2] = [OWN_ID, ORIGIN];
 
 /// Elements travel in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
@@ -91,9 +107,9 @@ impl<T: Children> Children for Option<T> {
 /// A key as people know it; none for what only an element's place tells.
 pub(crate) fn shown_key(key: &'static str) -> &'static str {
     match key {
-        OWN_ID => "_id",
-        PARENT | POSITION | KEY | VALUE | FAULT => "",
-        key => key,
+        PARENT | POSITION | KEY | VALUE | FAULT | ORIGIN => "",
+        // The sign in front is what makes it no key of a document.
+        key => key.trim_start_matches('\u{1}'),
     }
 }
 
@@ -109,6 +125,8 @@ pub struct Feed {
     root: &'static Model,
     /// None for the model of a collection.
     steps: Vec<Step>,
+    /// The way to its field, as in `.steps`.
+    below: String,
     label: String,
 }
 
@@ -141,12 +159,14 @@ impl Feed {
             root = parent;
         }
         steps.reverse();
-        let mut label = root.collection.to_owned();
+        let mut below = String::new();
         for step in &steps {
-            label.push('.');
-            label.push_str(&key_path(step.keys.first().copied().unwrap_or_default()));
+            below.push('.');
+            below.push_str(&key_path(step.keys.first().copied().unwrap_or_default()));
         }
-        Self { root, steps, label }
+        let labels: Vec<String> =
+            root.collections().map(|collection| format!("{collection}{below}")).collect();
+        Self { root, steps, below, label: labels.join(", ") }
     }
 
     /// The feed of a child from the documents of its parent alone, whatever those are.
@@ -156,14 +176,42 @@ impl Feed {
         feed
     }
 
-    /// The collection that is read.
-    pub fn collection(&self) -> &'static str {
-        self.root.collection
+    /// The collections that are read.
+    pub fn collections(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.root.collections()
     }
 
-    /// Where the documents come from, as people name it: `tasks`, and for a child `tasks.steps`.
+    /// Where the documents come from, as people name it: `tasks`, for a child `tasks.steps`, for
+    /// several collections `orders_2023, orders_2024`.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Whether people mean the model's documents by that name, or a part of them.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.label == name
+            || self.collections().any(|collection| {
+                name.strip_prefix(collection).is_some_and(|below| below == self.below)
+            })
+    }
+
+    /// Where the document with that `_id` comes from, as people name it.
+    pub fn label_of(&self, id: &Bson) -> String {
+        match origin(id) {
+            Some(collection) => format!("{collection}{}", self.below),
+            None => self.label.clone(),
+        }
+    }
+
+    /// How many documents its collections have, as far as is known.
+    pub(crate) fn documents(&self, collections: &[CollectionInfo]) -> u64 {
+        let known = |name| collections.iter().find(|known| known.name == name);
+        self.collections().filter_map(|name| known(name)?.documents).sum()
+    }
+
+    /// Whether its documents come from several collections.
+    fn is_gathered(&self) -> bool {
+        !self.root.further_collections.is_empty()
     }
 
     /// Whether its documents are elements of others.
@@ -182,25 +230,27 @@ impl Feed {
         range: &Range,
         batches: mpsc::Sender<Batch>,
     ) -> Result<()> {
-        if !self.is_child() {
+        if !self.is_child() && !self.is_gathered() {
             return source.read(collection, range, batches).await;
         }
         let (sender, roots) = mpsc::channel::<Batch>(1);
         let reading = source.read(collection, range, sender);
-        let (read, ()) = tokio::join!(reading, self.unwind_all(roots, batches, |_| true));
+        let (read, ()) =
+            tokio::join!(reading, self.unwind_all(collection, roots, batches, |_| true));
         read
     }
 
-    /// Unwinds batches of the collection's documents and sends the elements that are wanted, until
-    /// nobody takes them. A document may have so many elements that they are never in memory all at
+    /// Unwinds batches of a collection's documents, or gives them their locators, and sends what is
+    /// wanted of that, until nobody takes it. A document may have so many elements that they are never in memory all at
     /// once, so this is done where the thread may wait.
     async fn unwind_all(
         &self,
+        collection: &str,
         mut roots: mpsc::Receiver<Batch>,
         batches: mpsc::Sender<Batch>,
         wanted: impl Fn(&[u8]) -> bool + Send + 'static,
     ) {
-        let feed = self.clone();
+        let (feed, collection) = (self.clone(), collection.to_owned());
         let unwinding = tokio::task::spawn_blocking(move || {
             while let Some(documents) = roots.blocking_recv() {
                 let mut send = |mut piece: Batch| {
@@ -211,7 +261,7 @@ impl Feed {
                 };
                 let mut piece = Piece::new(&mut send);
                 for document in documents.iter() {
-                    feed.unwind_meant(document, &mut piece);
+                    feed.add(&collection, document, &mut piece);
                 }
                 piece.pass_on();
                 if !piece.is_wanted {
@@ -262,29 +312,60 @@ impl Feed {
         ids: &[Bson],
         batches: mpsc::Sender<Batch>,
     ) -> Result<()> {
-        if !self.is_child() || source.has_elements() {
+        if source.has_elements() || !(self.is_child() || self.is_gathered()) {
             return source.fetch_batches(self.root.collection, ids, batches).await;
         }
         let mut roots: Vec<Bson> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut wanted = HashSet::new();
-        for id in ids {
-            let Some((root, _)) = parts(id) else { continue };
-            wanted.extend(id.as_document().and_then(|locator| locator.to_vec().ok()));
-            if seen.insert(bson::doc! { "_id": root }.to_vec().ok()) {
-                roots.push(root.clone());
+        let mut wanted = None;
+        if self.is_child() {
+            let mut seen = HashSet::new();
+            let wanted = wanted.insert(HashSet::new());
+            for id in ids {
+                let Some((root, _)) = parts(id) else { continue };
+                wanted.extend(id.as_document().and_then(|locator| locator.to_vec().ok()));
+                if seen.insert(bson::doc! { "_id": root }.to_vec().ok()) {
+                    roots.push(root.clone());
+                }
             }
+        } else {
+            roots.extend_from_slice(ids);
         }
-        let is_wanted = move |element: &[u8]| {
-            RawDocument::from_bytes(element).is_ok_and(|element| {
-                let locator = element.get_document("_id");
-                locator.is_ok_and(|locator| wanted.contains(locator.as_bytes()))
-            })
-        };
-        let (sender, found) = mpsc::channel::<Batch>(1);
-        let fetching = source.fetch_batches(self.root.collection, &roots, sender);
-        let (fetched, ()) = tokio::join!(fetching, self.unwind_all(found, batches, is_wanted));
-        fetched
+        let wanted = Arc::new(wanted);
+        for collection in self.collections() {
+            let here = |root: &&Bson| !self.is_gathered() || origin(root) == Some(collection);
+            let own: Vec<Bson> = roots.iter().filter(here).map(own_id).cloned().collect();
+            if own.is_empty() {
+                continue;
+            }
+            let wanted = Arc::clone(&wanted);
+            let is_wanted = move |element: &[u8]| {
+                let Some(wanted) = &*wanted else { return true };
+                RawDocument::from_bytes(element).is_ok_and(|element| {
+                    let locator = element.get_document("_id");
+                    locator.is_ok_and(|locator| wanted.contains(locator.as_bytes()))
+                })
+            };
+            let (sender, found) = mpsc::channel::<Batch>(1);
+            let fetching = source.fetch_batches(collection, &own, sender);
+            let unwinding = self.unwind_all(collection, found, batches.clone(), is_wanted);
+            let (fetched, ()) = tokio::join!(fetching, unwinding);
+            fetched?;
+        }
+        Ok(())
+    }
+
+    /// Adds what a document of one of the collections gives.
+    fn add(&self, collection: &str, document: &[u8], out: &mut Piece<'_>) {
+        out.pass_on_if_full();
+        if !self.is_gathered() {
+            return self.unwind_meant(document, out);
+        }
+        let document = gathered(collection, document);
+        if self.is_child() {
+            return self.unwind_meant(&document, out);
+        }
+        out.places.push((out.bytes.len() as u32, document.len() as u32));
+        out.bytes.extend_from_slice(&document);
     }
 
     /// Adds the elements of one of the collection's documents; one that is not the root model's
@@ -384,6 +465,72 @@ pub(crate) fn field<'a, 'k>(document: &'a [u8], keys: &[&'k str]) -> Option<(&'k
         }
         Some((*path, value))
     })
+}
+
+/// A document of one of several collections, with its locator. One that breaks off becomes a
+/// document that the transformer refuses, with all of its bytes.
+fn gathered(collection: &str, document: &[u8]) -> Vec<u8> {
+    let id = field(document, &["_id"]).map(|(_, value)| value);
+    let mut out = Vec::with_capacity(document.len() + 2 * collection.len() + 128);
+    let place = string(collection.as_bytes());
+    nested(&mut out, |out| {
+        out.push(ElementType::EmbeddedDocument as u8);
+        out.extend_from_slice(b"_id\0");
+        nested(out, |out| {
+            if let Some(id) = id {
+                element(out, id.kind, OF.as_bytes(), id.bytes);
+            }
+            element(out, ElementType::String, IN.as_bytes(), &place);
+        });
+        element(out, ElementType::String, ORIGIN.as_bytes(), &place);
+        for field in Value::new(ElementType::EmbeddedDocument, document).elements() {
+            match field {
+                Ok((b"_id", value)) => element(out, value.kind, OWN_ID.as_bytes(), value.bytes),
+                Ok((key, value)) => element(out, value.kind, key, value.bytes),
+                Err(malformed) => {
+                    write_fault(out, malformed.into());
+                    let mut bytes = (document.len() as u32).to_le_bytes().to_vec();
+                    bytes.push(bson::spec::BinarySubtype::Generic.into());
+                    bytes.extend_from_slice(document);
+                    element(out, ElementType::Binary, VALUE.as_bytes(), &bytes);
+                }
+            }
+        }
+    });
+    out
+}
+
+/// A document of one of several collections as it stands there.
+pub(crate) fn ungathered(document: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(document.len());
+    nested(&mut out, |out| {
+        let fields = Value::new(ElementType::EmbeddedDocument, document).elements();
+        for (key, value) in fields.map_while(|field| field.ok()) {
+            if key == OWN_ID.as_bytes() {
+                element(out, value.kind, b"_id", value.bytes);
+            } else if key != b"_id" && key != ORIGIN.as_bytes() {
+                element(out, value.kind, key, value.bytes);
+            }
+        }
+    });
+    out
+}
+
+/// The collection that a locator names.
+fn origin(id: &Bson) -> Option<&str> {
+    let locator = id.as_document()?;
+    match locator.get(OF) {
+        Some(of) if locator.contains_key(AT) => origin(of),
+        _ => locator.get_str(IN).ok(),
+    }
+}
+
+/// The `_id` itself, without the collection that it comes from.
+pub(crate) fn own_id(id: &Bson) -> &Bson {
+    match id.as_document() {
+        Some(locator) if locator.contains_key(IN) => locator.get(OF).unwrap_or(&Bson::Null),
+        _ => id,
+    }
 }
 
 /// What an element's place tells of it; for a collection's document nothing.
@@ -565,24 +712,28 @@ impl<'a> Piece<'a> {
         mismatch: Mismatch,
         found: Option<Value<'_>>,
     ) {
-        let (expected, shown) = mismatch.parts();
         self.document(path, parent, |out| {
-            out.push(ElementType::EmbeddedDocument as u8);
-            out.extend_from_slice(FAULT.as_bytes());
-            out.push(0);
-            nested(out, |out| {
-                for (key, text) in
-                    [("reason", mismatch.reason().code()), ("expected", expected), ("found", shown)]
-                {
-                    let text = string(text.as_bytes());
-                    element(out, ElementType::String, key.as_bytes(), &text);
-                }
-            });
+            write_fault(out, mismatch);
             if let Some(value) = found {
                 element(out, value.kind, VALUE.as_bytes(), value.bytes);
             }
         });
     }
+}
+
+/// Writes what makes the transformer refuse a document with that mismatch.
+fn write_fault(out: &mut Vec<u8>, mismatch: Mismatch) {
+    let (expected, shown) = mismatch.parts();
+    out.push(ElementType::EmbeddedDocument as u8);
+    out.extend_from_slice(FAULT.as_bytes());
+    out.push(0);
+    nested(out, |out| {
+        for (key, text) in
+            [("reason", mismatch.reason().code()), ("expected", expected), ("found", shown)]
+        {
+            element(out, ElementType::String, key.as_bytes(), &string(text.as_bytes()));
+        }
+    });
 }
 
 /// The mismatch that a fault stands for.
@@ -624,8 +775,15 @@ fn string(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A locator for people, as in `507f1f77bcf86cd799439011/climbers/3`; `None` for other ids.
+/// A locator for people, as in `507f1f77bcf86cd799439011/climbers/3`, with the collection in front
+/// where it is one of several; `None` for other ids.
 pub(crate) fn locator_text(id: &Bson) -> Option<String> {
+    if let Some(locator) = id.as_document()
+        && let Ok(collection) = locator.get_str(IN)
+    {
+        let own = locator.get(OF).map(crate::source_id::display).unwrap_or_default();
+        return Some(format!("{collection}/{own}"));
+    }
     let (root, places) = parts(id)?;
     let mut text = crate::source_id::display(root);
     for place in places {

@@ -3,14 +3,14 @@
 //! A derived id gives its ObjectId back by arithmetic; ids that it does not give back, and random
 //! ones, stand in `id_map`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use bson::Bson;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::ddl::Names;
 use crate::error::{Error, ErrorKind, Result};
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::rejects;
 use crate::run::Options;
 use crate::schema::{BaseType, Model, RegistryFacts, quote_ident, quote_literal};
@@ -58,7 +58,7 @@ pub async fn export(
         .collect();
     if let Some(name) = collection {
         models.retain(|(model, _)| {
-            [Feed::of(model).label(), model.table, model.name].contains(&name)
+            [model.table, model.name].contains(&name) || Feed::of(model).is_named(name)
         });
         if models.is_empty() {
             return Err(Error::new(
@@ -123,11 +123,17 @@ async fn table(
             break;
         }
         let mut page: Vec<(String, Vec<Bson>)> = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let get = |error| target_error(&act, error);
+        let get = |error| target_error(&act, error);
+        let keys = rows.iter().map(|row| row.try_get(0).map_err(get));
+        let keys: Vec<String> = keys.collect::<Result<_>>()?;
+        let mut of_texts = match (id.ty.base, model.has_locators()) {
+            (BaseType::Uuid, _) | (_, false) => HashMap::new(),
+            _ => of_texts(connection, state, model, &keys).await?,
+        };
+        for (row, key) in rows.iter().zip(keys) {
             let mapped: Option<Vec<Vec<u8>>> = row.try_get(1).map_err(get)?;
-            let key: String = row.try_get(0).map_err(get)?;
-            let candidates = candidates(model, &key, mapped.unwrap_or_default(), run);
+            let mapped = mapped.or_else(|| of_texts.remove(&key)).unwrap_or_default();
+            let candidates = candidates(model, &key, mapped, run);
             page.push((key, candidates));
         }
         // Where two documents came to one id, the ledger has those that are not in the table.
@@ -139,14 +145,15 @@ async fn table(
         let rejected = rejected(connection, state, names, model, &doubtful).await?;
         for (key, candidates) in page {
             let shown: Vec<String> = candidates.iter().map(source_id::display).collect();
-            let source_id = shown
-                .iter()
-                .find(|shown| !rejected.contains(*shown))
-                .or(shown.first())
-                .unwrap_or(&key)
-                .clone();
+            let place = shown.iter().position(|shown| !rejected.contains(shown)).unwrap_or(0);
+            let id = candidates.get(place);
+            let collection = id.map_or_else(|| feed.label().to_owned(), |id| feed.label_of(id));
+            let source_id = match id.map(feed::own_id) {
+                Some(id) => source_id::display(id),
+                None => key.clone(),
+            };
             *pairs += 1;
-            wants_more = each(Pair { collection: feed.label().to_owned(), source_id, id: key });
+            wants_more = each(Pair { collection, source_id, id: key });
             if !wants_more {
                 break;
             }
@@ -154,6 +161,37 @@ async fn table(
     }
     connection.execute(&act, "COMMIT").await?;
     Ok(wants_more)
+}
+
+/// The entries of the id map for rows whose keys are no UUIDs, by key.
+async fn of_texts(
+    connection: &mut Connection,
+    state: &State,
+    model: &'static Model,
+    keys: &[String],
+) -> Result<HashMap<String, Vec<Vec<u8>>>> {
+    const ACT: &str = "reading the id map";
+    let ids: Vec<String> =
+        keys.iter().map(|key| source_id::mapped(model, key).to_string()).collect();
+    let key_of: HashMap<&str, &String> = ids.iter().map(String::as_str).zip(keys).collect();
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT DISTINCT id::text, source_id FROM {}
+         WHERE collection = $1 AND id = ANY ($2::text[]::uuid[])",
+        state.table("id_map")
+    )))
+    .bind(Feed::of(model).label())
+    .bind(&ids)
+    .fetch_all(connection.raw())
+    .await
+    .map_err(|error| target_error(ACT, error))?;
+    let mut found: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+    for row in &rows {
+        let id: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let Some(key) = key_of.get(id.as_str()) else { continue };
+        let source_id = row.try_get(1).map_err(|error| target_error(ACT, error))?;
+        found.entry((*key).clone()).or_default().push(source_id);
+    }
+    Ok(found)
 }
 
 /// The `_id`s that a key can have come from, the likeliest first.

@@ -628,15 +628,11 @@ fn refused_line(error: &Error) -> Option<usize> {
 
 /// Why the target refused a row, as a reject that still lacks its document.
 fn refusal(model: &'static Model, output: &Output, row: usize, error: &Error) -> Reject {
-    let source_id = output
-        .row_id(row)
-        .and_then(|id| id.to_bson().ok())
-        .map(|id| source_id::display(&id))
-        .unwrap_or_default();
+    let id = output.row_id(row).and_then(|id| id.to_bson().ok()).unwrap_or(bson::Bson::Null);
     let mut reject = Reject {
-        collection: Feed::of(model).label().to_owned(),
+        collection: Feed::of(model).label_of(&id),
         table: model.table.to_owned(),
-        source_id,
+        source_id: source_id::display(&id),
         stage: reject::Stage::Write,
         reason: Reason::Constraint,
         field: String::new(),

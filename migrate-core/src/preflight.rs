@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
 use crate::existing;
 use crate::run::Options;
-use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
+use crate::schema::{Model, RegistryFacts, quote_ident};
 use crate::sink::{Connection, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::state::State;
@@ -150,9 +150,9 @@ pub(crate) fn left_out(
     collections
         .iter()
         .filter(|collection| {
-            !registry.iter().any(|(model, _)| {
-                model.kind == ModelKind::Collection && model.collection == collection.name
-            })
+            !registry
+                .iter()
+                .any(|(model, _)| model.collections().any(|name| name == collection.name))
         })
         .map(|collection| (collection.name.clone(), collection.documents.unwrap_or_default()))
         .collect()
@@ -188,11 +188,15 @@ pub(crate) async fn source_rights(
 ) -> Result<()> {
     let mut refused = Vec::new();
     let mut cause = None;
-    for (model, _) in registry.iter().filter(|(model, _)| model.kind == ModelKind::Collection) {
-        match source.check(model.collection).await {
+    let mut names: Vec<&'static str> =
+        registry.iter().flat_map(|(model, _)| model.collections()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        match source.check(name).await {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Source => {
-                refused.push(format!("`{}`", model.collection));
+                refused.push(format!("`{name}`"));
                 cause.get_or_insert(error);
             }
             Err(error) => return Err(error),

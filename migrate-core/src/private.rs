@@ -9,7 +9,7 @@ pub use crate::__flattened as flattened;
 pub use crate::cell::encode_extended as json_extended;
 pub use crate::cell::{CellContext, PgEnum, Scalar, ToCell};
 use crate::cell::{Mismatch, Wrote, enumeration};
-pub use crate::feed::{KEY, OWN_ID, PARENT, POSITION, VALUE};
+pub use crate::feed::{KEY, ORIGIN, OWN_ID, PARENT, POSITION, VALUE};
 pub use crate::flatten;
 pub use crate::model::{Flatten, Migrate};
 pub use crate::plan::{check, edge_count, phases};

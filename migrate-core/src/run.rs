@@ -446,7 +446,7 @@ pub(crate) fn select(
         let of_collection: Vec<&'static Model> = registry
             .iter()
             .map(|(model, _)| model)
-            .filter(|model| model.kind.has_documents() && Feed::of(model).label() == name)
+            .filter(|model| model.kind.has_documents() && Feed::of(model).is_named(name))
             .collect();
         if model.is_none() && !of_collection.is_empty() {
             let open = |model: &&&'static Model| !loaded.contains(model.name);
@@ -772,11 +772,10 @@ impl Beginning<'_> {
         for (model, _) in self.registry.iter() {
             if let Some((chunks, read)) = progress.get(model.name) {
                 let feed = Feed::of(model);
-                let known = self.collections.iter().find(|known| known.name == feed.collection());
                 self.reporter.event(&Event::TablePlanned {
                     table: model.table,
                     collection: feed.label(),
-                    documents: known.and_then(|known| known.documents).unwrap_or_default(),
+                    documents: feed.documents(self.collections),
                     documents_done: *read,
                     chunks: *chunks,
                 });
@@ -859,40 +858,45 @@ pub(crate) async fn plan_chunks(
     let mut bytes = HashMap::new();
     for (model, phase) in registry.iter().filter(|(model, _)| model.kind.has_documents()) {
         let feed = Feed::of(model);
-        let Some(collection) = collections.iter().find(|known| known.name == feed.collection())
-        else {
-            reporter.event(&Event::Notice {
-                message: &format!(
-                    "the source has no collection `{}`: {} stays empty",
-                    feed.collection(),
-                    model.table
-                ),
+        let mut model_chunks = 0;
+        for name in feed.collections() {
+            let Some(collection) = collections.iter().find(|known| known.name == name) else {
+                let without = match model.further_collections {
+                    [] => format!("{} stays empty", model.table),
+                    _ => format!("nothing of it comes into {}", model.table),
+                };
+                reporter.event(&Event::Notice {
+                    message: &format!("the source has no collection `{name}`: {without}"),
+                });
+                continue;
+            };
+            let size = collection.bytes.unwrap_or_default();
+            *bytes.entry(model.name).or_default() += size;
+            let ranges = source.split(name, options.chunk_bytes).await?;
+            model_chunks += ranges.len() as u64;
+            let parts = ranges.len().max(1) as u64;
+            for range in ranges {
+                sized.push((
+                    size / parts,
+                    PlannedChunk {
+                        model: model.name.to_owned(),
+                        collection: name.to_owned(),
+                        // With derived ids nothing needs the order while constraints are off.
+                        phase: if options.keep_constraints || options.append { phase } else { 0 },
+                        range,
+                        estimate: collection.documents.unwrap_or_default() / parts,
+                    },
+                ));
+            }
+        }
+        if bytes.contains_key(model.name) {
+            reporter.event(&Event::TablePlanned {
+                table: model.table,
+                collection: feed.label(),
+                documents: feed.documents(collections),
+                documents_done: 0,
+                chunks: model_chunks,
             });
-            continue;
-        };
-        let size = collection.bytes.unwrap_or_default();
-        bytes.insert(model.name, size);
-        let ranges = source.split(feed.collection(), options.chunk_bytes).await?;
-        reporter.event(&Event::TablePlanned {
-            table: model.table,
-            collection: feed.label(),
-            documents: collection.documents.unwrap_or_default(),
-            documents_done: 0,
-            chunks: ranges.len() as u64,
-        });
-        let parts = ranges.len().max(1) as u64;
-        for range in ranges {
-            sized.push((
-                size / parts,
-                PlannedChunk {
-                    model: model.name.to_owned(),
-                    collection: feed.collection().to_owned(),
-                    // With derived ids nothing needs the order while constraints are off.
-                    phase: if options.keep_constraints || options.append { phase } else { 0 },
-                    range,
-                    estimate: collection.documents.unwrap_or_default() / parts,
-                },
-            ));
         }
     }
     sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
@@ -1156,7 +1160,7 @@ fn fingerprint(
             (
                 (model.collection, model.schema, model.table, columns, junctions, model.indexes),
                 (model.deny_unknown_fields, model.one_of, children),
-                (model.when, model.filter.is_some()),
+                (model.when, model.filter.is_some(), model.further_collections),
                 (model.own_key, model.checks),
             )
         );

@@ -16,8 +16,11 @@ pub struct Model {
     pub name: &'static str,
     /// The module that declares it (`module_path!()`); together with `name` it identifies a model.
     pub module: &'static str,
-    /// The collection the documents come from; empty for a junction and for a child.
+    /// The collection the documents come from, or the first of several; empty for a junction and
+    /// for a child.
     pub collection: &'static str,
+    /// Other collections whose documents fill the same table.
+    pub further_collections: &'static [&'static str],
     /// The PostgreSQL schema of the table; `None` is the target's own (`public` unless told).
     pub schema: Option<&'static str>,
     /// The table's name, unquoted.
@@ -126,6 +129,7 @@ impl Model {
         name: "",
         module: "",
         collection: "",
+        further_collections: &[],
         schema: None,
         table: "",
         kind: ModelKind::Collection,
@@ -145,6 +149,19 @@ impl Model {
     /// Whether two sets of facts come from the same struct.
     pub const fn same(&self, other: &Model) -> bool {
         str_eq(self.name, other.name) && str_eq(self.module, other.module)
+    }
+
+    /// The collections that the documents come from.
+    pub fn collections(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let first = (!self.collection.is_empty()).then_some(self.collection);
+        first.into_iter().chain(self.further_collections.iter().copied())
+    }
+
+    /// Whether it takes the same key from documents that are not the same one: the documents of
+    /// several collections, or the elements of others. Then a row's key alone does not lead back to
+    /// its document.
+    pub(crate) fn has_locators(&self) -> bool {
+        matches!(self.kind, ModelKind::Child) || !self.further_collections.is_empty()
     }
 
     /// The model whose documents hold a child's elements, and the field that does; `None` for all
@@ -341,7 +358,8 @@ pub const KEY_SEPARATOR: char = '\0';
 
 /// A key or a path as people write it, as in `address.zip`.
 pub fn key_path(key: &str) -> String {
-    key.replace(KEY_SEPARATOR, ".")
+    // What stands in front of a key that a locator has pushed aside is no part of it.
+    key.trim_start_matches('\u{1}').replace(KEY_SEPARATOR, ".")
 }
 
 /// Something done to a value before it becomes a cell, because the model asks for it by name.

@@ -548,7 +548,7 @@ pub(crate) async fn same_id(
     }
     let transformer = context.transformer(model)?.clone();
     let mut scratch = transformer.scratch();
-    let label = Feed::of(model).label().to_owned();
+    let feed = Feed::of(model);
     let mut rejected = 0;
     for keys in keys.chunks(DOUBLES) {
         let mut sources = source_ids(context, connection, model, keys).await?;
@@ -596,7 +596,7 @@ pub(crate) async fn same_id(
                         }
                     }
                     Some(winner) => losers.push(Reject {
-                        collection: label.clone(),
+                        collection: feed.label_of(&id),
                         table: model.table.to_owned(),
                         source_id: source_id::display(&id),
                         stage: Stage::Settle,
@@ -666,8 +666,8 @@ pub(crate) async fn source_ids(
 ) -> Result<HashMap<String, Vec<Bson>>> {
     const ACT: &str = "reading the id map";
     let mut found: HashMap<String, Vec<Bson>> = HashMap::new();
-    let is_child = model.kind == ModelKind::Child;
-    if is_child || id_column(model).ty.base == crate::schema::BaseType::Uuid {
+    let has_locators = model.has_locators();
+    if has_locators || id_column(model).ty.base == crate::schema::BaseType::Uuid {
         let ids: Vec<String> =
             keys.iter().map(|key| source_id::mapped(model, key).to_string()).collect();
         let key_of: HashMap<&str, &String> = ids.iter().map(String::as_str).zip(keys).collect();
@@ -691,7 +691,7 @@ pub(crate) async fn source_ids(
     for key in keys {
         let ids = found.entry(key.clone()).or_default();
         ids.extend(source_id::of_key(model, key, context.run.ids));
-        if ids.is_empty() && !is_child {
+        if ids.is_empty() && !has_locators {
             ids.extend(source_id::as_uuid(key));
         }
         ids.sort_by(source_id::compare);
@@ -735,12 +735,12 @@ pub(crate) async fn reject_rows(
         }
         sources.extend(kept::own_ids(connection, model, &keys).await?);
     }
-    let label = Feed::of(model).label().to_owned();
-    let reject_of = |loser: Loser, source_id: Option<String>, document: Vec<u8>| Reject {
-        collection: label.clone(),
+    let feed = Feed::of(model);
+    let reject_of = |loser: Loser, id: Option<&Bson>, document: Vec<u8>| Reject {
+        collection: id.map_or_else(|| feed.label().to_owned(), |id| feed.label_of(id)),
         table: model.table.to_owned(),
         document,
-        source_id: source_id.unwrap_or(loser.key),
+        source_id: id.map_or(loser.key, source_id::display),
         stage: Stage::Settle,
         reason: loser.reason,
         field: loser.field,
@@ -751,13 +751,14 @@ pub(crate) async fn reject_rows(
     let (doubles, losers): (Vec<Loser>, Vec<Loser>) =
         losers.into_iter().partition(|loser| ids_of(loser).len() > 1);
     let mut gone = Vec::new();
-    let mut loser_of: HashMap<String, Loser> = HashMap::with_capacity(losers.len());
+    let mut loser_of: HashMap<String, (Loser, Bson)> = HashMap::with_capacity(losers.len());
     let mut wanted = Vec::with_capacity(losers.len());
     for loser in losers {
         match ids_of(&loser).first() {
             Some(id) => {
                 wanted.push(id.clone());
-                loser_of.insert(source_id::display(id), loser);
+                let id = id.clone();
+                loser_of.insert(source_id::display(&id), (loser, id));
             }
             None => gone.push(reject_of(loser, None, Vec::new())),
         }
@@ -770,14 +771,15 @@ pub(crate) async fn reject_rows(
         let is_meant = |document: &&[u8]| is_child || choice::is_meant(model, document);
         for document in batch.iter().filter(is_meant) {
             let shown = document_id(document).map(|id| source_id::display(&id));
-            let loser = shown.as_ref().and_then(|shown| loser_of.remove(shown));
-            if let Some(loser) = loser {
-                rejects.push(reject_of(loser, shown, document.to_vec()));
+            let loser = shown.and_then(|shown| loser_of.remove(&shown));
+            if let Some((loser, id)) = loser {
+                rejects.push(reject_of(loser, Some(&id), document.to_vec()));
             }
         }
         note_rejects(context, connection, model, &rejects).await?;
     }
-    gone.extend(loser_of.into_iter().map(|(id, loser)| reject_of(loser, Some(id), Vec::new())));
+    let left = loser_of.into_values();
+    gone.extend(left.map(|(loser, id)| reject_of(loser, Some(&id), Vec::new())));
     note_rejects(context, connection, model, &gone).await?;
     // The key of a double is gone by now, so one of its `_id`s is right: the first that is there.
     let mut doubles = doubles.into_iter().peekable();
@@ -792,11 +794,12 @@ pub(crate) async fn reject_rows(
         }
         let mut rejects = Vec::with_capacity(slice.len());
         for loser in slice {
-            let shown: Vec<String> = ids_of(&loser).iter().map(source_id::display).collect();
-            let there = shown.iter().find(|shown| by_id.contains_key(*shown));
-            let id = there.or(shown.first()).cloned();
-            let document = id.as_ref().and_then(|id| by_id.remove(id)).unwrap_or_default();
-            rejects.push(reject_of(loser, id, document));
+            let ids = ids_of(&loser);
+            let there = ids.iter().find(|id| by_id.contains_key(&source_id::display(id)));
+            let id = there.or(ids.first()).cloned();
+            let shown = id.as_ref().map(source_id::display);
+            let document = shown.and_then(|shown| by_id.remove(&shown)).unwrap_or_default();
+            rejects.push(reject_of(loser, id.as_ref(), document));
         }
         note_rejects(context, connection, model, &rejects).await?;
     }

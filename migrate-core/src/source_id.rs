@@ -9,13 +9,13 @@ use uuid::Uuid;
 use crate::cell::id_text;
 use crate::cell::mixed_id::ids_of_text;
 use crate::id::IdScheme;
-use crate::schema::{BaseType, Column, Model, ModelKind};
+use crate::schema::{BaseType, Column, Model};
 use crate::value::Elements;
 
 /// The `_id`s that a row's key, as text, can have been made from, when the key alone tells; none
 /// when only the id map does. A whole number may be stored under several types.
 pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
-    if model.kind == ModelKind::Child {
+    if model.has_locators() {
         return Vec::new();
     }
     let Some(id) = model.columns.iter().find(|column| column.primary_key) else {

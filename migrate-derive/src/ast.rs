@@ -87,8 +87,18 @@ impl Model {
         self.ident.unraw().to_string()
     }
 
-    pub(crate) fn collection(&self) -> String {
-        self.attrs.collection.as_ref().map_or_else(|| self.name(), |word| word.value.value())
+    /// The collection, or several.
+    pub(crate) fn collections(&self) -> Vec<String> {
+        match &self.attrs.collection {
+            Some(word) => word.value.iter().map(|name| name.value()).collect(),
+            None => vec![self.name()],
+        }
+    }
+
+    /// Whether its documents come from several collections; then they have a locator in the place
+    /// of `_id`, as a child's have.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.attrs.collection.as_ref().is_some_and(|word| word.value.len() > 1)
     }
 
     pub(crate) fn table(&self) -> String {
@@ -129,6 +139,7 @@ impl Model {
         }
         let name = field.ident.span();
         let reserved = [
+            ("ORIGIN", &field.attrs.origin),
             ("PARENT", &field.attrs.parent),
             ("POSITION", &field.attrs.position),
             ("KEY", &field.attrs.key),
@@ -167,12 +178,21 @@ impl Model {
             (if is_path { path_key(&key) } else { key }, word.value.span())
         });
         let keys = std::iter::once(first).chain(aliases);
-        // In a child's documents the locator has the place of `_id`.
-        keys.map(|(key, span)| match key.as_str() {
-            "_id" if self.is_child() => (format!("{RESERVED}OWN_ID"), span),
-            _ => (key, span),
-        })
-        .collect()
+        keys.map(|(key, span)| (self.own_key(&key), span)).collect()
+    }
+
+    /// A key or a path as the model's documents have it: where they have locators, these have the
+    /// place of `_id`.
+    pub(crate) fn own_key(&self, key: &str) -> String {
+        match key.strip_prefix("_id") {
+            Some(rest)
+                if (self.is_child() || self.is_gathered())
+                    && (rest.is_empty() || rest.starts_with('\0')) =>
+            {
+                format!("{RESERVED}OWN_ID{rest}")
+            }
+            _ => key.to_owned(),
+        }
     }
 }
 

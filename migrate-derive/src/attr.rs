@@ -22,7 +22,7 @@ pub(crate) struct Word<T = ()> {
 /// The words on a struct.
 #[derive(Default)]
 pub(crate) struct ModelAttrs {
-    pub(crate) collection: Option<Word<LitStr>>,
+    pub(crate) collection: Option<Word<Vec<LitStr>>>,
     pub(crate) table: Option<Word<LitStr>>,
     pub(crate) schema: Option<Word<LitStr>>,
     pub(crate) rename_all: Option<Word<Case>>,
@@ -81,6 +81,7 @@ pub(crate) struct FieldAttrs {
     pub(crate) fk: Option<Word<ForeignKey>>,
     pub(crate) junction: Option<Word<Junction>>,
     pub(crate) child: Option<Word<Child>>,
+    pub(crate) origin: Option<Word>,
     pub(crate) parent: Option<Word>,
     pub(crate) position: Option<Word>,
     pub(crate) key: Option<Word>,
@@ -241,7 +242,7 @@ impl ModelAttrs {
             }
         }
         each_item(ctxt, attrs, Place::Struct, |item| match item.name.as_str() {
-            "collection" => item.set(ctxt, &mut parsed.collection, Item::name_text),
+            "collection" => item.set(ctxt, &mut parsed.collection, Item::names),
             "table" => item.set(ctxt, &mut parsed.table, Item::name_text),
             "schema" => item.set(ctxt, &mut parsed.schema, Item::name_text),
             "rename_all" => item.set(ctxt, &mut parsed.rename_all, Item::case),
@@ -313,6 +314,7 @@ impl FieldAttrs {
                 }
             }
             "id_time" => item.set(ctxt, &mut parsed.id_time, Item::flag),
+            "origin" => item.set(ctxt, &mut parsed.origin, Item::flag),
             "parent" => item.set(ctxt, &mut parsed.parent, Item::flag),
             "position" => item.set(ctxt, &mut parsed.position, Item::flag),
             "key" => item.set(ctxt, &mut parsed.key, Item::flag),
@@ -472,6 +474,42 @@ impl Item {
             return None;
         }
         Some(text)
+    }
+
+    /// A name, or several in brackets.
+    fn names(&self, ctxt: &Ctxt) -> Option<Vec<LitStr>> {
+        let ItemValue::Equals(Expr::Array(array)) = &self.value else {
+            return self.name_text(ctxt).map(|name| vec![name]);
+        };
+        let mut names: Vec<LitStr> = Vec::new();
+        for element in &array.elems {
+            let name = match peel(element.clone()) {
+                Expr::Lit(ref expr) if let Lit::Str(name) = &expr.lit => name.clone(),
+                _ => {
+                    self.wrong(ctxt, "needs a string, or several in brackets");
+                    return None;
+                }
+            };
+            if name.value().is_empty() || name.value().contains('\0') {
+                self.wrong(ctxt, "must be names, which are not empty and have no U+0000");
+                return None;
+            }
+            if names.iter().any(|other| other.value() == name.value()) {
+                let help = "remove one of them";
+                ctxt.error(
+                    name.span(),
+                    format!("`{}` has `{}` twice", self.name, name.value()),
+                    help,
+                );
+                return None;
+            }
+            names.push(name);
+        }
+        if names.is_empty() {
+            self.wrong(ctxt, "needs a string, or several in brackets");
+            return None;
+        }
+        Some(names)
     }
 
     /// A string that is a document's key; it may be empty, as MongoDB allows.

@@ -49,6 +49,7 @@ pub(crate) fn check(ctxt: &Ctxt, model: &Model) {
             Fate::Column => {
                 check_id(ctxt, model, field);
                 check_placed(ctxt, field);
+                check_origin(ctxt, model, field);
                 check_computed(ctxt, field);
                 check_path(ctxt, field);
                 check_extra(ctxt, model, field);
@@ -142,6 +143,7 @@ fn words(field: &Field) -> Vec<(&'static str, Option<Span>)> {
         ("#[fk]", attrs.fk.as_ref().map(|word| word.span)),
         ("#[junction]", attrs.junction.as_ref().map(|word| word.span)),
         ("#[child]", attrs.child.as_ref().map(|word| word.span)),
+        ("origin", attrs.origin.as_ref().map(|word| word.span)),
         ("parent", attrs.parent.as_ref().map(|word| word.span)),
         ("position", attrs.position.as_ref().map(|word| word.span)),
         ("key", attrs.key.as_ref().map(|word| word.span)),
@@ -418,6 +420,41 @@ fn check_child_field(ctxt: &Ctxt, model: &Model, field: &Field) {
             _ => "this field fills another table and has no column: remove one of them",
         };
         conflict(ctxt, "#[child]", (word, Some(span)), help);
+    }
+}
+
+/// Where a document comes from is always there, and worth a column where there are several places.
+fn check_origin(ctxt: &Ctxt, model: &Model, field: &Field) {
+    let Some(origin) = &field.attrs.origin else { return };
+    if !model.is_gathered() {
+        let help = match model.is_child() || model.is_embedded() {
+            true => "write it in the model of the collections",
+            false => "name them with `collection = [\"a\", \"b\"]`, or remove `origin`",
+        };
+        ctxt.error(origin.span, "`origin` needs a model with several collections", help);
+    }
+    for (other, span) in words(field) {
+        let help = match other {
+            "rename" | "alias" | "path" | "compute" | "extra" => {
+                "it is the name of the collection and not read from the document: remove one of them"
+            }
+            "id" => "several documents come from one collection: remove one of them",
+            "default" | "id_time" | "empty_as_null" => "it is always there: remove it",
+            _ => continue,
+        };
+        conflict(ctxt, "origin", (other, span), help);
+    }
+    if let Some((first, last)) = model.fields.iter().find_map(|other| {
+        let is_first = other.attrs.origin.is_some();
+        (is_first && other.ident != field.ident).then_some((other, field))
+    }) && model.fields.iter().position(|other| other.ident == first.ident)
+        < model.fields.iter().position(|other| other.ident == last.ident)
+    {
+        ctxt.error(
+            origin.span,
+            format!("`{}` and `{}` are both marked as the origin", first.ident, last.ident),
+            "a document has one origin: remove `origin` from one of them",
+        );
     }
 }
 
@@ -700,6 +737,19 @@ fn check_primary_key(ctxt: &Ctxt, model: &Model) {
             key.span,
             "the id is the primary key where nothing is said of it",
             "remove `primary_key`",
+        );
+        return;
+    }
+    // Documents of two collections with one `_id` would both be rows, and no row be known by its id.
+    let has_id = key.value.iter().any(|ident| {
+        let is_it = |field: &&Field| field.ident.unraw() == ident.unraw();
+        model.fields.iter().find(is_it).is_some_and(|field| field.attrs.id.is_some())
+    });
+    if has_id && model.is_gathered() {
+        ctxt.error(
+            key.span,
+            "the id of several collections cannot share the primary key with other columns",
+            "leave the id out of it: it has a unique key of its own then",
         );
     }
 }

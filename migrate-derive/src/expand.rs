@@ -75,19 +75,25 @@ pub(crate) fn expand_impl(ident: &Ident) -> TokenStream {
 
 fn expand_facts(model: &Model) -> TokenStream {
     let mut facts = Facts::new(&model.name());
+    let mut collections = match model.is_junction() || model.is_embedded() || model.is_child() {
+        true => Vec::new(),
+        false => model.collections(),
+    }
+    .into_iter();
     let (kind, collection) = match (model.is_junction(), model.is_embedded(), model.is_child()) {
         (true, ..) => (Some(quote!(Junction)), None),
         (_, true, _) => (Some(quote!(Embedded)), None),
         (.., true) => (Some(quote!(Child)), None),
-        _ => (None, Some(model.collection())),
+        _ => (None, collections.next()),
     };
     facts.add("collection", collection.map(|collection| quote!(#collection)));
+    facts.list("further_collections", collections.map(|name| quote!(#name)));
     facts.add("schema", model.attrs.schema.as_ref().map(|word| expand_option(Some(word))));
     let table = (!model.is_embedded()).then(|| model.table());
     facts.add("table", table.map(|table| quote!(#table)));
     facts.add("kind", kind.map(|kind| quote!(_migrate::ModelKind::#kind)));
     let choices = model.attrs.when.iter().flat_map(|word| &word.value);
-    facts.list("when", choices.map(expand_choice));
+    facts.list("when", choices.map(|choice| expand_choice(model, choice)));
     let filter = model.attrs.filter.as_ref().map(|word| &word.value);
     facts.add("filter", filter.map(|path| quote!(_migrate::Some(#path))));
     if !has_parts(model) {
@@ -199,7 +205,7 @@ fn expand_parts(model: &Model) -> TokenStream {
 
 fn expand_flat(model: &Model, field: &Field) -> TokenStream {
     let (ty, name) = (&field.ty, field.name());
-    let key = model.keys(field).into_iter().next().map(|(key, _)| key);
+    let key = expand_keys(model, field).next();
     let prefix = match &field.attrs.flatten {
         Some(Word { value: Flatten { prefix: Some(word), .. }, .. }) => word.value.value(),
         _ => String::new(),
@@ -211,7 +217,7 @@ fn expand_flat(model: &Model, field: &Field) -> TokenStream {
 fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
     let present = field.attrs.flatten.as_ref()?.value.present.as_ref()?;
     let (column, name) = (&present.value, field.name());
-    let key = model.keys(field).into_iter().next().map(|(key, _)| key);
+    let key = expand_keys(model, field).next();
     Some(quote!(_migrate::flatten::present(#column, #name, &[#key])))
 }
 
@@ -220,13 +226,14 @@ fn expand_present(model: &Model, field: &Field) -> Option<TokenStream> {
 /// ```text
 /// Choice { key: "kind", any_of: &[Literal::Text("a"), Literal::Text("b")] }
 /// ```
-fn expand_choice(Choice { key, any_of }: &Choice) -> TokenStream {
+fn expand_choice(model: &Model, Choice { key, any_of }: &Choice) -> TokenStream {
     let any_of = any_of.iter().map(|value| match value {
         Literal::Text(text) => quote!(_migrate::Literal::Text(#text)),
         Literal::Number(number) => quote!(_migrate::Literal::Number(#number)),
         Literal::Bool(truth) => quote!(_migrate::Literal::Bool(#truth)),
         Literal::Null => quote!(_migrate::Literal::Null),
     });
+    let key = expand_key(&model.own_key(key), Span::call_site());
     quote!(_migrate::Choice { key: #key, any_of: &[#(#any_of),*] })
 }
 
@@ -447,13 +454,22 @@ fn expand_child(model: &Model, field: &Field) -> Option<TokenStream> {
 
 /// The keys that a field is read from; those that no document has are constants.
 fn expand_keys(model: &Model, field: &Field) -> impl Iterator<Item = TokenStream> {
-    model.keys(field).into_iter().map(|(key, span)| match key.strip_prefix(RESERVED) {
-        Some(name) => {
+    model.keys(field).into_iter().map(|(key, span)| expand_key(&key, span))
+}
+
+fn expand_key(key: &str, span: Span) -> TokenStream {
+    let Some(name) = key.strip_prefix(RESERVED) else { return quote!(#key) };
+    match name.strip_prefix("OWN_ID\0") {
+        // Behind the constant there is no way to write a path in.
+        Some(rest) => {
+            let path = format!("\u{1}_id\0{rest}");
+            quote!(#path)
+        }
+        None => {
             let name = Ident::new(name, span);
             quote!(_migrate::#name)
         }
-        None => quote!(#key),
-    })
+    }
 }
 
 /// Whether exactly one of the field and others is set.

@@ -88,7 +88,8 @@ mod tests;
 ///
 /// ## Optional
 ///
-/// * `#[migrate(collection = "tasks")]`: the collection. Without it, the struct's name.
+/// * `#[migrate(collection = "tasks")]`: the collection. Without it, the struct's name. Several in
+///   brackets fill one table; see *Several collections* below.
 /// * `#[migrate(table = "tasks")]`: the table. Without it, the struct's name.
 /// * `#[migrate(schema = "crm")]`: the table's schema. Without it, the one that the run is told,
 ///   which is `public` if it is told none.
@@ -236,6 +237,37 @@ mod tests;
 /// // `Companies` and `Firms` both take documents of the collection `parties`, and one document
 /// // can be both
 /// registry! { Parties = [Companies, Firms] }
+/// ```
+///
+/// # Several collections
+///
+/// With `collection = ["orders_2023", "orders_2024"]` the documents of all of them become rows of one
+/// table. A collection that the source does not have is told of, and the others are loaded.
+///
+/// * `#[migrate(origin)]` on a field: the name of the collection that the document comes from, as a
+///   text or as an enum with these labels.
+///
+/// Two collections may have the same `_id`. Their documents come to the same key, so one of them stays,
+/// the one whose collection's name sorts first, and the others are rejected as doubles. For the
+/// way back from a row to its document each row has an entry in `migrate.id_map`. The ledger, reports and
+/// messages show such an `_id` with the collection in front, as in `orders_2023/507f1f77bcf86cd799439011`.
+/// Models that share one of several collections (see *Parts of a collection*) share all of them.
+///
+/// ```
+/// # use migrate_core::Migrate;
+/// # use uuid::Uuid;
+/// #[derive(Migrate)]
+/// #[migrate(collection = ["orders_2023", "orders_2024"], table = "orders")]
+/// struct Orders {
+///     #[migrate(id)]
+///     id: Uuid,
+///     #[migrate(origin, index)]
+///     source: String,
+///     total: i64,
+/// }
+///
+/// let facts = Orders::MODEL.get();
+/// assert!(facts.collections().eq(["orders_2023", "orders_2024"]));
 /// ```
 ///
 /// # On a field

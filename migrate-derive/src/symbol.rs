@@ -111,6 +111,7 @@ pub(crate) const SYMBOLS: &[Symbol] = &[
     symbol(Place::Field, "truncate", "truncate"),
     symbol(Place::Field, "nul", "nul = strip"),
     symbol(Place::Field, "on_invalid", "on_invalid = null"),
+    symbol(Place::Field, "origin", "origin"),
     symbol(Place::Field, "parent", "parent"),
     symbol(Place::Field, "position", "position"),
     symbol(Place::Field, "key", "key"),

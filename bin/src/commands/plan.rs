@@ -192,7 +192,13 @@ fn node(model: &Model) -> Node {
         junction: model.kind == ModelKind::Junction,
         note: match model.kind {
             ModelKind::Collection | ModelKind::Embedded => {
-                format!(", from the collection {}", model.collection)
+                let names: Vec<&str> = model.collections().collect();
+                match names.as_slice() {
+                    [first @ .., last] if !first.is_empty() => {
+                        format!(", from the collections {} and {last}", first.join(", "))
+                    }
+                    _ => format!(", from the collection {}", model.collection),
+                }
             }
             ModelKind::Child => {
                 let parent = model.parent().map_or("its parent", |(parent, _)| parent.table);

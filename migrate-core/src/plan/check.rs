@@ -1035,9 +1035,36 @@ const fn shared_collection_fault(a: &Model, b: &Model) -> Option<Text> {
     if !matches!((a.kind, b.kind), (ModelKind::Collection, ModelKind::Collection))
         || is_fallback(a)
         || a.same(b)
-        || !str_eq(a.collection, b.collection)
     {
         return None;
+    }
+    let (of_a, of_b) = (collection_count(a), collection_count(b));
+    let (mut i, mut shared) = (0, 0);
+    let mut first = "";
+    while i < of_a {
+        let mut j = 0;
+        while j < of_b {
+            if str_eq(collection_at(a, i), collection_at(b, j)) {
+                shared += 1;
+                first = collection_at(a, i);
+            }
+            j += 1;
+        }
+        i += 1;
+    }
+    if shared == 0 {
+        return None;
+    }
+    if shared != of_a || shared != of_b {
+        return Some(
+            Text::new("`")
+                .and(a.name)
+                .and("` and `")
+                .and(b.name)
+                .and("` share the collection `")
+                .and(first)
+                .and("`, but not all of their collections\nhelp: models that share one name the same collections"),
+        );
     }
     let text = Text::new("`")
         .and(a.name)
@@ -1059,6 +1086,17 @@ const fn shared_collection_fault(a: &Model, b: &Model) -> Option<Text> {
     Some(text.and(
         "`, and one document can be both\nhelp: name a field in `when` on both, with values that differ",
     ))
+}
+
+const fn collection_count(model: &Model) -> usize {
+    1 + model.further_collections.len()
+}
+
+const fn collection_at(model: &Model, index: usize) -> &'static str {
+    match index {
+        0 => model.collection,
+        index => model.further_collections[index - 1],
+    }
 }
 
 /// Whether no document can hold all that both ask for: at one key they have no value in common.

@@ -61,16 +61,17 @@ fn of_pointer<'a>(value: Value<'a>, target: &Model) -> Result<Value<'a>, Mismatc
     let namespace = Value::new(ElementType::String, namespace).as_str()?;
     // The name of the database may stand in front.
     let collection = namespace.split_once('.').map_or(namespace, |(_, collection)| collection);
-    if namespace != target.collection {
+    if !target.collections().any(|name| name == namespace) {
         same_collection(collection, target)?;
     }
     Ok(Value::new(ElementType::ObjectId, id))
 }
 
 fn same_collection(collection: &str, target: &Model) -> Result<(), Mismatch> {
-    if collection == target.collection {
+    if target.collections().any(|name| name == collection) {
         return Ok(());
     }
-    let expected = format!("a reference to `{}`", target.collection);
+    let names: Vec<&str> = target.collections().collect();
+    let expected = format!("a reference to `{}`", names.join("` or `"));
     Err(Mismatch::new(Reason::Type, expected, format!("one to `{collection}`")))
 }

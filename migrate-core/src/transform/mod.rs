@@ -63,8 +63,10 @@ pub struct Transformer {
     keys: Keys,
     columns: Vec<ColumnPlan>,
     junctions: Vec<JunctionPlan>,
-    /// The slot of `_id`.
+    /// The slot of `_id`, which may be a locator.
     id_slot: u16,
+    /// The slot of the document's own `_id`.
+    own_id_slot: u16,
     /// The column of the primary key.
     id_column: usize,
     ids: IdScheme,
@@ -72,9 +74,8 @@ pub struct Transformer {
     takes_rest: bool,
     /// Groups of columns of which exactly one is not NULL.
     one_of: Vec<Vec<usize>>,
-    /// Where the documents come from, as people name it.
-    label: String,
-    /// The slot of a child's fault.
+    feed: Feed,
+    /// The slot of the fault of a document with a locator.
     fault_slot: Option<u16>,
     /// The children whose elements are tried with the document.
     strict: Vec<StrictChild>,
@@ -348,19 +349,23 @@ impl Transformer {
             Ok(StrictChild { feed: Feed::below(model), transformer })
         });
         let strict = strict.collect::<Result<_>>()?;
-        let is_child = model.kind == ModelKind::Child;
-        let fault_slot = is_child.then(|| keys.slot(feed::FAULT));
+        let fault_slot = model.has_locators().then(|| keys.slot(feed::FAULT));
+        let own_id_slot = match model.further_collections.is_empty() {
+            true => id_slot,
+            false => keys.slot(feed::OWN_ID),
+        };
         Ok(Self {
             model,
             keys,
             columns,
             junctions,
             id_slot,
+            own_id_slot,
             id_column,
             ids: facts.ids,
             takes_rest,
             one_of,
-            label: Feed::of(model).label().to_owned(),
+            feed: Feed::of(model),
             fault_slot,
             strict,
             chooses: !model.when.is_empty() || model.filter.is_some(),
@@ -661,7 +666,8 @@ impl Transformer {
                 return Ok(Wrote::Payload);
             }
             Convert::Document(compute) => {
-                let raw = bson::RawDocument::from_bytes(document).map_err(|error| {
+                let own = choice::shown_to_functions(self.model, document);
+                let raw = bson::RawDocument::from_bytes(&own).map_err(|error| {
                     Mismatch::new(Reason::Malformed, "valid BSON", error.to_string())
                 })?;
                 return match compute(raw, &plan.context, out)? {
@@ -754,7 +760,7 @@ impl Transformer {
 
     /// The creation time inside the document's ObjectId.
     fn id_seconds(&self, found: &Found, document: &[u8]) -> Option<u32> {
-        let id = found.get(self.id_slot, document)?;
+        let id = found.get(self.own_id_slot, document)?;
         let id = match id.kind {
             ElementType::ObjectId => id.fixed(),
             ElementType::String => object_id_from_hex(id.str_bytes())?,
@@ -921,7 +927,10 @@ impl Transformer {
     #[cold]
     fn reject(&self, found: &Found, document: &[u8], refusal: &Refusal, out: &mut Output) {
         out.rejects.push(Reject {
-            collection: self.label.clone(),
+            collection: match found.get(self.id_slot, document).and_then(|id| id.to_bson().ok()) {
+                Some(id) => self.feed.label_of(&id),
+                None => self.feed.label().to_owned(),
+            },
             table: self.model.table.to_owned(),
             source_id: self.source_id(found, document),
             stage: Stage::Transform,
@@ -984,8 +993,13 @@ fn keys_of(model: &Model) -> Keys {
     for key in model.skipped {
         keys.add(key);
     }
-    if model.kind == ModelKind::Child {
+    if model.has_locators() {
         for key in feed::RESERVED {
+            keys.add_whole(key);
+        }
+    }
+    if !model.further_collections.is_empty() {
+        for key in feed::GATHERED {
             keys.add_whole(key);
         }
     }

@@ -501,7 +501,7 @@ fn compared(
     let is = |model: &'static Model, name: &str| {
         // A junction has no collection.
         [model.name, model.table].contains(&name)
-            || (model.kind.has_documents() && Feed::of(model).label() == name)
+            || (model.kind.has_documents() && Feed::of(model).is_named(name))
     };
     for name in tables {
         if !loaded.iter().any(|(model, _)| is(model, name) && of_runs(model)) {

@@ -59,19 +59,7 @@ impl Compared {
         model: &'static Model,
         work: &Work<'_>,
     ) -> Result<Arc<Self>> {
-        const ACT: &str = "reading the ledger";
-        let rows = match model.junctions.is_empty() {
-            true => Vec::new(),
-            false => {
-                let sql = format!(
-                    "SELECT source_id FROM {} WHERE {} AND reason = 'duplicate'",
-                    context.state.table("reject"),
-                    context.names().is_noted(model)
-                );
-                connection.query(ACT, sql, &[]).await?
-            }
-        };
-        let doubles = look::texts(ACT, &rows)?.into_iter().collect();
+        let doubles = doubles(context, connection, model).await?;
         let mut found = TableReport::default();
         let path = match work.is_independent.then(|| Path::new(model, context.run.ids)) {
             Some(Ok(path)) => {
@@ -104,6 +92,31 @@ impl Compared {
         documents.0 += count;
         documents.1 += skipped;
     }
+}
+
+/// The `_id`s of documents of a model with arrays that are in the ledger because another has the
+/// same id or unique value.
+pub(super) async fn doubles(
+    context: &Context,
+    connection: &mut Connection,
+    model: &Model,
+) -> Result<HashSet<String>> {
+    const ACT: &str = "reading the ledger";
+    if model.junctions.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = format!(
+        "SELECT source_id FROM {} WHERE {} AND reason = 'duplicate'",
+        context.state.table("reject"),
+        context.names().is_noted(model)
+    );
+    let rows = connection.query(ACT, sql, &[]).await?;
+    Ok(look::texts(ACT, &rows)?.into_iter().collect())
+}
+
+/// Whether a row of an output comes from one of those documents.
+pub(super) fn is_double(doubles: &HashSet<String>, output: &Output, row: usize) -> bool {
+    !doubles.is_empty() && output.row_id(row).is_some_and(|id| doubles.contains(&id_text(id)))
 }
 
 /// What the comparison of groups of tables adds to.
@@ -200,11 +213,10 @@ async fn announce(context: &Context) -> Result<()> {
     let collections = context.source.collections().await?;
     for (model, _) in context.document_models() {
         let feed = Feed::of(model);
-        let known = collections.iter().find(|known| known.name == feed.collection());
         context.reporter.event(&Event::TablePlanned {
             table: model.table,
             collection: feed.label(),
-            documents: known.and_then(|known| known.documents).unwrap_or_default(),
+            documents: feed.documents(&collections),
             documents_done: 0,
             chunks: 0,
         });
@@ -246,12 +258,17 @@ async fn compare_group(
     let mut reads = Vec::new();
     for compared in &compared {
         let is_wanted = compared.has_rows || work.elements.wants(compared.model);
-        let collection = Feed::of(compared.model).collection();
-        if !is_wanted || !collections.contains(collection) {
+        if !is_wanted {
             continue;
         }
-        let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
-        reads.extend(ranges.into_iter().map(|range| Unit::Read(Arc::clone(compared), range)));
+        for collection in Feed::of(compared.model).collections() {
+            if !collections.contains(collection) {
+                continue;
+            }
+            let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
+            let read = |range| Unit::Read(Arc::clone(compared), collection, range);
+            reads.extend(ranges.into_iter().map(read));
+        }
     }
     // Rows that were not found and junction rows leave through one connection.
     let (sender, mut results) = mpsc::channel::<Found>(1);
@@ -296,7 +313,7 @@ async fn compare_group(
 enum Unit {
     Pairs(Arc<Pairs>),
     Scan(Arc<Compared>),
-    Read(Arc<Compared>, Range),
+    Read(Arc<Compared>, &'static str, Range),
 }
 
 /// What a reader has for the target.
@@ -334,8 +351,7 @@ impl Found {
         if output.junctions.is_empty() {
             return;
         }
-        let is_double = !compared.doubles.is_empty()
-            && output.row_id(row).is_some_and(|id| compared.doubles.contains(&id_text(id)));
+        let is_double = is_double(&compared.doubles, output, row);
         for (index, rows) in self.junctions.iter_mut().enumerate() {
             let (tuples, _, elements) = output.junction_rows(index, row);
             self.elements[index] += elements;
@@ -366,7 +382,7 @@ async fn units(
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let needs_target = match &next {
                     Some(Unit::Scan(_) | Unit::Pairs(_)) => true,
-                    Some(Unit::Read(compared, _)) => compared.path.is_some(),
+                    Some(Unit::Read(compared, ..)) => compared.path.is_some(),
                     None => false,
                 };
                 if needs_target && connection.is_none() {
@@ -382,16 +398,24 @@ async fn units(
                         }
                         None => scan(&context, connection, &compared, part).await?,
                     },
-                    (Some(Unit::Read(compared, range)), Some(results), connection) => {
+                    (Some(Unit::Read(compared, collection, range)), Some(results), connection) => {
                         match (&compared.path, connection) {
                             (Some(path), Some(connection)) => {
                                 let compared = &compared;
                                 independent::read(
-                                    connection, &context, compared, path, range, part, results,
+                                    connection,
+                                    &context,
+                                    compared,
+                                    path,
+                                    (collection, range),
+                                    part,
+                                    results,
                                 )
                                 .await?;
                             }
-                            _ => read(&context, &compared, range, part, results).await?,
+                            _ => {
+                                read(&context, &compared, collection, range, part, results).await?
+                            }
                         }
                     }
                     (Some(_), ..) | (None, ..) => return Ok::<(), Error>(()),
@@ -484,6 +508,7 @@ impl RowHash {
 async fn read(
     context: &Context,
     compared: &Arc<Compared>,
+    collection: &'static str,
     range: Range,
     part: Part,
     results: &mpsc::Sender<Found>,
@@ -493,7 +518,7 @@ async fn read(
     let (sender, mut batches) = mpsc::channel::<Batch>(2);
     let reader = tokio::spawn({
         let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
-        async move { feed.read(&*source, feed.collection(), &range, sender).await }
+        async move { feed.read(&*source, collection, &range, sender).await }
     });
     let mut scratch = transformer.scratch();
     let mut output = Output::default();

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::junctions::Elements;
 use super::look::{self, shown_ids, texts};
 use super::references::Nulled;
+use super::rows::{doubles, is_double};
 use super::{Report, RowDifference, Sample, TableReport};
 use crate::choice;
 use crate::context::Context;
@@ -47,7 +48,11 @@ pub(super) async fn compare(
     let mut elements = Elements::prepare(context, connection, compared, 0).await?;
     for (model, _) in context.document_models() {
         context.check_stop()?;
-        let is_there = collections.contains(Feed::of(model).collection());
+        let there: Vec<&'static str> = Feed::of(model)
+            .collections()
+            .filter(|collection| collections.contains(*collection))
+            .collect();
+        let is_there = !there.is_empty();
         let mut table = TableReport {
             model: model.name.to_owned(),
             table: model.table.to_owned(),
@@ -55,7 +60,7 @@ pub(super) async fn compare(
             ..TableReport::default()
         };
         let mut documents = match is_there {
-            true => documents(context, model, sample).await?,
+            true => documents(context, model, &there, sample).await?,
             false => Vec::new(),
         };
         table.source = documents.len() as u64;
@@ -74,8 +79,14 @@ pub(super) async fn compare(
         for document in &documents {
             transformer.transform(&mut scratch, document, &mut output);
         }
-        let junctions: Vec<Vec<u8>> =
-            output.junctions.iter().map(|junction| junction.rows.clone()).collect();
+        // One that was not loaded because another has its id has no pairs.
+        let doubles = doubles(context, connection, model).await?;
+        let mut junctions: Vec<Vec<u8>> = vec![Vec::new(); output.junctions.len()];
+        for row in (0..output.row_count()).filter(|row| !is_double(&doubles, &output, *row)) {
+            for (index, rows) in junctions.iter_mut().enumerate() {
+                rows.extend_from_slice(output.junction_rows(index, row).0);
+            }
+        }
         let counts: Vec<u64> =
             output.junctions.iter().map(|junction| junction.total.elements).collect();
         table.rejected = output.rejects.len() as u64;
@@ -124,22 +135,28 @@ impl Ord for Drawn {
 async fn documents(
     context: &Context,
     model: &'static Model,
+    collections: &[&'static str],
     sample: Sample,
 ) -> Result<Vec<Vec<u8>>> {
     let feed = Feed::of(model);
-    let mut ranges = context.source.split(feed.collection(), PART_BYTES).await?;
-    let place = |range: &Range| {
-        xxh3_64_with_seed(format!("{} {range:?}", model.name).as_bytes(), sample.seed)
+    let mut ranges: Vec<(&'static str, Range)> = Vec::new();
+    for collection in collections {
+        let split = context.source.split(collection, PART_BYTES).await?;
+        ranges.extend(split.into_iter().map(|range| (*collection, range)));
+    }
+    let place = |(collection, range): &(&str, Range)| {
+        let text = format!("{} {collection} {range:?}", model.name);
+        xxh3_64_with_seed(text.as_bytes(), sample.seed)
     };
     ranges.sort_by_cached_key(place);
     ranges.truncate(MOST_PARTS);
     let mut drawn: BinaryHeap<Drawn> = BinaryHeap::new();
-    for range in ranges {
+    for (collection, range) in ranges {
         context.check_stop()?;
         let (sender, mut batches) = mpsc::channel::<Batch>(2);
         let reader = tokio::spawn({
             let (source, feed) = (Arc::clone(&context.source), feed.clone());
-            async move { feed.read(&*source, feed.collection(), &range, sender).await }
+            async move { feed.read(&*source, collection, &range, sender).await }
         });
         while let Some(batch) = batches.recv().await {
             let is_meant = |document: &&[u8]| feed.is_child() || choice::is_meant(model, document);

@@ -131,10 +131,12 @@ struct Users {
 }
 
 #[derive(Migrate)]
-#[migrate(collection = "companies", table = "companies")]
+#[migrate(collection = ["companies", "firms"], table = "companies")]
 struct Companies {
     #[migrate(id)]
     id: Uuid,
+    #[migrate(origin)]
+    source: String,
     #[migrate(unique)]
     code: String,
     #[fk(Users)]

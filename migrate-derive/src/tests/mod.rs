@@ -254,6 +254,22 @@ snapshot!(
 );
 
 snapshot!(
+    gathered,
+    migrate,
+    r#"
+    #[migrate(collection = ["orders_2023", "orders_2024"], when("_id.shop" = 1))]
+    struct Orders {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(path = "_id.month")]
+        month: i32,
+        #[migrate(origin)]
+        source: String,
+    }
+"#
+);
+
+snapshot!(
     mistakes_of_a_model,
     migrate,
     "

@@ -77,7 +77,7 @@ pub(crate) async fn read(
     context: &Context,
     compared: &Compared,
     path: &Path,
-    range: Range,
+    (collection, range): (&'static str, Range),
     part: Part,
     results: &mpsc::Sender<Found>,
 ) -> Result<()> {
@@ -86,7 +86,7 @@ pub(crate) async fn read(
     let (sender, mut batches) = mpsc::channel::<Batch>(2);
     let reader = tokio::spawn({
         let source = std::sync::Arc::clone(&context.source);
-        async move { source.read(model.collection, &range, sender).await }
+        async move { source.read(collection, &range, sender).await }
     });
     let mut items = Vec::new();
     let mut bytes = 0;
@@ -95,8 +95,8 @@ pub(crate) async fn read(
         let mut skipped = 0;
         for document in batch.iter() {
             let item = match path.owner(document) {
-                Owner::This => item(path, document),
-                Owner::Nobody => nobodys(path, document),
+                Owner::This => item(path, collection, document),
+                Owner::Nobody => nobodys(path, collection, document),
                 Owner::Another => {
                     skipped += 1;
                     continue;
@@ -135,22 +135,26 @@ pub(crate) async fn read(
         .map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))?
 }
 
-fn item(path: &Path, bytes: &[u8]) -> Item {
+fn item(path: &Path, collection: &str, bytes: &[u8]) -> Item {
     let id = RawDocument::from_bytes(bytes)
         .ok()
         .and_then(|raw| raw.get("_id").ok().flatten())
         .and_then(|id| Bson::try_from(id).ok());
     let source_id = id.as_ref().map(source_id::display).unwrap_or_default();
-    let source_id = source_id.replace('\0', "\u{fffd}");
+    let mut source_id = source_id.replace('\0', "\u{fffd}");
+    if !path.model().further_collections.is_empty() {
+        source_id = format!("{collection}/{source_id}");
+    }
     let key = id.as_ref().and_then(|id| path.key(id));
-    let outcome = path.decode(bytes).and_then(|document| path.row(&document));
+    let row = |document| path.row(&path.gather(document, collection));
+    let outcome = path.decode(bytes).and_then(row);
     Item { source_id, key, outcome }
 }
 
 /// A document that no model of the collection takes.
-fn nobodys(path: &Path, bytes: &[u8]) -> Item {
+fn nobodys(path: &Path, collection: &str, bytes: &[u8]) -> Item {
     let refusal = Refusal { field: String::new(), reason: "no_model" };
-    Item { outcome: Err(refusal), ..item(path, bytes) }
+    Item { outcome: Err(refusal), ..item(path, collection, bytes) }
 }
 
 /// Adds the pairs that a document's arrays ask for.

@@ -163,7 +163,9 @@ fn referred(value: &Bson, target: Option<&'static Model>) -> Result<Bson, Refuse
             };
             // The name of the database may stand in front.
             let collection = match namespace.split_once('.') {
-                Some((_, collection)) if namespace != target.collection => collection,
+                Some((_, collection)) if !target.collections().any(|name| name == namespace) => {
+                    collection
+                }
                 _ => namespace,
             };
             let id = bson::oid::ObjectId::parse_str(id).map_err(|_| "type")?;
@@ -171,14 +173,15 @@ fn referred(value: &Bson, target: Option<&'static Model>) -> Result<Bson, Refuse
         }
         value => return Ok(value.clone()),
     };
-    if collection == target.collection { Ok(id) } else { Err("type") }
+    if target.collections().any(|name| name == collection) { Ok(id) } else { Err("type") }
 }
 
 /// Whether a model's `when` holds, all of it.
 fn chooses(model: &Model, document: Option<&RawDocument>) -> bool {
     model.when.iter().all(|choice| {
         let mut keys = choice.key.split(KEY_SEPARATOR);
-        let first = keys.next().unwrap_or_default();
+        // A locator that pushes `_id` aside stands in no document.
+        let first = keys.next().unwrap_or_default().trim_start_matches('\u{1}');
         let mut fields = document.into_iter().flat_map(|raw| raw.iter().map_while(Result::ok));
         let found = fields.find(|(key, _)| key.as_str() == first);
         let mut value = found.and_then(|(_, value)| Bson::try_from(value).ok());
@@ -243,6 +246,7 @@ impl Path {
             name: _,
             module: _,
             collection: _,
+            further_collections: _,
             schema: _,
             table: _,
             kind,
@@ -385,6 +389,18 @@ impl Path {
             .map_err(|_| Refusal { field: String::new(), reason: "malformed" })
     }
 
+    /// A document of one of several collections as the model's keys name its parts: its `_id` has
+    /// another name, and its collection is a field.
+    pub fn gather(&self, mut document: Document, collection: &str) -> Document {
+        if !self.model.further_collections.is_empty() {
+            if let Some(id) = document.remove("_id") {
+                document.insert(crate::feed::OWN_ID, id);
+            }
+            document.insert(crate::feed::ORIGIN, collection);
+        }
+        document
+    }
+
     /// A key that the model takes and that stands twice in a document, or in one inside it.
     fn key_twice(&self, raw: &RawDocument, inside: &str) -> Option<String> {
         let mut seen = HashSet::new();
@@ -522,7 +538,8 @@ impl Path {
             return Ok(default.clone());
         }
         if rule.id_time
-            && let Some(seconds) = value::id_seconds(document.get("_id"))
+            && let id = document.get("_id").or(document.get(crate::feed::OWN_ID))
+            && let Some(seconds) = value::id_seconds(id)
         {
             let time = Bson::DateTime(bson::DateTime::from_millis(seconds * 1000));
             return value::expected(rule.kind, rule.limit, self.ids, &time).map(Expected::Text);

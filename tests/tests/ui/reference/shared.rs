@@ -22,6 +22,13 @@ party!(Staff, when(kind = ["person", "contact"], level = "staff"));
 party!(Contacts, when(kind = "contact", level = ["club", "guest"]));
 party!(Recent, filter = is_recent);
 
+#[derive(Migrate)]
+#[migrate(collection = ["clubs", "parties"], when(kind = "club"))]
+struct Gathered {
+    #[migrate(id)]
+    id: i32,
+}
+
 fn is_recent(_: &RawDocument) -> bool {
     true
 }
@@ -31,6 +38,7 @@ registry! { Same = [Companies, Firms] }
 registry! { Unlike = [Companies, Clubs] }
 registry! { Levels = [People, Staff] }
 registry! { Filtered = [Companies, Recent] }
+registry! { Partly = [Companies, Gathered] }
 registry! { Good = [Companies, Staff, Contacts] }
 
 fn main() {}
