@@ -79,17 +79,20 @@ const fn contains(found: &[(ModelRef, usize)], count: usize, model: &Model) -> b
 
 /// Whether `a` comes before `b` by name, and by module where the names are the same.
 const fn less(a: &Model, b: &Model) -> bool {
-    if str_eq(a.name, b.name) { str_less(a.module, b.module) } else { str_less(a.name, b.name) }
+    if str_less(a.name, b.name) {
+        return true;
+    }
+    str_eq(a.name, b.name) && str_less(a.module, b.module)
 }
 
 const fn str_less(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut i = 0;
-    while i < a.len() && i < b.len() {
-        if a[i] != b[i] {
-            return a[i] < b[i];
+    // By patterns, as `str_eq` does.
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let ([a_first, a_rest @ ..], [b_first, b_rest @ ..]) = (a, b) {
+        if *a_first != *b_first {
+            return *a_first < *b_first;
         }
-        i += 1;
+        (a, b) = (a_rest, b_rest);
     }
     a.len() < b.len()
 }
