@@ -86,7 +86,7 @@ impl Budget {
         let fixed = (FIXED_BYTES + jobs * WORKER_BYTES).min(bytes / 3);
         let rest = bytes.saturating_sub(fixed + apart);
         let slot = REPLY_BYTES * REPLY_COPIES;
-        let slots = (rest / 3 / slot).clamp(1, 64);
+        let slots = (rest / 2 / slot).clamp(1, 64);
         let share = rest.saturating_sub(slots * slot).max(REPLY_BYTES);
         let most = (share / UNIT).min(u64::from(u32::MAX >> 4)) as u32;
         Self(Arc::new(Inner {

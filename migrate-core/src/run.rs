@@ -612,6 +612,9 @@ impl Beginning<'_> {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
         check_existing(registry, names, self.connection, self.reporter).await?;
+        if !options.keep_constraints && !options.append {
+            check_partitions(registry, names, self.connection).await?;
+        }
         let (chunks, bytes) =
             plan_chunks(registry, self.source, options, self.collections, self.reporter).await?;
 
@@ -980,6 +983,31 @@ pub(crate) async fn check_existing(
         reporter.event(&Event::Notice { message: &difference.to_string() });
     }
     Ok(())
+}
+
+/// Fails for partitioned tables, whose keys PostgreSQL does not let be made of indexes that are
+/// there, so that they could not be put back.
+async fn check_partitions(
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+    connection: &mut Connection,
+) -> Result<()> {
+    let tables: Vec<String> = registry.iter().map(|(model, _)| names.table(model)).collect();
+    let sql = "SELECT t FROM unnest($1::text[]) AS named (t)
+         JOIN pg_class ON oid = to_regclass(t) AND relkind = 'p' ORDER BY t";
+    let found: Vec<String> = sqlx::query_scalar(sql)
+        .bind(&tables)
+        .fetch_all(connection.raw())
+        .await
+        .map_err(|error| target_error("looking for partitioned tables", error))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Preflight,
+        format!("the target has partitioned tables: {}", found.join(", ")),
+    )
+    .with_hint("their keys cannot be taken off and put back: add `--keep-constraints`"))
 }
 
 /// Empties tables together, because they refer to each other. A table of somebody else's that

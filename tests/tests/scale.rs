@@ -138,3 +138,37 @@ async fn taking_a_chunk_does_not_look_at_those_that_are_done() {
         connection.execute("ending", "ROLLBACK").await.unwrap();
     }
 }
+
+/// Its keys cannot be taken off and put back, so that must be left, and is asked for in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_that_is_there_is_loaded_with_its_keys_on() {
+    for version in servers::VERSIONS {
+        let Some(target) = servers::database(version) else { continue };
+        let folder = tempfile::tempdir().unwrap();
+        dump(folder.path(), 500);
+        let mut connection = PgConnection::connect(&target).await.unwrap();
+        let make = r#"CREATE TABLE "TodoList" (
+                id uuid NOT NULL DEFAULT gen_random_uuid(), "createdAt" text NOT NULL,
+                description text NOT NULL, title text NOT NULL, url text NOT NULL,
+                "user" text NOT NULL, PRIMARY KEY (id)
+            ) PARTITION BY HASH (id);
+            CREATE TABLE part_0 PARTITION OF "TodoList" FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+            CREATE TABLE part_1 PARTITION OF "TodoList" FOR VALUES WITH (MODULUS 2, REMAINDER 1)"#;
+        sqlx::raw_sql(make).execute(&mut connection).await.unwrap();
+        let source = folder.path().to_str().unwrap();
+        let plain = ["--source", source, "--target", &target, "--only", "TodoList"];
+        assert_eq!(Program::start(EXECUTABLE, &plain).finish(), Some(2));
+        let kept = "SELECT count(*) FROM pg_constraint WHERE conname = 'TodoList_pkey'";
+        let kept: i64 = sqlx::query_scalar(kept).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(kept, 1, "nothing was touched");
+
+        let arguments = [&plain[..], &["--keep-constraints"]].concat();
+        assert_eq!(Program::start(EXECUTABLE, &arguments).finish(), Some(0));
+        let parts = "SELECT count(*) FROM part_0 UNION ALL SELECT count(*) FROM part_1";
+        let parts: Vec<i64> = sqlx::query_scalar(parts).fetch_all(&mut connection).await.unwrap();
+        assert!(
+            parts.iter().all(|rows| *rows > 0) && parts.iter().sum::<i64>() == 500,
+            "{parts:?}"
+        );
+    }
+}
