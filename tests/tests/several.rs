@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bson::oid::ObjectId;
 use bson::{Bson, Document, RawDocument, RawDocumentBuf, doc};
+use migrate_cli::generate::{Generator, Plan, to_memory};
 use migrate_core::event::Silent;
 use migrate_core::failpoint::FailPoints;
 use migrate_core::rejects::{Filter, retry};
@@ -260,6 +261,29 @@ async fn each_document_is_one_models_alone() {
     let (reporter, stop) = (Arc::new(Silent), Stop::default());
     let dry = dry_run::dry_run(Parties::FACTS, memory(false), &target, &options, reporter, &stop);
     assert_eq!(sums(&dry.await.unwrap()), expected());
+}
+
+/// Sample documents have what makes them the one or the other model's.
+#[tokio::test(flavor = "multi_thread")]
+async fn generated_documents_find_their_models() {
+    let plan = Plan { seed: 9, scale: 0.05, dirty: 0.2 };
+    let mut generator = Generator::new(Parties::FACTS, plan);
+    assert!(generator.set_documents("parties", 300));
+    let (collections, ledger) = to_memory(&generator);
+    assert_eq!(collections["parties"].len(), 300);
+    assert_eq!(ledger.documents["parties"], 300);
+    let mut source = MemorySource::new();
+    for (name, documents) in collections {
+        source = source.with(&name, documents);
+    }
+    let Some(moved) = moved(Parties::FACTS, Arc::new(source)).await else { return };
+    let parts: Vec<u64> = (moved.summary.tables.iter())
+        .filter(|table| table.collection == "parties")
+        .map(|table| table.read - table.skipped)
+        .collect();
+    assert_eq!(parts, [100, 100, 100]);
+    let reasons = moved.summary.tables.iter().flat_map(|table| table.rejected_by_reason.keys());
+    assert!(reasons.into_iter().all(|reason| reason != "no_model"), "{:?}", moved.summary);
 }
 
 /// The same from files and from a server, in chunks of one document, whatever stops the run.

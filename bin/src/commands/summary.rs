@@ -222,7 +222,11 @@ fn strangers(text: &mut String, summary: &Summary) {
     let mut grid = Grid::new(&[]);
     for (table, (name, field)) in unknown.iter().take(LONGEST_LIST) {
         grid.rows.push(vec![
-            format!("  {}.{name}", table.collection),
+            // Where models share a collection, which documents are meant.
+            match summary.tables.iter().filter(|t| t.collection == table.collection).count() {
+                1 => format!("  {}.{name}", table.collection),
+                _ => format!("  {}.{name} of {}", table.collection, table.table),
+            },
             in_documents(field.documents),
             format!("as in {}", field.example),
         ]);

@@ -29,6 +29,11 @@ pub(super) struct Faults(Vec<(Fault, Vec<Spot>)>);
 /// How often a fault of few models is counted.
 const RARE: usize = 8;
 
+/// Whether the column holds what makes a document the model's.
+fn is_chosen_by(model: &Model, column: &Column) -> bool {
+    model.when.iter().any(|choice| column.keys.contains(&choice.key))
+}
+
 impl Faults {
     /// The faults of a model; `referred` says whether other documents point to its own.
     pub(super) fn of(model: &Model, referred: bool) -> Self {
@@ -45,7 +50,7 @@ impl Faults {
                         faults.add(Fault::NumberOwnId, Spot::Document);
                     }
                 }
-            } else if paths::is_plain(column) {
+            } else if paths::is_plain(column) && !is_chosen_by(model, column) {
                 faults.add_column(column, spot);
             }
         }

@@ -6,7 +6,7 @@
 //! any order. What a field holds is guessed from its key and its column.
 
 use bson::{Binary, Bson, Document, doc};
-use migrate_core::schema::{BaseType, KEY_SEPARATOR, Model, RegistryFacts};
+use migrate_core::schema::{BaseType, KEY_SEPARATOR, Literal, Model, RegistryFacts};
 
 mod dirty;
 mod ledger;
@@ -128,9 +128,13 @@ impl Generator {
     /// Gives one collection another number of documents than its share; false when there is no
     /// such collection.
     pub fn set_documents(&mut self, collection: &str, documents: u64) -> bool {
-        let found =
-            self.shape.collections.iter_mut().find(|shape| shape.model.collection == collection);
-        found.map(|shape| shape.documents = documents.max(1)).is_some()
+        // Models that share a collection have equal parts of it.
+        let is_it = |shape: &shape::Collection| shape.model.collection == collection;
+        let count = self.shape.collections.iter().filter(|shape| is_it(shape)).count() as u64;
+        for shape in self.shape.collections.iter_mut().filter(|shape| is_it(shape)) {
+            shape.documents = (documents / count).max(1);
+        }
+        count > 0
     }
 
     /// The collections with their sizes, in the order of the registry, and those without a model.
@@ -202,6 +206,16 @@ impl Generator {
                 .filter_map(|partner| self.partner_key(model, position, other, partner))
                 .collect();
             document.insert(junction.keys[0], ids);
+        }
+        // What makes it the model's; no fault is planted there.
+        for choice in model.when.iter().filter(|choice| paths::is_free(choice.key)) {
+            let value = match choice.any_of[index as usize % choice.any_of.len()] {
+                Literal::Text(text) => text.into(),
+                Literal::Number(number) => Bson::Int64(number),
+                Literal::Bool(truth) => Bson::Boolean(truth),
+                Literal::Null => Bson::Null,
+            };
+            document.insert(choice.key, value);
         }
         let planted = self.plant(collection, index, &own_id, &mut document);
         Generated { document: paths::nested(document), planted }

@@ -10,7 +10,12 @@ use super::random::Random;
 pub(super) fn is_made(column: &Column) -> bool {
     let is_value = matches!(column.convert, Convert::Value(_));
     // Ids are made whole, so nothing stands inside of one.
-    is_value && column.keys.first().is_some_and(|key| !key.starts_with("_id\0"))
+    is_value && column.keys.first().is_some_and(|key| is_free(key))
+}
+
+/// Whether a value may be put under a key or a path: it does not stand in the id.
+pub(super) fn is_free(key: &str) -> bool {
+    !key.starts_with("_id\0") && !key.starts_with('\u{1}') && key != "_id"
 }
 
 /// Whether the column is read from a key of the document itself, whatever else the document holds.

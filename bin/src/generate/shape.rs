@@ -57,12 +57,25 @@ impl Shape {
             .map(|(model, _)| model)
             .filter(|model| model.kind == ModelKind::Collection)
             .collect();
+        let shared = |model: &Model| {
+            let same = models.iter().filter(|other| other.collection == model.collection);
+            same.count() > 1
+        };
+        // Models of one collection must not make the same ids.
+        let keys: Vec<u64> = models
+            .iter()
+            .map(|model| match shared(model) {
+                true => name_key(&format!("{}.{}", model.collection, model.table)),
+                false => name_key(model.collection),
+            })
+            .collect();
         let weights: Vec<f64> = models.iter().map(|model| weight(model)).collect();
         let total: f64 = weights.iter().sum();
         let collections = models
             .into_iter()
             .zip(weights)
-            .map(|(model, weight)| {
+            .zip(keys)
+            .map(|((model, weight), key)| {
                 let documents = if weight > 0.0 {
                     DOCUMENTS * scale * weight / total
                 } else if model.columns.len() <= 5 {
@@ -70,11 +83,7 @@ impl Shape {
                 } else {
                     ALONE as f64 * scale
                 };
-                Collection {
-                    model,
-                    documents: (documents.round() as u64).max(1),
-                    key: name_key(model.collection),
-                }
+                Collection { model, documents: (documents.round() as u64).max(1), key }
             })
             .collect();
         Self { seed, collections }

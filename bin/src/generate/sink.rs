@@ -29,11 +29,13 @@ pub fn to_dump(generator: &Generator, folder: &Path, gzip: bool) -> Result<Ledge
     };
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     let mut ledger = Ledger::default();
-    for (position, (name, documents)) in generator.collections().enumerate() {
+    for (name, parts) in by_name(generator) {
         let path = folder.join(format!("{name}.bson{}", if gzip { ".gz" } else { "" }));
         write(&path, gzip, |out| {
-            for index in 0..documents {
-                out.write_all(&note(&mut ledger, name, generator.document(position, index)))?;
+            for (position, documents) in parts {
+                for index in 0..documents {
+                    out.write_all(&note(&mut ledger, name, generator.document(position, index)))?;
+                }
             }
             Ok(())
         })
@@ -50,6 +52,18 @@ pub fn to_dump(generator: &Generator, folder: &Path, gzip: bool) -> Result<Ledge
             .map_err(|error| failed(&path, error))?;
     }
     Ok(ledger)
+}
+
+/// The collections with the positions and numbers of documents of the models that share each.
+fn by_name(generator: &Generator) -> Vec<(&'static str, Vec<(usize, u64)>)> {
+    let mut names: Vec<(&'static str, Vec<(usize, u64)>)> = Vec::new();
+    for (position, (name, documents)) in generator.collections().enumerate() {
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, parts)) => parts.push((position, documents)),
+            None => names.push((name, vec![(position, documents)])),
+        }
+    }
+    names
 }
 
 fn write(
@@ -119,17 +133,14 @@ pub async fn to_mongodb(generator: &Generator, address: &str) -> Result<Ledger> 
 /// All documents by collection; for tests and small scales.
 pub fn to_memory(generator: &Generator) -> (BTreeMap<String, Vec<Document>>, Ledger) {
     let mut ledger = Ledger::default();
-    let mut collections = BTreeMap::new();
+    let mut collections: BTreeMap<String, Vec<Document>> = BTreeMap::new();
     for (position, (name, documents)) in generator.collections().enumerate() {
-        let documents = (0..documents)
-            .map(|index| {
-                let generated = generator.document(position, index);
-                let document = generated.document.clone();
-                note(&mut ledger, name, generated);
-                document
-            })
-            .collect();
-        collections.insert(name.to_owned(), documents);
+        let of_name = collections.entry(name.to_owned()).or_default();
+        for index in 0..documents {
+            let generated = generator.document(position, index);
+            of_name.push(generated.document.clone());
+            note(&mut ledger, name, generated);
+        }
     }
     (collections, ledger)
 }
