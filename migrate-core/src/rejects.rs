@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::ddl::{Names, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::ledger::{self, Entry};
 use crate::reject::{Reason, Stage};
 use crate::run::{Options, Stop};
@@ -28,6 +28,7 @@ use crate::schema::{Model, ModelKind, RegistryFacts, quote_ident};
 use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
+use crate::source_id;
 use crate::state::{ChunkNote, RunRow, State};
 use crate::summary::add_replaced;
 use crate::transform::Output;
@@ -462,10 +463,11 @@ async fn retry_model(
             let Some(id) = id else { continue };
             entries.push(Candidate { place, source_id, stage, document, id });
         }
-        let loaded =
-            retry_slice(context, connection, model, entries, stored, seen, retried).await?;
+        for entries in one_of_each_id(entries) {
+            loaded_in_all +=
+                retry_slice(context, connection, model, entries, stored, seen, retried).await?;
+        }
         connection.execute("committing a retry", "COMMIT").await?;
-        loaded_in_all += loaded;
         if last {
             break;
         }
@@ -475,6 +477,27 @@ async fn retry_model(
         retried.loaded += loaded_in_all;
     }
     Ok(loaded_in_all)
+}
+
+/// Cuts entries into parts of which none has two documents that come to one id: what settling has
+/// noted of the one must not be taken for the other's.
+fn one_of_each_id(entries: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let mut parts: Vec<Vec<Candidate>> = Vec::new();
+    let mut copies: HashMap<String, usize> = HashMap::new();
+    for entry in entries {
+        let own = match feed::own_id(&entry.id) {
+            // The digits of an ObjectId are the same id as the ObjectId.
+            Bson::String(text) => text.to_ascii_lowercase(),
+            id => source_id::display(id),
+        };
+        let copy = copies.entry(own).or_default();
+        if parts.len() == *copy {
+            parts.push(Vec::new());
+        }
+        parts[*copy].push(entry);
+        *copy += 1;
+    }
+    parts
 }
 
 async fn retry_slice(

@@ -379,6 +379,16 @@ async fn whatever_the_source_and_the_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rejects_are_read_again_from_their_own_collection() {
+    // All at once: two of them have one id, and one of these was taken out with its watchers.
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    load(&target, memory(false), &Options::default()).await;
+    let (options, filter, stop) = (Options::default(), Filter::default(), Stop::default());
+    let (source, reporter) = (Some(memory(true)), Arc::new(Silent));
+    let retried =
+        retry(Years::FACTS, source, &target, &options, &filter, reporter, &stop).await.unwrap();
+    assert_eq!((retried.loaded, retried.gone), (4, 0), "{retried:?}");
+    assert_eq!(compare(&target, memory(true), &Request::default()).await.differences(), 0);
+
     let Some(target) = servers::database(servers::NEWEST) else { return };
     load(&target, memory(false), &Options::default()).await;
     let (options, stop) = (Options::default(), Stop::default());
