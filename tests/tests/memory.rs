@@ -3,13 +3,15 @@
 
 #![expect(clippy::print_stderr, reason = "figures are for whoever runs the test")]
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use bson::{Document, doc};
+use bson::{Document, RawDocumentBuf, doc};
 use migrate_tests::random::Random;
 use migrate_tests::servers;
+use sqlx::{Connection as _, PgConnection};
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_nextcrm");
 /// What `--memory` is unless told otherwise, and what is promised.
@@ -76,6 +78,15 @@ fn task(key: &str, value: String) -> Document {
     task
 }
 
+/// Rows of 16 MB, as text and as jsonb, and rejects of 16 MB, in turn.
+fn large_task(number: usize, large: &str) -> Document {
+    let mut task = task(if number % 4 == 2 { "tags" } else { "content" }, large.to_owned());
+    if number % 4 == 3 {
+        task.remove("title");
+    }
+    task
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_with_documents_near_16_mb_keeps_to_its_budget() {
     let begun = Instant::now();
@@ -88,19 +99,9 @@ async fn a_run_with_documents_near_16_mb_keeps_to_its_budget() {
     client.database("admin").run_command(cache).await.unwrap();
     let mut random = Random::for_test("memory");
     let large = text(&mut random, LARGE);
-    // Rows of 16 MB, as text and as jsonb; rejects of 16 MB.
     let tasks = database.collection::<Document>("Tasks");
     for number in 0..16 {
-        let document = match number % 4 {
-            0 | 1 => task("content", large.clone()),
-            2 => task("tags", large.clone()),
-            _ => {
-                let mut task = task("content", large.clone());
-                task.remove("title");
-                task
-            }
-        };
-        tasks.insert_one(document).await.unwrap();
+        tasks.insert_one(large_task(number, &large)).await.unwrap();
     }
     // Comments on a task that is not there, which settling takes out and reads again.
     let comments = database.collection::<Document>("tasksComments");
@@ -131,4 +132,38 @@ async fn a_run_with_documents_near_16_mb_keeps_to_its_budget() {
     assert_eq!(code, Some(0), "nothing differs");
     assert!(peak <= BUDGET, "{peak} bytes");
     eprintln!("{:?}", begun.elapsed());
+}
+
+/// From a file, into a table that refuses some rows, so that its chunks are done again with care.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_with_documents_near_16_mb_and_refused_rows_keeps_to_its_budget() {
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    let apply = ["schema", "apply", "--target", &target];
+    assert!(Command::new(EXECUTABLE).args(apply).stdout(Stdio::null()).status().unwrap().success());
+    let mut connection = PgConnection::connect(&target).await.unwrap();
+    let trigger = r#"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$BEGIN IF NEW.title = 'refused' THEN RAISE 'not this one'; END IF; RETURN NEW; END$$;
+        CREATE TRIGGER refuse BEFORE INSERT ON "Tasks" FOR EACH ROW EXECUTE FUNCTION refuse()"#;
+    sqlx::raw_sql(trigger).execute(&mut connection).await.unwrap();
+
+    let large = text(&mut Random::for_test("memory of a dump"), LARGE);
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = std::fs::File::create(folder.path().join("Tasks.bson")).unwrap();
+    for number in 0..12 {
+        let mut task = large_task(number, &large);
+        if number % 4 == 1 {
+            task.insert("title", "refused");
+        }
+        file.write_all(RawDocumentBuf::try_from(&task).unwrap().as_bytes()).unwrap();
+    }
+    let source = folder.path().to_str().unwrap();
+    let addresses = ["--source", source, "--target", &target, "--jobs", "16"];
+    let run = [&addresses[..], &["--chunk-bytes", "20MiB", "--no-validate"]].concat();
+    let (code, peak) = measured("run", &run);
+    assert_eq!(code, Some(1), "rejects");
+    let rejects = "SELECT stage, count(*) FROM migrate.reject GROUP BY 1 ORDER BY 1";
+    let rejects: Vec<(String, i64)> =
+        sqlx::query_as(rejects).fetch_all(&mut connection).await.unwrap();
+    assert_eq!(rejects, [("transform".to_owned(), 3), ("write".to_owned(), 3)]);
+    assert!(peak <= BUDGET, "{peak} bytes");
 }
