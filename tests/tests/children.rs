@@ -7,16 +7,18 @@ use std::sync::Arc;
 use bson::oid::ObjectId;
 use bson::{Bson, Document, doc};
 use migrate_core::event::Silent;
+use migrate_core::feed::Feed;
 use migrate_core::rejects::{Filter, for_each, retry};
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
-use migrate_core::source::Source;
 use migrate_core::source::memory::MemorySource;
+use migrate_core::source::{Batch, Source};
 use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate};
 use migrate_core::{Migrate, dry_run, registry};
 use migrate_tests::servers;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 /// `db.tours`: arrays, maps and arrays inside arrays.
@@ -475,4 +477,38 @@ async fn a_document_is_refused_with_its_elements_where_the_model_says_so() {
     ] {
         assert_eq!(found.get(source_id).map(String::as_str), Some(text), "{found:#?}");
     }
+}
+
+/// One document of many elements comes in many pieces, so that only some are in memory at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_of_many_elements_comes_in_pieces() {
+    const ELEMENTS: usize = 60_000;
+    let tags: Vec<Bson> =
+        (0..ELEMENTS).map(|number| Bson::String(format!("tag {number}"))).collect();
+    let source = MemorySource::new().with("tours", [doc! { "_id": ObjectId::new(), "tags": tags }]);
+    let feed = Feed::of(Alps::FACTS.model("Tags").unwrap());
+    let ranges = source.split("tours", u64::MAX).await.unwrap();
+    let read = async |most: usize| {
+        let (sender, mut batches) = mpsc::channel::<Batch>(1);
+        let take = async {
+            let (mut elements, mut largest) = (0, 0);
+            while elements < most
+                && let Some(batch) = batches.recv().await
+            {
+                elements += batch.len();
+                largest = largest.max(batch.bytes_len());
+            }
+            drop(batches);
+            (elements, largest)
+        };
+        let (read, taken) = tokio::join!(feed.read(&source, "tours", &ranges[0], sender), take);
+        read.unwrap();
+        taken
+    };
+    let (elements, largest) = read(usize::MAX).await;
+    assert_eq!(elements, ELEMENTS);
+    assert!(largest < 512 << 10, "{largest} bytes at once");
+    // Whoever wants no more gets no more, and nobody waits for ever.
+    let (elements, _) = read(1).await;
+    assert!(elements < ELEMENTS, "{elements}");
 }
