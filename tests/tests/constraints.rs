@@ -118,6 +118,18 @@ struct ListsToSongs {
     position: Option<i64>,
 }
 
+/// The transformer looks after the group itself, so a table without its check is taken.
+#[derive(Migrate)]
+#[migrate(collection = "gifts", table = "gifts", one_of(to_team, to_song))]
+struct Gifts {
+    #[migrate(id)]
+    id: i32,
+    to_team: Option<i32>,
+    to_song: Option<i32>,
+}
+
+registry! { pub(crate) Shelf = [Gifts] }
+
 registry! {
     pub(crate) House = [Teams, Seats, Stamps, Logs, Notes, Lists, Songs, ListsToSongs]
 }
@@ -358,12 +370,14 @@ async fn tables_that_were_there_are_compared() {
             \"row\" varchar NOT NULL, price int NOT NULL, guest uuid, PRIMARY KEY (number, team),
             CONSTRAINT other CHECK (price < 1000), CHECK (price >= 0) NO INHERIT NOT VALID);
          CREATE TABLE logs (id uuid NOT NULL, day date NOT NULL, line bigint NOT NULL,
-            PRIMARY KEY (id))",
+            PRIMARY KEY (id));
+         CREATE TABLE gifts (id int PRIMARY KEY, to_team int, to_song int)",
     )
     .await;
     let mut connection = Target::parse(&target).unwrap().connect().await.unwrap();
     let names = Names { schema: "public" };
-    let found = existing::compare(&mut connection, House::FACTS, names).await.unwrap();
+    let mut found = existing::compare(&mut connection, House::FACTS, names).await.unwrap();
+    found.extend(existing::compare(&mut connection, Shelf::FACTS, names).await.unwrap());
     let lines: Vec<String> =
         found.iter().map(|found| format!("harmless: {} {found}", found.harmless)).collect();
     insta::assert_snapshot!("compared", lines.join("\n"));
