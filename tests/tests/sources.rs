@@ -531,6 +531,33 @@ async fn a_snapshot_is_read_as_it_was() {
     assert_eq!(documents, [2, 3].map(|n| raw(&doc! { "_id": n }).into_bytes()));
 }
 
+#[tokio::test]
+async fn replies_come_compressed_where_the_address_asks_for_it() {
+    let name = "compressed";
+    let database = database(server(), name).await;
+    let document = |n| raw(&doc! { "_id": n, "text": "the same words again ".repeat(20) });
+    let documents: Vec<RawDocumentBuf> = (0..5_000).map(document).collect();
+    insert(&database, "many", &documents).await;
+    // What the server has compressed in all, before and after.
+    let compressed = async |compressor: &str| {
+        let status = database.run_command(doc! { "serverStatus": 1 }).await.unwrap();
+        let path = ["network", "compression", compressor, "compressor"];
+        let counts = path.iter().fold(&status, |at, key| at.get_document(key).unwrap());
+        ["bytesIn", "bytesOut"].map(|key| counts.get(key).and_then(Bson::as_i64).unwrap())
+    };
+    for compressor in ["snappy", "zlib", "zstd"] {
+        let before = compressed(compressor).await;
+        let uri = format!("{}&compressors={compressor}", server().uri(name));
+        let source = MongoSource::open(&uri, SourceOptions::default()).await.unwrap();
+        let (found, _) = read_all(&source, "many", 1 << 20).await;
+        assert_eq!(found.len(), documents.len(), "{compressor}");
+        let after = compressed(compressor).await;
+        let (plain, sent) = (after[0] - before[0], after[1] - before[1]);
+        println!("{compressor}: {plain} bytes were sent as {sent}");
+        assert!(plain > 2_000_000 && sent * 3 < plain, "{compressor}: {plain}, {sent}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_that_cannot_be_opened_say_why_and_keep_the_password() {
     let port = server().port();
