@@ -205,6 +205,17 @@ pub(crate) async fn insert(
     for foreign in late_columns(model) {
         put_aside(context, connection, model, &foreign).await?;
     }
+    if model.shares_key() {
+        // No key of the table sees two rows of one id, so those who insert into it take turns, each
+        // until its commit; the statement after this one sees what the others have inserted.
+        connection
+            .execute_with(
+                "waiting for a turn to insert",
+                "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))",
+                &[Some(&context.names().table(model))],
+            )
+            .await?;
+    }
     settled.rejected += insert_rows(context, connection, model).await?;
     let act = format!("staging junction rows of {}", model.table);
     let orphan = context.state.table("orphan");

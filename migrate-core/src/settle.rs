@@ -1103,7 +1103,7 @@ pub(crate) async fn validate_junction(
                             'orphans', {orphans})
                          WHERE run = {} AND body->>'task' = 'junction' AND body->>'model' = $1",
                         context.state.table("task"),
-                        orphans - pairs,
+                        orphans.saturating_sub(pairs),
                         context.run.run
                     ),
                     &[Some(model.name)],

@@ -535,7 +535,7 @@ mod lists {
         #[fk(Tags)]
         tag: i32,
         #[migrate(position)]
-        position: i16,
+        position: i32,
     }
 
     registry! { Shop = [Orders, Parcels, Legs, Notes, Tags, OrdersToTags] }

@@ -639,7 +639,7 @@ const fn position_fault(model: &Model, index: usize) -> Option<Text> {
 
 const fn ordinal_fault(model: &Model, index: usize) -> Option<Text> {
     let column = &model.columns[index];
-    let number = matches!(column.ty.base, BaseType::Int2 | BaseType::Int4 | BaseType::Int8);
+    let number = matches!(column.ty.base, BaseType::Int4 | BaseType::Int8);
     if number && column.ty.dimensions == 0 {
         return None;
     }

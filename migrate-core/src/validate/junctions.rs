@@ -374,6 +374,9 @@ impl Elements {
                 Self::table(model)
             );
             report.extra = name_pairs(connection, &act, model, &sql).await?;
+            if report.extra.count <= report.before {
+                report.extra = Named::default();
+            }
             connection.execute(&act, format!("DROP TABLE pg_temp.{left}")).await?;
         }
         add_up(context, connection, model, &mut report).await?;
