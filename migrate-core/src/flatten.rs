@@ -93,40 +93,30 @@ pub const fn column_count(parts: &[Part]) -> usize {
     count
 }
 
-/// How many indexes the embedded documents of the parts have.
-pub const fn index_count(parts: &[Part]) -> usize {
-    let (mut count, mut at) = (0, 0);
-    while at < parts.len() {
-        if let Part::Flat(flat) = parts[at] {
-            count += flat.embedded.get().indexes.len();
+/// Functions that count what the embedded documents of the parts have of a kind.
+macro_rules! counts {
+    ($($(#[$doc:meta])* $name:ident = $field:ident;)+) => {$(
+        $(#[$doc])*
+        pub const fn $name(parts: &[Part]) -> usize {
+            let (mut count, mut at) = (0, 0);
+            while at < parts.len() {
+                if let Part::Flat(flat) = parts[at] {
+                    count += flat.embedded.get().$field.len();
+                }
+                at += 1;
+            }
+            count
         }
-        at += 1;
-    }
-    count
+    )+};
 }
 
-/// How many keys the embedded documents of the parts skip.
-pub const fn skipped_count(parts: &[Part]) -> usize {
-    let (mut count, mut at) = (0, 0);
-    while at < parts.len() {
-        if let Part::Flat(flat) = parts[at] {
-            count += flat.embedded.get().skipped.len();
-        }
-        at += 1;
-    }
-    count
-}
-
-/// How many fields of the embedded documents of the parts fill child tables.
-pub const fn child_count(parts: &[Part]) -> usize {
-    let (mut count, mut at) = (0, 0);
-    while at < parts.len() {
-        if let Part::Flat(flat) = parts[at] {
-            count += flat.embedded.get().children.len();
-        }
-        at += 1;
-    }
-    count
+counts! {
+    /// How many indexes the embedded documents of the parts have.
+    index_count = indexes;
+    /// How many keys the embedded documents of the parts skip.
+    skipped_count = skipped;
+    /// How many fields of the embedded documents of the parts fill child tables.
+    child_count = children;
 }
 
 /// How many texts stand in lists: keys of columns, columns of indexes, and keys of children.

@@ -894,18 +894,26 @@ impl Source for Stored {
         Box::pin(async { Ok(()) })
     }
 
-    fn fetch<'a>(
+    fn fetch_batches<'a>(
         &'a self,
         _: &'a str,
         ids: &'a [Bson],
-    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
         let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = stored
+        let found: Vec<Batch> = stored
             .iter()
             .filter(|(id, _)| ids.contains(id))
-            .map(|(_, document)| document.clone())
+            .map(|(_, document)| Batch::from_documents([document.as_bytes()]))
             .collect();
-        Box::pin(async { Ok(found) })
+        Box::pin(async move {
+            for batch in found {
+                if batches.send(batch).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        })
     }
 }
 

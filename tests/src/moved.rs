@@ -1,5 +1,6 @@
 //! Documents moved into a fresh database by any registry, and what is then there.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use migrate_core::event::Silent;
@@ -31,29 +32,69 @@ pub struct Moved {
 /// When the run fails, its sums do not hold, or validation finds a difference.
 pub async fn moved(registry: &'static RegistryFacts, source: Arc<dyn Source>) -> Option<Moved> {
     let target = servers::database(servers::NEWEST)?;
-    let options = Options::default();
-    let stop = Stop::default();
-    let reporter = Arc::new(Silent);
-    let summary = run(registry, Arc::clone(&source), &target, &options, reporter, &stop)
-        .await
-        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    let summary = load(registry, &target, Arc::clone(&source), &Options::default()).await;
     assert!(summary.balanced, "{summary:?}");
-    let reporter = Arc::new(Silent);
-    let again = Arc::clone(&source);
-    let report =
-        validate(registry, source, &target, &options, &Request::default(), reporter, &stop)
-            .await
-            .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    let report = compare(registry, &target, Arc::clone(&source), &Request::default()).await;
     assert_eq!(report.differences(), 0, "{report:?}");
     // And so says whoever has never heard of the transformer.
     let request = Request { independent: true, ..Request::default() };
-    let reporter = Arc::new(Silent);
-    let second = validate(registry, again, &target, &options, &request, reporter, &stop)
-        .await
-        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)));
+    let second = compare(registry, &target, source, &request).await;
     assert_eq!(second.differences(), 0, "{second:#?}");
     let connection = PgConnection::connect(&target).await.expect("the target answers");
     Some(Moved { summary, report, target, connection })
+}
+
+/// Runs a migration into a target.
+///
+/// # Panics
+/// When the run fails.
+pub async fn load(
+    registry: &'static RegistryFacts,
+    target: &str,
+    source: Arc<dyn Source>,
+    options: &Options,
+) -> Summary {
+    run(registry, source, target, options, Arc::new(Silent), &Stop::default())
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+/// Validates a target.
+///
+/// # Panics
+/// When that fails; differences are in the report.
+pub async fn compare(
+    registry: &'static RegistryFacts,
+    target: &str,
+    source: Arc<dyn Source>,
+    request: &Request,
+) -> Report {
+    let (options, stop) = (Options::default(), Stop::default());
+    validate(registry, source, target, &options, request, Arc::new(Silent), &stop)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+}
+
+/// The rows of a query of one column as texts.
+///
+/// # Panics
+/// When the target refuses it.
+pub async fn texts(target: &str, sql: &str) -> Vec<String> {
+    let mut connection = PgConnection::connect(target).await.expect("the target answers");
+    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await;
+    rows.unwrap_or_else(|error| panic!("{error}")).iter().map(|row| row.get(0)).collect()
+}
+
+/// Read, loaded, rejected and skipped of each table.
+///
+/// # Panics
+/// When the sums do not hold.
+pub fn sums(summary: &Summary) -> BTreeMap<&str, [u64; 4]> {
+    assert!(summary.balanced, "{summary:#?}");
+    let sums = summary.tables.iter().map(|table| {
+        (table.table.as_str(), [table.read, table.loaded, table.rejected, table.skipped])
+    });
+    sums.collect()
 }
 
 impl Moved {

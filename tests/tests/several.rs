@@ -16,13 +16,13 @@ use migrate_core::schema::Registry;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::source::{self, Source};
 use migrate_core::summary::Summary;
-use migrate_core::validate::{Report, Request, repair, validate};
+use migrate_core::validate::{Report, Request, repair};
 use migrate_core::{Error, ErrorKind, Migrate, dry_run, registry};
 use migrate_servers::{Mongo, MongoOptions};
-use migrate_tests::moved::moved;
+use migrate_tests::moved::{self, moved, sums, texts};
 use migrate_tests::servers;
 use mongodb::Client;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use uuid::Uuid;
 
 /// `db.parties`, where `kind` says what a document is.
@@ -149,31 +149,11 @@ fn memory(mended: bool) -> Arc<dyn Source> {
 }
 
 async fn load(target: &str, source: Arc<dyn Source>, options: &Options) -> Summary {
-    run(Parties::FACTS, source, target, options, Arc::new(Silent), &Stop::default())
-        .await
-        .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
+    moved::load(Parties::FACTS, target, source, options).await
 }
 
 async fn compare(target: &str, source: Arc<dyn Source>, request: &Request) -> Report {
-    let options = Options::default();
-    validate(Parties::FACTS, source, target, &options, request, Arc::new(Silent), &Stop::default())
-        .await
-        .unwrap()
-}
-
-async fn texts(target: &str, sql: &str) -> Vec<String> {
-    let mut connection = PgConnection::connect(target).await.unwrap();
-    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-    rows.iter().map(|row| row.get(0)).collect()
-}
-
-/// Read, loaded, rejected and skipped of each table.
-fn sums(summary: &Summary) -> BTreeMap<&str, [u64; 4]> {
-    assert!(summary.balanced, "{summary:#?}");
-    let sums = summary.tables.iter().map(|table| {
-        (table.table.as_str(), [table.read, table.loaded, table.rejected, table.skipped])
-    });
-    sums.collect()
+    moved::compare(Parties::FACTS, target, source, request).await
 }
 
 fn expected() -> BTreeMap<&'static str, [u64; 4]> {

@@ -303,12 +303,13 @@ impl Source for Slow {
         })
     }
 
-    fn fetch<'a>(
+    fn fetch_batches<'a>(
         &'a self,
         collection: &'a str,
         ids: &'a [bson::Bson],
-    ) -> futures::BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>> {
-        self.0.fetch(collection, ids)
+        batches: tokio::sync::mpsc::Sender<source::Batch>,
+    ) -> futures::BoxFuture<'a, Result<()>> {
+        self.0.fetch_batches(collection, ids, batches)
     }
 }
 

@@ -167,23 +167,25 @@ impl Source for MemorySource {
         .boxed()
     }
 
-    fn fetch<'a>(
+    fn fetch_batches<'a>(
         &'a self,
         collection: &'a str,
         ids: &'a [Bson],
-    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
-        let fetch = || {
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<()>> {
+        async move {
             let wanted: std::collections::HashSet<Vec<u8>> =
                 ids.iter().map(id_key_of).collect::<Result<_>>()?;
-            let found = self
-                .documents(collection)?
-                .iter()
-                .filter(|document| id_of(document).is_some_and(|id| wanted.contains(&id_key(id))));
-            Ok(found
-                .filter_map(|document| RawDocumentBuf::from_bytes(document.clone()).ok())
-                .collect())
-        };
-        std::future::ready(fetch()).boxed()
+            let is_wanted =
+                |document: &[u8]| id_of(document).is_some_and(|id| wanted.contains(&id_key(id)));
+            for document in self.documents(collection)?.iter().filter(|found| is_wanted(found)) {
+                if batches.send(Batch::from_documents([document])).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }
 

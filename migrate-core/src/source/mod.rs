@@ -232,21 +232,11 @@ pub trait Source: Send + Sync + fmt::Debug {
         batches: mpsc::Sender<Batch>,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// Reads documents again by their `_id`s, in any order; those that are not there any more are
-    /// left out, and an id that several documents have gives them all. Ids are compared with
-    /// their BSON types: `1` does not find `1.0`.
-    ///
-    /// # Errors
-    /// When the source cannot be reached or read.
-    fn fetch<'a>(
-        &'a self,
-        collection: &'a str,
-        ids: &'a [bson::Bson],
-    ) -> BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>>;
-
-    /// Reads documents again as [`Source::fetch`] does and sends them to `batches`, waiting while
-    /// the channel is full: of many or large documents only some are in memory at a time. Returns
-    /// early and without an error when the receiver is gone.
+    /// Reads documents again by their `_id`s, in any order, and sends them to `batches`, waiting while
+    /// the channel is full: of many or large documents only some are in memory at a time. Those that
+    /// are not there any more are left out, and an id that several documents have gives them all. Ids
+    /// are compared with their BSON types: `1` does not find `1.0`. Returns early and without an error
+    /// when the receiver is gone.
     ///
     /// # Errors
     /// When the source cannot be reached or read; some documents may have been sent.
@@ -255,14 +245,22 @@ pub trait Source: Send + Sync + fmt::Debug {
         collection: &'a str,
         ids: &'a [bson::Bson],
         batches: mpsc::Sender<Batch>,
-    ) -> BoxFuture<'a, Result<()>> {
+    ) -> BoxFuture<'a, Result<()>>;
+
+    /// Reads documents again as [`Source::fetch_batches`] does and gives them all.
+    ///
+    /// # Errors
+    /// When the source cannot be reached or read.
+    fn fetch<'a>(
+        &'a self,
+        collection: &'a str,
+        ids: &'a [bson::Bson],
+    ) -> BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>> {
         Box::pin(async move {
-            for document in self.fetch(collection, ids).await? {
-                if batches.send(Batch::from_documents([document.into_bytes()])).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
+            let (sender, batches) = mpsc::channel(1);
+            let fetch = self.fetch_batches(collection, ids, sender);
+            let (fetched, found) = tokio::join!(fetch, documents_of(batches));
+            fetched.map(|()| found)
         })
     }
 }

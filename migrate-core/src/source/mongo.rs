@@ -41,8 +41,7 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, documents_of, id_key, id_key_of,
-    id_of,
+    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
@@ -958,20 +957,6 @@ impl Source for MongoSource {
                 }
                 position.again();
             }
-        }
-        .boxed()
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        collection: &'a str,
-        ids: &'a [Bson],
-    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
-        async move {
-            let (sender, batches) = mpsc::channel(1);
-            let fetch = self.fetch_batches(collection, ids, sender);
-            let (fetched, found) = tokio::join!(fetch, documents_of(batches));
-            fetched.map(|()| found)
         }
         .boxed()
     }

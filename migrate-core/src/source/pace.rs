@@ -137,19 +137,6 @@ impl Source for Paced {
         })
     }
 
-    fn fetch<'a>(
-        &'a self,
-        collection: &'a str,
-        ids: &'a [bson::Bson],
-    ) -> BoxFuture<'a, Result<Vec<bson::RawDocumentBuf>>> {
-        Box::pin(async move {
-            let documents = self.source.fetch(collection, ids).await?;
-            let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
-            self.turn(bytes, documents.len()).await;
-            Ok(documents)
-        })
-    }
-
     fn fetch_batches<'a>(
         &'a self,
         collection: &'a str,

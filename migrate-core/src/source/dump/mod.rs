@@ -27,14 +27,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bson::{Bson, RawDocumentBuf};
+use bson::Bson;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::mpsc;
 
 use self::reader::{DumpFile, Format};
-use super::{
-    Batch, CollectionInfo, Range, Source, SourceOptions, documents_of, id_key, id_key_of, id_of,
-};
+use super::{Batch, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One database's dump.
@@ -451,20 +449,6 @@ impl Source for DumpSource {
                 })
             })
             .await
-        }
-        .boxed()
-    }
-
-    fn fetch<'a>(
-        &'a self,
-        collection: &'a str,
-        ids: &'a [Bson],
-    ) -> BoxFuture<'a, Result<Vec<RawDocumentBuf>>> {
-        async move {
-            let (sender, batches) = mpsc::channel(1);
-            let fetch = self.fetch_batches(collection, ids, sender);
-            let (fetched, found) = tokio::join!(fetch, documents_of(batches));
-            fetched.map(|()| found)
         }
         .boxed()
     }

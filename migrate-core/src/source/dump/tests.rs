@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn raw(document: &Document) -> Vec<u8> {
-    RawDocumentBuf::try_from(document).unwrap().into_bytes()
+    bson::RawDocumentBuf::try_from(document).unwrap().into_bytes()
 }
 
 /// Documents of very different sizes.
