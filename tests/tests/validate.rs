@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bson::doc;
 use migrate_cli::generate::{Generator, Plan, to_dump};
 use migrate_core::event::Silent;
 use migrate_core::run::{Options, Stop};
@@ -427,4 +428,59 @@ async fn a_foreign_key_into_another_schema_is_compared() {
     assert_eq!(report.structure.len(), 1, "{:?}", report.structure);
     assert_eq!(report.structure[0].object, "Sale");
     assert!(report.structure[0].expected.as_ref().unwrap().contains("hr.\"Person\""));
+}
+
+mod own_types {
+    use migrate_core::{Migrate, Point, registry};
+
+    #[derive(Migrate)]
+    #[migrate(collection = "places", table = "places")]
+    pub(super) struct Places {
+        #[migrate(id)]
+        id: i32,
+        #[migrate(unique)]
+        name: String,
+        // PostgreSQL has no `=` for these.
+        at: Option<Point>,
+        // A type that no model makes, in the schema of the tables.
+        #[migrate(pg_type = "plate")]
+        plate: Option<String>,
+    }
+
+    registry! { pub(super) Town = [Places] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_of_ones_own_and_types_without_equality_are_compared() {
+    use migrate_core::Registry as _;
+    use migrate_core::run::Options;
+    use migrate_core::source::memory::MemorySource;
+    use migrate_tests::{moved, servers};
+    use sqlx::{Connection as _, Executor as _};
+
+    let facts = own_types::Town::FACTS;
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    let mut connection = sqlx::PgConnection::connect(&target).await.unwrap();
+    connection.execute("CREATE DOMAIN plate AS text").await.unwrap();
+    let source = || -> std::sync::Arc<dyn migrate_core::source::Source> {
+        std::sync::Arc::new(MemorySource::new().with(
+            "places",
+            [
+                doc! { "_id": 1, "name": "a", "at": [1.5, 2.5], "plate": "X" },
+                // Its row is looked at twice, because the name is taken.
+                doc! { "_id": 2, "name": "a", "at": [1.5, 2.5] },
+                doc! { "_id": 3, "name": "c", "at": [0.0, 0.0] },
+            ],
+        ))
+    };
+    let summary = moved::load(facts, &target, source(), &Options::default()).await;
+    assert_eq!(moved::sums(&summary)["places"], [3, 2, 1, 0]);
+    let report = moved::compare(facts, &target, source(), &Request::default()).await;
+    assert_eq!(report.differences(), 0, "{report:#?}");
+    connection.execute("UPDATE places SET at = '(0,-0)' WHERE id = 3").await.unwrap();
+    connection.execute("UPDATE places SET plate = 'x' WHERE id = 1").await.unwrap();
+    let report = moved::compare(facts, &target, source(), &Request::default()).await;
+    let cells: Vec<&str> =
+        report.tables[0].cells.first.iter().map(|cell| cell.column.as_str()).collect();
+    assert_eq!(cells, ["plate", "at"], "{report:#?}");
 }

@@ -190,8 +190,14 @@ pub(super) async fn judge(
         .iter()
         .map(|column| {
             let name = quote_ident(column.name);
-            let cast = if is_label(column) { "::text" } else { "" };
-            let mut differs = format!("s.{name} IS DISTINCT FROM t.{name}{cast}");
+            // As text, because not every type compares itself (`point`, `json`), and some take what
+            // differs for the same (`citext`). A number is the same with more zeros behind its point.
+            let (own, cast) = match (column.ty.base, column.ty.dimensions) {
+                (BaseType::Enum(_), 0) => ("", "::text"),
+                (BaseType::Numeric, _) => ("", ""),
+                _ => ("::text", "::text"),
+            };
+            let mut differs = format!("s.{name}{own} IS DISTINCT FROM t.{name}{cast}");
             // A reference to nothing is rightly NULL, when the model says so.
             if let Some(foreign) = foreign.iter().find(|foreign| foreign.column.name == column.name)
                 && (foreign.orphan == Orphan::Null

@@ -81,9 +81,9 @@ pub(super) async fn differences(
             objects.extend(registry.enums.iter().map(|ty| ty.name));
         }
         for schema in ddl::schemas(registry, names) {
-            let found = facts(connection, schema).await?;
+            let found = facts(connection, schema, None).await?;
             make_expected(connection, registry, names, schema).await?;
-            let expected = facts(connection, SCHEMA).await?;
+            let expected = facts(connection, SCHEMA, Some(schema)).await?;
             connection.execute(ACT, format!("DROP SCHEMA {} CASCADE", quote_ident(SCHEMA))).await?;
             for (object, name, definition) in &expected {
                 if !objects.contains(object.as_str()) {
@@ -162,12 +162,19 @@ async fn make_expected(
     Ok(())
 }
 
-/// The facts of a schema, with its own name taken out of the definitions.
-async fn facts(connection: &mut Connection, schema: &str) -> Result<Vec<(String, String, String)>> {
+/// The facts of a schema, with its own name taken out of the definitions; of a copy with that of the
+/// schema that it is a `copy_of` as well, which has the types that no model makes, as an extension's.
+async fn facts(
+    connection: &mut Connection,
+    schema: &str,
+    copy_of: Option<&str>,
+) -> Result<Vec<(String, String, String)>> {
     const ACT: &str = "reading the catalogue";
     // What is in the search path is printed without its schema, which would differ between the
     // two.
-    connection.execute(ACT, format!("SET LOCAL search_path = {}", quote_ident(schema))).await?;
+    let path: Vec<String> =
+        [Some(schema), copy_of].into_iter().flatten().map(quote_ident).collect();
+    connection.execute(ACT, format!("SET LOCAL search_path = {}", path.join(", "))).await?;
     let quoted = quote_ident(schema);
     let rows = connection.query(ACT, FACTS, &[Some(&quoted)]).await?;
     let get = |error| target_error(ACT, error);
