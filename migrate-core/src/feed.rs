@@ -516,6 +516,30 @@ pub(crate) fn ungathered(document: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The document of an element that was found below another one, with a locator that leads to it from
+/// the collection's document.
+pub(crate) fn with_whole_locator(element: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(element.len());
+    nested(&mut out, |out| {
+        let fields = Value::new(ElementType::EmbeddedDocument, element).elements();
+        for (key, value) in fields.map_while(|field| field.ok()) {
+            match (key == b"_id").then(|| whole_locator(value.to_bson().ok()?)).flatten() {
+                Some(locator) => self::element(out, value.kind, key, &locator),
+                None => self::element(out, value.kind, key, value.bytes),
+            }
+        }
+    });
+    out
+}
+
+/// A locator whose root is one itself, as a single one.
+fn whole_locator(id: Bson) -> Option<Vec<u8>> {
+    let (outer, below) = parts(&id)?;
+    let (root, above) = parts(outer)?;
+    let places: Vec<Bson> = above.iter().chain(below).cloned().collect();
+    bson::doc! { OF: root.clone(), AT: places }.to_vec().ok()
+}
+
 /// The collection that a locator names.
 fn origin(id: &Bson) -> Option<&str> {
     let locator = id.as_document()?;

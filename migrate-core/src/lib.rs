@@ -46,6 +46,7 @@ mod stages;
 pub mod state;
 pub mod status;
 mod steps;
+mod strays;
 pub mod summary;
 mod task;
 pub mod transform;

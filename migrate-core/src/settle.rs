@@ -25,6 +25,7 @@ use crate::reject::{Reason, Reject, Stage};
 use crate::schema::{Column, Model, ModelKind, Orphan, key_path, quote_ident};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
+use crate::strays;
 use crate::transform::Output;
 
 /// What settling has done to one table.
@@ -151,6 +152,7 @@ pub(crate) async fn references(
     if foreign.is_empty() {
         return Ok(());
     }
+    settled.rejected += strays::reject(context, connection, model, table).await?;
     let names = context.names();
     let act = format!("looking for orphans in {}", model.table);
     let id = quote_ident(id_column(model).name);

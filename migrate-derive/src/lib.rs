@@ -248,7 +248,8 @@ mod tests;
 ///   text or as an enum with these labels.
 ///
 /// Two collections may have the same `_id`. Their documents come to the same key, so one of them stays,
-/// the one whose collection's name sorts first, and the others are rejected as doubles. For the
+/// the one whose collection's name sorts first, and the others are rejected as doubles, with their
+/// elements. For the
 /// way back from a row to its document each row has an entry in `migrate.id_map`. The ledger, reports and
 /// messages show such an `_id` with the collection in front, as in `orders_2023/507f1f77bcf86cd799439011`.
 /// Models that share one of several collections (see *Parts of a collection*) share all of them.
