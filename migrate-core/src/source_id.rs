@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use bson::Bson;
 use bson::spec::BinarySubtype;
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use uuid::Uuid;
 
 use crate::cell::id_text;
@@ -32,22 +33,67 @@ pub fn of_key(model: &Model, key: &str, scheme: IdScheme) -> Vec<Bson> {
             let Ok(number) = key.parse::<i64>() else { return Vec::new() };
             let mut ids = vec![Bson::Int64(number), Bson::Double(number as f64)];
             ids.extend(i32::try_from(number).map(Bson::Int32));
+            ids.extend(decimal(key));
             ids
         }
         BaseType::Float4 | BaseType::Float8 => {
             let Ok(number) = key.parse::<f64>() else { return Vec::new() };
             let mut ids = vec![Bson::Double(number)];
-            if number.fract() == 0.0 && number.abs() < 9e15 {
-                ids.push(Bson::Int64(number as i64));
-                ids.extend(i32::try_from(number as i64).map(Bson::Int32));
+            ids.extend(whole(number));
+            ids.extend(decimal(key));
+            ids
+        }
+        BaseType::Numeric => {
+            let mut ids: Vec<Bson> = decimal(key).into_iter().collect();
+            if let Ok(number) = key.parse::<f64>() {
+                ids.push(Bson::Double(number));
+                ids.extend(whole(number));
             }
             ids
         }
+        BaseType::Timestamp | BaseType::TimestampTz | BaseType::Date => {
+            time(key).into_iter().collect()
+        }
+        BaseType::Bytea => bytes(key).into_iter().collect(),
+        BaseType::Enum(_) => vec![Bson::String(key.to_owned())],
         BaseType::Bool => vec![Bson::Boolean(key == "t" || key == "true")],
         BaseType::Text if id.mixed => ids_of_text(key),
         BaseType::Text => vec![Bson::String(key.to_owned())],
         _ => Vec::new(),
     }
+}
+
+/// A number without a fraction under the types of whole numbers.
+fn whole(number: f64) -> Vec<Bson> {
+    if number.fract() != 0.0 || number.abs() >= 9e15 {
+        return Vec::new();
+    }
+    let mut ids = vec![Bson::Int64(number as i64)];
+    ids.extend(i32::try_from(number as i64).map(Bson::Int32));
+    ids
+}
+
+fn decimal(text: &str) -> Option<Bson> {
+    text.parse().ok().map(Bson::Decimal128)
+}
+
+/// A time as PostgreSQL writes it where the session's time zone is UTC.
+fn time(text: &str) -> Option<Bson> {
+    let text = text.trim_end_matches("+00");
+    let date_time = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")
+        .ok()
+        .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))?;
+    let millis = date_time.and_utc().timestamp_millis();
+    Some(Bson::DateTime(bson::DateTime::from_millis(millis)))
+}
+
+/// Binary of the generic subtype, as `\x61` and so on.
+fn bytes(text: &str) -> Option<Bson> {
+    let digits = text.strip_prefix("\\x")?;
+    let pairs = digits.as_bytes().chunks(2);
+    let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+    let bytes = bytes.collect::<Option<Vec<u8>>>()?;
+    Some(Bson::Binary(bson::Binary { subtype: BinarySubtype::Generic, bytes }))
 }
 
 /// The UUID under which the id map has the row with that key: the key itself, or what is made of
@@ -73,9 +119,47 @@ pub(crate) fn key_text(column: &Column, payload: &[u8]) -> String {
             bytes.copy_from_slice(payload);
             i64::from_be_bytes(bytes).to_string()
         }
-        _ => String::from_utf8_lossy(payload).into_owned(),
+        (BaseType::Float4, 4) => {
+            f32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
+        }
+        (BaseType::Float8, 8) => {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(payload);
+            f64::from_be_bytes(bytes).to_string()
+        }
+        (BaseType::Bool, 1) => (payload[0] != 0).to_string(),
+        (BaseType::Timestamp | BaseType::TimestampTz, 8) => {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(payload);
+            let time = TimeDelta::microseconds(i64::from_be_bytes(bytes));
+            let zone = if column.ty.base == BaseType::TimestampTz { "+00" } else { "" };
+            FIRST_DAY
+                .and_hms_opt(0, 0, 0)
+                .and_then(|first| first.checked_add_signed(time))
+                .map_or_else(String::new, |time| {
+                    let text = time.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+                    format!("{}{zone}", text.trim_end_matches('0').trim_end_matches('.'))
+                })
+        }
+        (BaseType::Date, 4) => {
+            let days = i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]);
+            let day = FIRST_DAY.checked_add_signed(TimeDelta::days(days.into()));
+            day.map_or_else(String::new, |day| day.to_string())
+        }
+        (BaseType::Bytea, _) => {
+            let digits: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("\\x{digits}")
+        }
+        // Text that is none cannot be sent, and holds no U+0000.
+        _ => String::from_utf8_lossy(payload).replace('\0', "\u{fffd}"),
     }
 }
+
+/// The day that PostgreSQL counts from.
+const FIRST_DAY: NaiveDate = match NaiveDate::from_ymd_opt(2000, 1, 1) {
+    Some(day) => day,
+    None => NaiveDate::MIN,
+};
 
 /// The `_id` of a key that neither names an ObjectId nor is in the id map: a UUID that came as one.
 pub fn as_uuid(key: &str) -> Option<Bson> {

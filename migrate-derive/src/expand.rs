@@ -541,6 +541,14 @@ fn expand_checks(model: &Model) -> TokenStream {
         if let (Some(_), Some(fk)) = (&attrs.parent, &attrs.fk) {
             check(fk.value.model.span(), "parent", quote!(#index));
         }
+        // A function and a step make of the text what they like.
+        if attrs.with.is_none() && attrs.steps.is_empty() {
+            if attrs.origin.is_some() {
+                check(field.ty.span(), "origin", quote!(#index));
+            } else if attrs.key.is_some() {
+                check(field.ty.span(), "map_key", quote!(#index));
+            }
+        }
         if let Some(word) = &attrs.id_time {
             check(word.span, "id_time", quote!(#index));
         }

@@ -275,7 +275,9 @@ mod tests;
 ///
 /// ## Required, on one field
 ///
-/// * `#[migrate(id)]`: the primary key, read from `_id`.
+/// * `#[migrate(id)]`: the primary key, read from `_id`. Where `_id`s are of several types or documents,
+///   `MixedId` keeps them as text and `Uuid` makes a UUID of each; a part of such a document is
+///   `path = "_id.region"`. jsonb is no id, nor is an enum with `other`.
 ///
 /// ## Optional: where it comes from and where it goes
 ///
@@ -633,7 +635,7 @@ mod tests;
 ///   to the parent's model and with the type of the parent's id.
 /// * `#[migrate(position)]`: its place, counted from 0. With the parent it makes a key:
 ///   `primary_key(film, billing)`.
-/// * `#[migrate(key)]`: its key in a map.
+/// * `#[migrate(key)]`: its key in a map, a text; `lenient` reads a number of it.
 /// * `#[migrate(value)]`: the element itself, where it is no document, as in an array of strings.
 ///
 /// The child's `#[migrate(id)]` is read from the element's own `_id`. Where it has none, a `Uuid` is

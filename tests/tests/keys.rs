@@ -360,3 +360,134 @@ mod references {
         );
     }
 }
+
+/// Ids that are no ObjectIds, texts or numbers: a rejected document is kept whole all the same.
+mod ids {
+    use std::sync::Arc;
+
+    use bson::{Binary, Bson, DateTime, doc, spec::BinarySubtype};
+    use chrono::NaiveDateTime;
+    use migrate_core::schema::Registry;
+    use migrate_core::source::memory::MemorySource;
+    use migrate_core::{Decimal, Migrate, PgEnum, registry};
+    use migrate_tests::moved::moved;
+
+    #[derive(Migrate)]
+    #[migrate(collection = "days", table = "days")]
+    struct Days {
+        #[migrate(id)]
+        id: NaiveDateTime,
+        #[migrate(unique)]
+        name: String,
+        #[junction(DaysToHashes)]
+        hashes: Vec<Vec<u8>>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "hashes", table = "hashes")]
+    struct Hashes {
+        #[migrate(id)]
+        id: Vec<u8>,
+        #[migrate(unique)]
+        name: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "amounts", table = "amounts")]
+    struct Amounts {
+        #[migrate(id)]
+        id: Decimal,
+        #[migrate(unique)]
+        name: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "kinds", table = "kinds")]
+    struct Kinds {
+        #[migrate(id)]
+        id: Kind,
+        #[migrate(unique)]
+        name: String,
+    }
+
+    #[derive(PgEnum)]
+    #[migrate(name = "kind")]
+    enum Kind {
+        A,
+        B,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "counts", table = "counts")]
+    struct Counts {
+        #[migrate(id)]
+        id: i64,
+        #[migrate(unique)]
+        name: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction, table = "days_hashes")]
+    struct DaysToHashes {
+        #[fk(Days)]
+        day: NaiveDateTime,
+        #[fk(Hashes)]
+        hash: Vec<u8>,
+    }
+
+    registry! { Odd = [Days, Hashes, Amounts, Kinds, Counts, DaysToHashes] }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_rejected_document_is_kept_whatever_its_id() {
+        let time = |millis| DateTime::from_millis(millis);
+        let hash = |byte: u8| Binary { subtype: BinarySubtype::Generic, bytes: vec![byte, 0xff] };
+        let decimal = |text: &str| Bson::Decimal128(text.parse().unwrap());
+        // Each second one has a name that is taken.
+        let source = MemorySource::new()
+            .with(
+                "days",
+                [
+                    doc! { "_id": time(-1), "name": "a", "hashes": [hash(1), 5, "?"] },
+                    doc! { "_id": time(86_400_500), "name": "a", "hashes": [hash(1)] },
+                ],
+            )
+            .with(
+                "hashes",
+                [doc! { "_id": hash(1), "name": "a" }, doc! { "_id": hash(2), "name": "a" }],
+            )
+            .with(
+                "amounts",
+                [
+                    doc! { "_id": decimal("2.5"), "name": "a" },
+                    doc! { "_id": decimal("2.50E+3"), "name": "b" },
+                    doc! { "_id": decimal("7.10"), "name": "a" },
+                    doc! { "_id": 8, "name": "a" },
+                    doc! { "_id": 9.25, "name": "a" },
+                ],
+            )
+            .with("kinds", [doc! { "_id": "A", "name": "a" }, doc! { "_id": "B", "name": "a" }])
+            .with(
+                "counts",
+                [doc! { "_id": 1, "name": "a" }, doc! { "_id": decimal("2"), "name": "a" }],
+            );
+        let Some(mut moved) = moved(Odd::FACTS, Arc::new(source)).await else { return };
+        let ledger = "SELECT concat_ws(' ', table_name, source_id, octet_length(document) > 0)
+            FROM migrate.reject ORDER BY 1";
+        assert_eq!(
+            moved.texts(ledger).await,
+            [
+                "amounts 8 t",
+                "amounts 9.25 t",
+                "amounts {\"$numberDecimal\":\"7.10\"} t",
+                "counts {\"$numberDecimal\":\"2\"} t",
+                "days {\"$date\":\"1970-01-02T00:00:00.500Z\"} t",
+                "hashes {\"$binary\":{\"base64\":\"Av8=\",\"subType\":\"00\"}} t",
+                "kinds \"B\" t",
+            ]
+        );
+        assert_eq!(moved.count("SELECT count(*) FROM days_hashes").await, 1);
+        let orphans = "SELECT DISTINCT row_key FROM migrate.orphan ORDER BY 1";
+        let days = ["1969-12-31 23:59:59.999", "1970-01-02 00:00:00.5"];
+        assert_eq!(moved.texts(orphans).await, days);
+    }
+}

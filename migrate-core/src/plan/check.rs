@@ -50,6 +50,24 @@ pub const fn primary_key(model: &'static Model, column: usize) {
     tell(&primary_key_fault(model, column));
 }
 
+/// Checks that a column takes the name of a collection, which is its `origin`.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn origin(model: &'static Model, column: usize) {
+    tell(&origin_fault(model, column));
+}
+
+/// Checks that a column takes the key of a map.
+///
+/// # Panics
+/// As [`reference()`].
+#[track_caller]
+pub const fn map_key(model: &'static Model, column: usize) {
+    tell(&map_key_fault(model, column));
+}
+
 /// Checks that a column with `id_time` is a time.
 ///
 /// # Panics
@@ -297,7 +315,22 @@ const fn primary_key_fault(model: &Model, index: usize) -> Option<Text> {
             " is an array, which cannot be an id\nhelp: write the type of a single id, as `Uuid`",
         ));
     }
-    None
+    if !column.primary_key {
+        return None;
+    }
+    match column.ty.base {
+        // Documents that differ, in the order of their fields or in a type, are the same jsonb.
+        BaseType::Jsonb => Some(place(model, column).and(
+            " is jsonb, which cannot be an id\nhelp: write its type as `MixedId`, which takes documents too, or as `Uuid`",
+        )),
+        BaseType::Enum(ty) if ty.other.is_some() => Some(
+            place(model, column)
+                .and(" is `")
+                .and(ty.name)
+                .and("`, in which several ids can become one label\nhelp: remove `other` from the enum, or write the type as `String`"),
+        ),
+        _ => None,
+    }
 }
 
 const fn id_time_fault(model: &Model, index: usize) -> Option<Text> {
@@ -314,6 +347,70 @@ const fn id_time_fault(model: &Model, index: usize) -> Option<Text> {
             .and_type(column.ty)
             .and("\nhelp: use `default = ..` for a value of another type"),
     )
+}
+
+const fn origin_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    let labels = match (column.ty.base, column.ty.dimensions) {
+        (BaseType::Text, 0) => return None,
+        (BaseType::Enum(ty), 0) if ty.other.is_some() => return None,
+        (BaseType::Enum(ty), 0) => ty,
+        _ => {
+            return Some(
+                place(model, column)
+                    .and(" is ")
+                    .and_type(column.ty)
+                    .and(", but the name of a collection is a text\nhelp: write its type as `String`, or as an enum with the names as labels"),
+            );
+        }
+    };
+    let mut collection = model.collection;
+    let mut next = 0;
+    loop {
+        if !is_among(collection, labels.labels) {
+            return Some(
+                Text::new("the enum `")
+                    .and(labels.name)
+                    .and("` has no label `")
+                    .and(collection)
+                    .and("`, which ")
+                    .and_place(model, column)
+                    .and(
+                        " is to hold\nhelp: add it, or name one with `#[migrate(rename = \"..\")]`",
+                    ),
+            );
+        }
+        if next == model.further_collections.len() {
+            return None;
+        }
+        collection = model.further_collections[next];
+        next += 1;
+    }
+}
+
+const fn is_among(name: &str, names: &[&str]) -> bool {
+    let mut index = 0;
+    while index < names.len() {
+        if str_eq(names[index], name) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+const fn map_key_fault(model: &Model, index: usize) -> Option<Text> {
+    let column = &model.columns[index];
+    match (column.ty.base, column.ty.dimensions) {
+        // A type of the user's own reads what it likes.
+        (BaseType::Text | BaseType::Enum(_) | BaseType::Uuid | BaseType::Jsonb | BaseType::Other(_), 0) => None,
+        _ => Some(
+            place(model, column)
+                .and(" is ")
+                .and_type(column.ty)
+                .and(", but the key of a map is a text\nhelp: write its type as `String`, or read the text with `lenient` or `with = ..`"),
+        ),
+    }
 }
 
 const fn json_fault(model: &Model, index: usize) -> Option<Text> {

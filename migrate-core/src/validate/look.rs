@@ -144,6 +144,10 @@ pub(super) async fn judge(
     let suspects = suspects_table(model);
     let target = names.table(model);
     let id = quote_ident(id_column(model).name);
+    let its_id = match is_label(id_column(model)) {
+        true => format!("t.{id}::text"),
+        false => format!("t.{id}"),
+    };
     // Documents in the ledger rightly have no row of their own. Two may have come to one key, of
     // which one was loaded; so it is the document that counts here, and not the key.
     let in_ledger = format!(
@@ -167,7 +171,7 @@ pub(super) async fn judge(
         &format!("missing_{}", model.name),
         &format!(
             "SELECT s.{id}::text, s.{SHOWN_ID}, s.{RAW_ID} FROM {suspects} s
-             WHERE NOT EXISTS (SELECT FROM {target} t WHERE t.{id} = s.{id}) ORDER BY 1, 2"
+             WHERE NOT EXISTS (SELECT FROM {target} t WHERE {its_id} = s.{id}) ORDER BY 1, 2"
         ),
     )
     .await?;
@@ -227,7 +231,7 @@ pub(super) async fn judge(
             .query(
                 &act,
                 format!(
-                    "SELECT {} FROM {suspects} s JOIN {target} t ON t.{id} = s.{id}",
+                    "SELECT {} FROM {suspects} s JOIN {target} t ON {its_id} = s.{id}",
                     counts.join(", ")
                 ),
                 &[],
@@ -246,7 +250,7 @@ pub(super) async fn judge(
         &format!("cells_{}", model.name),
         &format!(
             "SELECT s.{id}::text, c.name, c.source, c.target, s.{SHOWN_ID}, s.{RAW_ID}
-             FROM {suspects} s JOIN {target} t ON t.{id} = s.{id}
+             FROM {suspects} s JOIN {target} t ON {its_id} = s.{id}
              CROSS JOIN LATERAL (VALUES {}) AS c (name, differs, source, target)
              WHERE c.differs ORDER BY 1, 2",
             columns.join(", ")
