@@ -149,6 +149,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "SIZE")]
     pub(crate) sort_memory: Option<ByteSize>,
 
+    /// How the planner's statistics are gathered at the end [default: quick]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) analyze: Option<AnalyzeKind>,
+
     #[command(flatten)]
     pub(crate) memory: MemoryArgs,
 
@@ -753,6 +757,19 @@ pub(crate) enum UuidKind {
     V7,
     /// Random, with a map from old to new kept in the target
     Random,
+}
+
+/// How statistics are gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AnalyzeKind {
+    /// From a small sample, so that queries are planned well at once; autovacuum gathers the full
+    /// ones in the minutes that follow (where it is off, they are full from the start)
+    Quick,
+    /// From PostgreSQL's usual sample
+    Full,
+    /// Not at all
+    Off,
 }
 
 /// How progress is shown.

@@ -8,11 +8,14 @@ use std::time::Duration;
 use migrate_core::budget;
 use migrate_core::run::{Options, UuidVersion};
 use migrate_core::source::Limits;
+use migrate_core::upkeep::Analyze;
 use migrate_core::validate::{Request, Sample};
 use migrate_core::{Error, ErrorKind};
 
 use crate::address;
-use crate::cli::{ByteSize, Global, MemoryArgs, ProgressKind, Run, StateArgs, UuidKind, Validate};
+use crate::cli::{
+    AnalyzeKind, ByteSize, Global, MemoryArgs, ProgressKind, Run, StateArgs, UuidKind, Validate,
+};
 
 const FILE: &str = "migrate.toml";
 /// A transaction for each document would take days.
@@ -26,6 +29,7 @@ pub(crate) struct File {
     target: Option<String>,
     jobs: Option<u16>,
     uuid: Option<UuidKind>,
+    analyze: Option<AnalyzeKind>,
     schema: Option<String>,
     state_schema: Option<String>,
     chunk_bytes: Option<ByteSize>,
@@ -161,6 +165,12 @@ impl RunSettings {
                 only: run.only,
                 append: run.append,
                 keep_constraints: run.keep_constraints,
+                analyze: match run.analyze.or(file.analyze) {
+                    Some(AnalyzeKind::Quick) => Analyze::Quick,
+                    Some(AnalyzeKind::Full) => Analyze::Full,
+                    Some(AnalyzeKind::Off) => Analyze::Off,
+                    None => defaults.analyze,
+                },
                 memory_bytes,
                 patience: (run.patience.or(file.patience))
                     .map_or(defaults.patience, |seconds| Duration::from_secs(seconds.into())),

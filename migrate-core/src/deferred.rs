@@ -359,31 +359,42 @@ pub(crate) async fn insert(
 ) -> Result<()> {
     for (position, definition) in deferred.iter_mut().enumerate() {
         definition.position = position as i32;
-        let columns = serde_json::to_string(&definition.columns).unwrap_or_default();
-        connection
-            .execute_with(
-                "writing a definition down",
-                format!(
-                    "INSERT INTO {} (run, position, model, table_name, name, kind, build, attach,
-                        validate, columns, predicate)
-                     VALUES ({run}, {position}, $1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)",
-                    state.table("deferred_ddl")
-                ),
-                &[
-                    Some(&definition.model),
-                    Some(&definition.table),
-                    Some(&definition.name),
-                    Some(definition.kind.code()),
-                    Some(&definition.build),
-                    definition.attach.as_deref(),
-                    definition.validate.as_deref(),
-                    Some(&columns),
-                    definition.predicate.as_deref(),
-                ],
-            )
-            .await?;
     }
-    Ok(())
+    let rows: Vec<serde_json::Value> = deferred
+        .iter()
+        .map(|definition| {
+            serde_json::json!({
+                "position": definition.position,
+                "model": definition.model,
+                "table_name": definition.table,
+                "name": definition.name,
+                "kind": definition.kind.code(),
+                "build": definition.build,
+                "attach": definition.attach,
+                "validate": definition.validate,
+                "columns": definition.columns,
+                "predicate": definition.predicate,
+            })
+        })
+        .collect();
+    let rows = serde_json::Value::from(rows).to_string();
+    connection
+        .execute_with(
+            "writing the definitions down",
+            format!(
+                "INSERT INTO {} (run, position, model, table_name, name, kind, build, attach,
+                    validate, columns, predicate)
+                 SELECT {run}, position, model, table_name, name, kind, build, attach, validate,
+                    columns, predicate
+                 FROM jsonb_to_recordset($1::jsonb) AS definition (position integer, model text,
+                    table_name text, name text, kind text, build text, attach text, validate text,
+                    columns jsonb, predicate text)",
+                state.table("deferred_ddl")
+            ),
+            &[Some(&rows)],
+        )
+        .await
+        .map(drop)
 }
 
 /// The definitions of a run that are not built yet, in order.

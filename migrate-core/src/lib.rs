@@ -50,6 +50,7 @@ mod strays;
 pub mod summary;
 mod task;
 pub mod transform;
+pub mod upkeep;
 pub mod validate;
 pub mod value;
 mod watch;

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::budget::{self, Budget};
-use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
+use futures_util::StreamExt as _;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use crate::budget::{self, Budget};
+use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
 use crate::choice;
 use crate::context::Context;
 use crate::ddl::{self, Names};
@@ -32,6 +33,7 @@ use crate::source::{CollectionInfo, Source};
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
 use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
+use crate::upkeep::{self, Analyze};
 use crate::watch::Watch;
 use crate::{load, report, status, task};
 
@@ -82,6 +84,8 @@ pub struct Options {
     pub keep_constraints: bool,
     /// Keeps rows that are there; a document that clashes with one becomes a reject.
     pub append: bool,
+    /// How statistics for the planner are gathered.
+    pub analyze: Analyze,
     /// How much memory PostgreSQL may use for sorting while indexes are built, over all
     /// connections.
     pub sort_bytes: u64,
@@ -106,6 +110,7 @@ impl Default for Options {
             only: Vec::new(),
             append: false,
             keep_constraints: false,
+            analyze: Analyze::default(),
             sort_bytes: 512 << 20,
             memory_bytes: budget::DEFAULT_BYTES,
             patience: Duration::from_secs(60),
@@ -611,7 +616,13 @@ impl Beginning<'_> {
         if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
-        check_existing(registry, names, self.connection, self.reporter).await?;
+        if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
+            // Another process may have begun the run since: then the tables are as they should be.
+            return match self.unfinished(&fingerprint).await? {
+                Some(run) => self.resume(run).await,
+                None => Err(error),
+            };
+        }
         if !options.keep_constraints && !options.append {
             check_partitions(registry, names, self.connection).await?;
         }
@@ -795,9 +806,10 @@ impl Beginning<'_> {
 /// The statement that makes a junction's staging table, unless it is there.
 pub(crate) fn stage_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
     format!(
-        "CREATE TABLE IF NOT EXISTS {} {}",
+        "CREATE TABLE IF NOT EXISTS {} {}{}",
         state.stage(junction.name),
-        stage_columns(names, junction)
+        stage_columns(names, junction),
+        upkeep::WITHOUT_AUTOVACUUM,
     )
 }
 
@@ -859,7 +871,16 @@ pub(crate) async fn plan_chunks(
 ) -> Result<(Vec<PlannedChunk>, HashMap<&'static str, u64>)> {
     let mut sized = Vec::new();
     let mut bytes = HashMap::new();
-    for (model, phase) in registry.iter().filter(|(model, _)| model.kind.has_documents()) {
+    let models = || registry.iter().filter(|(model, _)| model.kind.has_documents());
+    // Each collection that is there is cut once for each model of it, several at a time.
+    let is_there = |name: &&str| collections.iter().any(|known| known.name == *name);
+    let mut cuts = Vec::new();
+    for (model, _) in models() {
+        let names = Feed::of(model).collections().filter(is_there);
+        cuts.extend(names.map(|name| source.split(name, options.chunk_bytes)));
+    }
+    let mut cuts = futures_util::stream::iter(cuts).buffered(options.jobs());
+    for (model, phase) in models() {
         let feed = Feed::of(model);
         let mut model_chunks = 0;
         for name in feed.collections() {
@@ -875,7 +896,7 @@ pub(crate) async fn plan_chunks(
             };
             let size = collection.bytes.unwrap_or_default();
             *bytes.entry(model.name).or_default() += size;
-            let ranges = source.split(name, options.chunk_bytes).await?;
+            let ranges = cuts.next().await.transpose()?.unwrap_or_default();
             model_chunks += ranges.len() as u64;
             let parts = ranges.len().max(1) as u64;
             for range in ranges {
@@ -950,9 +971,8 @@ async fn create_schema(
         if there.iter().any(|existing| existing.same(model)) {
             continue;
         }
-        connection
-            .execute(&format!("making the table {}", model.table), ddl::create_table(names, model))
-            .await?;
+        let create = ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM;
+        connection.execute(&format!("making the table {}", model.table), create).await?;
         created.tables.push(names.table(model));
     }
     Ok(created)

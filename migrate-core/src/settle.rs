@@ -27,6 +27,7 @@ use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
 use crate::strays;
 use crate::transform::Output;
+use crate::upkeep;
 
 /// What settling has done to one table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -155,6 +156,16 @@ pub(crate) async fn references(
     settled.rejected += strays::reject(context, connection, model, table).await?;
     let names = context.names();
     let act = format!("looking for orphans in {}", model.table);
+    let suspects;
+    let foreign = if table == names.table(model) {
+        suspects = with_orphans(context, connection, model, foreign).await?;
+        suspects.as_slice()
+    } else {
+        foreign
+    };
+    if foreign.is_empty() {
+        return Ok(());
+    }
     let id = quote_ident(id_column(model).name);
     let mut columns = String::new();
     let mut joins = String::new();
@@ -267,6 +278,41 @@ pub(crate) async fn references(
         }
     }
     Ok(())
+}
+
+/// The references among which there are some to nothing, or whose column has no index. Those with
+/// an index are looked at by walking it beside the index of the key, without the rows.
+async fn with_orphans(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    foreign: &[Foreign],
+) -> Result<Vec<Foreign>> {
+    let act = format!("looking for orphans in {}", model.table);
+    let table = context.names().table(model);
+    let indexed = upkeep::indexed_columns(connection, &act, &table).await?;
+    let (walked, mut found): (Vec<&Foreign>, Vec<&Foreign>) = foreign.iter().partition(|foreign| {
+        indexed.contains(foreign.column.name) && upkeep::is_quickly_compared(foreign.column)
+    });
+    if !walked.is_empty() {
+        connection.execute(&act, upkeep::WALK_INDEXES).await?;
+        for foreign in walked {
+            let column = quote_ident(foreign.column.name);
+            let orphans = format!(
+                "SELECT count(*) FROM {table} t WHERE {column} IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = t.{column})",
+                context.names().table(foreign.target),
+                quote_ident(foreign.key.name)
+            );
+            if connection.count(&act, orphans, &[]).await? > 0 {
+                found.push(foreign);
+            }
+        }
+        connection.execute(&act, upkeep::JOIN_AS_USUAL).await?;
+    }
+    // In the order of the model, which decides which of several is the reason of a reject.
+    let is_found = |own: &&Foreign| found.iter().any(|found| found.column.name == own.column.name);
+    Ok(foreign.iter().filter(is_found).cloned().collect())
 }
 
 /// Makes the references NULL whose rows were not found; gives the rows that a check of the table

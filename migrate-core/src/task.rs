@@ -20,16 +20,19 @@ use crate::event::{Event, Step};
 use crate::fit;
 use crate::kept;
 use crate::run::Stop;
-use crate::schema::{Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
+use crate::schema::{Column, Model, ModelKind, Orphan, RegistryFacts, quote_ident, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, target_error};
 use crate::state::State;
 use crate::status::{self, Work};
+use crate::upkeep;
 
 /// One piece of work after the load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "task")]
 pub(crate) enum Task {
+    /// Makes the visibility maps of the models' tables, the first of all tasks, or of `junctions`.
+    Vacuum { junctions: bool },
     /// Builds a collection table's primary key, by the position of its definition.
     PrimaryKey { model: String, position: i32 },
     /// Rejects the rows of a table whose values are too long for its primary key, or for its other
@@ -63,22 +66,26 @@ pub(crate) struct Planned {
 }
 
 // The levels leave room for one per phase of the plan (`u16`).
-const FIT_PRIMARY: i32 = 0;
-const PRIMARY_KEYS: i32 = 1;
-const FIT: i32 = 2;
-const SETTLE: i32 = 3;
+const VACUUM: i32 = 0;
+const FIT_PRIMARY: i32 = 1;
+const PRIMARY_KEYS: i32 = 2;
+const FIT: i32 = 3;
+const REFERENCE_INDEXES: i32 = 4;
+const SETTLE: i32 = 5;
 const SETTLE_AGAIN: i32 = 100_000;
 const JUNCTIONS: i32 = 100_001;
 const JUNCTION_KEYS: i32 = 100_002;
-const ADD_FOREIGN_KEYS: i32 = 100_003;
-const VALIDATE_FOREIGN_KEYS: i32 = 100_004;
-const ANALYZE: i32 = 100_005;
+const VACUUM_JUNCTIONS: i32 = 100_003;
+const ADD_FOREIGN_KEYS: i32 = 100_004;
+const VALIDATE_FOREIGN_KEYS: i32 = 100_005;
+const ANALYZE: i32 = 100_006;
 
 impl Task {
     /// The step of the run that it belongs to.
     pub(crate) fn step(&self) -> Step {
         match self {
-            Self::Fit { .. }
+            Self::Vacuum { .. }
+            | Self::Fit { .. }
             | Self::Settle { .. }
             | Self::SettleDeferred
             | Self::LateReferences { .. }
@@ -100,7 +107,8 @@ impl Task {
             | Self::LateReferences { model }
             | Self::Junction { model }
             | Self::Analyze { model } => Some(model),
-            Self::SettleDeferred
+            Self::Vacuum { .. }
+            | Self::SettleDeferred
             | Self::Index { .. }
             | Self::AddForeignKeys
             | Self::ValidateForeignKeys { .. } => None,
@@ -110,6 +118,8 @@ impl Task {
     /// The task in words.
     pub(crate) fn describe(&self) -> String {
         match self {
+            Self::Vacuum { junctions: false } => "visibility maps".to_owned(),
+            Self::Vacuum { junctions: true } => "visibility maps of junctions".to_owned(),
             Self::PrimaryKey { model, .. } => format!("primary key of {model}"),
             Self::Fit { model, .. } => format!("values too long for the indexes of {model}"),
             Self::Settle { model } => format!("references of {model}"),
@@ -226,6 +236,12 @@ pub(crate) fn plan(
                 }
             }
             (_, Some(ModelKind::Junction)) => push(&mut tasks, JUNCTION_KEYS, index),
+            // Settling walks it.
+            (Kind::Index, Some(_))
+                if model.is_some_and(|model| is_of_reference(model, definition)) =>
+            {
+                push(&mut tasks, REFERENCE_INDEXES, index);
+            }
             (_, _) => tasks.push(Planned {
                 level: JUNCTIONS,
                 ready: model.map_or(JUNCTIONS - 1, settled),
@@ -233,12 +249,23 @@ pub(crate) fn plan(
             }),
         }
     }
+    push(&mut tasks, VACUUM, Task::Vacuum { junctions: false });
+    push(&mut tasks, VACUUM_JUNCTIONS, Task::Vacuum { junctions: true });
     push(&mut tasks, ADD_FOREIGN_KEYS, Task::AddForeignKeys);
     if again {
         push(&mut tasks, SETTLE_AGAIN, Task::SettleDeferred);
     }
     tasks.sort_by_key(|planned| planned.level);
     tasks
+}
+
+/// Whether an index orders the rows by a column that refers to another table.
+fn is_of_reference(model: &Model, index: &Deferred) -> bool {
+    let first = index.columns.first();
+    model.columns.iter().any(|column| {
+        column.reference.is_some()
+            && first.is_some_and(|sql| *sql == column.name || *sql == quote_ident(column.name))
+    })
 }
 
 /// Writes the tasks of a run down. The caller commits.
@@ -329,10 +356,12 @@ pub(crate) async fn work(
     connection: &mut Connection,
     failed: &Stop,
 ) -> Result<()> {
-    /// How long to wait for other workers at the end of a level.
-    const PAUSE: Duration = Duration::from_millis(5);
+    /// How long to wait for other workers at the end of a level: ever longer, but never by more
+    /// than this part of the time that was waited already.
+    const PAUSE: Duration = Duration::from_millis(2);
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-    let mut pause = PAUSE;
+    const PART: u32 = 8;
+    let mut waiting: Option<Instant> = None;
     // A task's note commits with what it did, as a chunk's does: see the load.
     connection.execute("preparing the tasks", "SET synchronous_commit = off").await?;
     loop {
@@ -343,7 +372,7 @@ pub(crate) async fn work(
         connection.execute("beginning a transaction", "BEGIN").await?;
         match take(connection, &context.state, context.run.run).await? {
             Next::Task(number, task, ready) => {
-                pause = PAUSE;
+                waiting = None;
                 let describe = task.describe();
                 let started = Instant::now();
                 context.options.fail_points.hit("a task is taken")?;
@@ -376,8 +405,8 @@ pub(crate) async fn work(
             }
             Next::Wait => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                let waited = waiting.get_or_insert_with(Instant::now).elapsed();
+                tokio::time::sleep((waited / PART).clamp(PAUSE, LONGEST_PAUSE)).await;
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -404,7 +433,8 @@ async fn run(
         .execute(
             "giving a task its memory",
             format!(
-                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB'{}",
+                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB';
+                 SET LOCAL jit = off{}",
                 // Then a second process for one index only takes a core from another index.
                 match context.takes_all_cores() && ready >= context.options.jobs() as u64 {
                     true => "; SET LOCAL max_parallel_maintenance_workers = 0",
@@ -415,6 +445,15 @@ async fn run(
         .await?;
     let (state, number) = (&context.state, context.run.run);
     Ok(match task {
+        Task::Vacuum { junctions } => {
+            let mut models: Vec<&'static Model> = match junctions {
+                true => context.junction_models().collect(),
+                false => context.document_models().map(|(model, _)| model).collect(),
+            };
+            models.retain(|model| !kept::is_kept(context, model));
+            upkeep::vacuum(context, &models).await;
+            "{}".to_owned()
+        }
         Task::PrimaryKey { model, position } => {
             let definition = definition(context, connection, *position).await?;
             let model = context.model(model)?;
@@ -466,6 +505,10 @@ async fn run(
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {
                 let validate = format!("ALTER TABLE {table} {}", clauses.join(", "));
+                if upkeep::are_walked(connection, table).await? {
+                    let act = "choosing how foreign keys are validated";
+                    connection.execute(act, upkeep::WALK_INDEXES).await?;
+                }
                 match filled_junction(context, connection, &open).await? {
                     Some(model) => {
                         settle::validate_junction(context, connection, model, &validate).await?;
@@ -482,13 +525,7 @@ async fn run(
             "{}".to_owned()
         }
         Task::Analyze { model } => {
-            let model = context.model(model)?;
-            connection
-                .execute(
-                    &format!("analyzing {}", model.table),
-                    format!("ANALYZE {}", context.names().table(model)),
-                )
-                .await?;
+            upkeep::analyze(context, connection, context.model(model)?).await?;
             "{}".to_owned()
         }
     })

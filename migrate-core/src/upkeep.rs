@@ -1,0 +1,210 @@
+//! What PostgreSQL would do behind a load in its own time, done where it helps the run itself: the
+//! visibility map, and the planner's statistics.
+//!
+//! A table that has just been loaded has no visibility map, so every look at it, be it through an
+//! index, visits its rows. `VACUUM` makes the map in one pass, which costs less than one join does.
+//! From then on a reference is checked by walking two indexes side by side, in the settling and in
+//! PostgreSQL's own validation of foreign keys, and neither touches the rows.
+//!
+//! Until its end the run keeps autovacuum away from the tables that it has made, because it would
+//! read them while they grow, and hold locks that keys and foreign keys wait for.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::vec::IntoIter;
+
+use sqlx::Row as _;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::schema::{BaseType, Column, Model};
+use crate::sink::{Connection, target_error};
+
+/// How a run gathers statistics for the planner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Analyze {
+    /// From a tenth of the usual sample where autovacuum will gather the full ones soon after;
+    /// from all of it elsewhere.
+    #[default]
+    Quick,
+    /// From the usual sample.
+    Full,
+    /// Not at all: autovacuum does, where it is on.
+    Off,
+}
+
+/// The `statistics target` of quick statistics; PostgreSQL's own is 100.
+const QUICK_TARGET: i32 = 10;
+/// PostgreSQL's sample has 300 rows for each unit of the target.
+const SAMPLED_ROWS: i32 = 300;
+
+/// What is written behind `CREATE TABLE`; [`analyze`] takes it back.
+pub(crate) const WITHOUT_AUTOVACUUM: &str = " WITH (autovacuum_enabled = off)";
+
+/// Makes the visibility maps of the models' tables, on connections besides that of the task,
+/// because `VACUUM` cannot be part of a transaction; as many as the run has workers, which wait
+/// meanwhile.
+///
+/// All depends on the maps only in speed, so when this does not work the run goes on: the user may
+/// not own the tables, the server may have no connection left.
+pub(crate) async fn vacuum(context: &Context, models: &[&'static Model]) {
+    let tables: Vec<String> = models.iter().map(|model| context.names().table(model)).collect();
+    let tables = Mutex::new(tables.into_iter());
+    let mut workers = Vec::new();
+    for _ in 0..context.options.jobs() {
+        workers.push(vacuum_each(context, &tables));
+    }
+    for result in futures_util::future::join_all(workers).await {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a visibility map is not made");
+        }
+    }
+}
+
+async fn vacuum_each(context: &Context, tables: &Mutex<IntoIter<String>>) -> Result<()> {
+    let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let Some(mut table) = next() else { return Ok(()) };
+    let mut connection = context.target.connect().await?;
+    // A row counts as visible to all only when its commit is on the disk. The note that PostgreSQL
+    // keeps of this is one for some commits in a row, so none may come behind this one.
+    context.state.make_durable(&mut connection, context.run.run).await?;
+    // Values that are stored apart are not looked at through the map.
+    let toast = match connection.raw().server_version_num() {
+        Some(140_000..) => ", PROCESS_TOAST false",
+        _ => "",
+    };
+    loop {
+        let act = format!("making the visibility map of {table}");
+        let vacuum =
+            format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {table}");
+        connection.execute(&act, vacuum).await?;
+        match next() {
+            Some(other) => table = other,
+            None => break,
+        }
+    }
+    connection.close().await;
+    Ok(())
+}
+
+/// Gives a table back to autovacuum, where the run had kept it away, and gathers its statistics.
+///
+/// Quick ones name the columns: PostgreSQL then leaves its counter of changes as it is, and
+/// autovacuum, which goes by that counter, gathers the full ones within its next rounds.
+pub(crate) async fn analyze(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<()> {
+    let table = context.names().table(model);
+    let act = format!("gathering the statistics of {}", model.table);
+    if context.run.created.tables.contains(&table) {
+        let reset = format!("ALTER TABLE {table} RESET (autovacuum_enabled)");
+        connection.execute(&act, reset).await?;
+    }
+    let columns = match context.options.analyze {
+        Analyze::Off => return Ok(()),
+        Analyze::Full => None,
+        Analyze::Quick => quick_columns(connection, &act, &table).await?,
+    };
+    let statement = match columns {
+        Some(columns) => format!(
+            "SELECT set_config('default_statistics_target',
+                least(current_setting('default_statistics_target')::int, {QUICK_TARGET})::text, true);
+             ANALYZE {table} ({columns})"
+        ),
+        None => format!("ANALYZE {table}"),
+    };
+    connection.execute(&act, statement).await.map(drop)
+}
+
+/// The columns of a table, where quick statistics are less work and autovacuum will follow.
+/// Expressions of indexes would get no statistics at all.
+async fn quick_columns(
+    connection: &mut Connection,
+    act: &str,
+    table: &str,
+) -> Result<Option<String>> {
+    let rows = connection
+        .query(
+            act,
+            format!(
+                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+                 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+                 WHERE c.oid = $1::regclass AND attnum > 0 AND NOT attisdropped
+                    AND c.relkind = 'r' AND c.reltuples > {}
+                    AND current_setting('autovacuum')::bool
+                    AND current_setting('track_counts')::bool
+                    AND NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions)
+                        WHERE option_name = 'autovacuum_enabled' AND NOT option_value::bool)
+                    AND NOT EXISTS (SELECT FROM pg_index
+                        WHERE indrelid = c.oid AND indexprs IS NOT NULL)",
+                QUICK_TARGET * SAMPLED_ROWS
+            ),
+            &[Some(table)],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    row.try_get(0).map_err(|error| target_error(act, error))
+}
+
+/// The columns of a table, unquoted, that an index orders its rows by, all of them.
+pub(crate) async fn indexed_columns(
+    connection: &mut Connection,
+    act: &str,
+    table: &str,
+) -> Result<BTreeSet<String>> {
+    let rows = connection
+        .query(
+            act,
+            "SELECT DISTINCT attname::text FROM pg_index
+             JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+             JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+             WHERE indrelid = $1::regclass AND indisvalid AND indpred IS NULL
+                AND a.amname = 'btree'"
+                .to_owned(),
+            &[Some(table)],
+        )
+        .await?;
+    let name = |row: &sqlx::postgres::PgRow| row.try_get(0);
+    rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(|error| target_error(act, error))
+}
+
+/// Whether comparing two values of a column costs next to nothing, so that walking two indexes
+/// side by side is cheaper than a hash table of one side. Text is compared by its collation.
+pub(crate) fn is_quickly_compared(column: &Column) -> bool {
+    column.ty.dimensions == 0
+        && matches!(
+            column.ty.base,
+            BaseType::Uuid | BaseType::Int2 | BaseType::Int4 | BaseType::Int8
+        )
+}
+
+/// Whether the foreign keys of a table that are not validated yet are best validated by walking
+/// indexes: each has one column of a type that is quickly compared, and an index on it.
+pub(crate) async fn are_walked(connection: &mut Connection, table: &str) -> Result<bool> {
+    let act = format!("looking for the indexes of {table}");
+    let walked = connection
+        .count(
+            &act,
+            "SELECT coalesce(bool_and(cardinality(conkey) = 1
+                AND atttypid IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+                AND EXISTS (SELECT FROM pg_index
+                    JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+                    WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
+                        AND indpred IS NULL AND a.amname = 'btree')), false)::int::bigint
+             FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+             WHERE conrelid = $1::regclass AND contype = 'f' AND NOT convalidated"
+                .to_owned(),
+            &[Some(table)],
+        )
+        .await?;
+    Ok(walked > 0)
+}
+
+/// For the rest of a transaction, joins walk indexes; [`JOIN_AS_USUAL`] ends it.
+pub(crate) const WALK_INDEXES: &str =
+    "SET LOCAL enable_hashjoin = off; SET LOCAL random_page_cost = 1.1";
+/// Joins are the planner's choice again.
+pub(crate) const JOIN_AS_USUAL: &str =
+    "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL random_page_cost TO DEFAULT";
