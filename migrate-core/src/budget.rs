@@ -23,6 +23,8 @@ pub const LEAST_BYTES: u64 = 128_000_000;
 
 /// The largest reply of MongoDB: 16 MiB of documents, or one that is as large with its frame.
 const REPLY_BYTES: u64 = (16 << 20) + (64 << 10);
+/// The largest document that MongoDB holds.
+const LARGEST_BYTES: usize = 16 << 20;
 /// The driver takes the documents out of the message it has read, so for a moment both are there.
 const REPLY_COPIES: u64 = 2;
 /// The program, its threads and its connections.
@@ -113,6 +115,11 @@ impl Budget {
     pub(crate) async fn slot(&self) -> Slot {
         let permit = Arc::clone(&self.0.slots).acquire_owned().await;
         Slot { _permit: permit.ok() }
+    }
+
+    /// Waits until the largest document there is, and what becomes of it, may be kept.
+    pub(crate) async fn share_of_largest(&self) -> Share {
+        self.share(LARGEST_BYTES, LARGEST_BYTES).await
     }
 
     /// Waits until documents of so many bytes, the largest of which has `largest`, may be kept.

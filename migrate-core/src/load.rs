@@ -848,9 +848,21 @@ async fn tell_rejects(
     if !done.rejects_spilled {
         return Ok(());
     }
-    // There were too many to keep: they are read back from the ledger, one at a time.
+    // There were too many to keep: they are read back from the ledger, one at a time. Where they are
+    // large their share is waited for, by somebody who has none; and the connection goes, because
+    // the driver keeps a buffer of the largest row that it has read.
     let ledger = context.state.table("reject");
-    let _turn = context.turn_for_rows(connection, &ledger).await?;
+    let turn = context.turn_for_rows(connection, &ledger).await?;
+    let mut own = match (turn.is_some(), context.source.budget()) {
+        (true, Some(budget)) => {
+            Some((budget.share_of_largest().await, context.target.connect().await?))
+        }
+        _ => None,
+    };
+    let connection = match &mut own {
+        Some((_, own)) => own,
+        None => connection,
+    };
     const ACT: &str = "reading rejects back";
     let sql = format!(
         "SELECT {} FROM {} WHERE run = {} AND chunk = {}",

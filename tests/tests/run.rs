@@ -11,6 +11,7 @@ use migrate_core::run::{Options, Stop, UuidVersion, run};
 use migrate_core::source::Source;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::summary::Summary;
+use migrate_core::upkeep::Analyze;
 use migrate_core::{Migrate, Registry, registry};
 use migrate_servers::{Postgres, PostgresOptions};
 use uuid::Uuid;
@@ -665,4 +666,76 @@ async fn rows_that_were_there_stay_with_append() {
         ),
         format!("{}|settle|duplicate|code|t {}|settle|duplicate|code|t", id(2), id(4))
     );
+}
+
+/// More people than quick statistics sample, each in a city, with two friends.
+fn crowd() -> MemorySource {
+    const PEOPLE: u32 = 8_000;
+    let people = (1..=PEOPLE).map(|number| {
+        let friends = [id(number % PEOPLE + 1), id((number + 1) % PEOPLE + 1)];
+        let more = doc! { "email": format!("{number}@example.org"), "friends": friends };
+        with(person(number, number % 7), more)
+    });
+    MemorySource::new().with("people", people).with("cities", (0..7).map(city))
+}
+
+/// Waits until autovacuum has come to what `sql` says.
+async fn wait_until(server: &Postgres, name: &str, sql: &str) {
+    let begun = std::time::Instant::now();
+    loop {
+        let rows = server.query(name, sql).unwrap();
+        if rows.iter().flatten().any(|cell| cell.as_deref() == Some("t")) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "not true after a minute: {sql}");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
+/// What a run leaves to autovacuum, it does; where there is none, the run does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_are_gathered_quickly_and_completed_by_autovacuum() {
+    let settings = vec![("autovacuum_naptime".to_owned(), "1".to_owned())];
+    let server = Postgres::start(PostgresOptions { settings, ..PostgresOptions::default() });
+    let server = server.expect("PostgreSQL starts");
+    let bounds = |name: &str| {
+        let sql = "SELECT coalesce(max(array_length(histogram_bounds::text::text[], 1)), 0)
+            FROM pg_stats WHERE schemaname = 'public' AND tablename = 'Person' AND attname = 'email'";
+        let rows = server.query(name, sql).unwrap();
+        rows[0][0].as_ref().unwrap().parse::<usize>().unwrap()
+    };
+    let run = async |name: &str, analyze: Analyze| {
+        let url = server.create_database(name).expect("a fresh database");
+        let summary = migrate(crowd(), &url, Options { analyze, ..options(2) }).await;
+        assert!(summary.balanced, "{summary:#?}");
+    };
+    run("quick", Analyze::Quick).await;
+    let full = "SELECT coalesce(max(array_length(histogram_bounds::text::text[], 1)), 0) = 101
+        FROM pg_stats WHERE schemaname = 'public' AND tablename = 'Person' AND attname = 'email'";
+    wait_until(&server, "quick", full).await;
+    // Tables that the run has made are autovacuum's again.
+    let kept_away = "SELECT count(*) FROM pg_class WHERE reloptions::text LIKE '%autovacuum%'";
+    assert_eq!(server.query("quick", kept_away).unwrap()[0][0].as_deref(), Some("0"));
+
+    server.query("postgres", "ALTER SYSTEM SET autovacuum = off").unwrap();
+    server.query("postgres", "SELECT pg_reload_conf()").unwrap();
+    wait_until(&server, "postgres", "SELECT NOT current_setting('autovacuum')::bool").await;
+    run("alone", Analyze::Quick).await;
+    assert_eq!(bounds("alone"), 101, "nobody would complete them");
+    run("off", Analyze::Off).await;
+    assert_eq!(bounds("off"), 0);
+    assert_eq!(server.query("off", kept_away).unwrap()[0][0].as_deref(), Some("0"));
+
+    server.query("postgres", "ALTER SYSTEM RESET autovacuum").unwrap();
+    server.query("postgres", "ALTER SYSTEM SET autovacuum_naptime = '1h'").unwrap();
+    server.query("postgres", "SELECT pg_reload_conf()").unwrap();
+    wait_until(&server, "postgres", "SELECT current_setting('autovacuum')::bool").await;
+    run("small", Analyze::Quick).await;
+    assert_eq!(bounds("small"), 11);
+    run("whole", Analyze::Full).await;
+    assert_eq!(bounds("whole"), 101);
+    // Rows that nobody has touched since the load are seen through an index alone.
+    let unseen = "SELECT string_agg(relname, ', ') FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relallvisible < relpages";
+    assert_eq!(server.query("whole", unseen).unwrap()[0][0], None);
 }

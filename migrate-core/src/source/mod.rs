@@ -183,6 +183,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// The memory that its documents take, where it keeps to a budget; what else of a run is as large
+    /// as documents are takes its share of it too.
+    fn budget(&self) -> Option<&Budget> {
+        None
+    }
+
     /// Whether [`Source::fetch`] knows the elements of child models by their locators, so that
     /// they need not be looked for in the documents that hold them.
     fn has_elements(&self) -> bool {

@@ -43,6 +43,7 @@ use tokio::sync::mpsc;
 use super::{
     Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of,
 };
+use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
 
@@ -858,6 +859,10 @@ impl Source for MongoSource {
             .await
         }
         .boxed()
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        Some(&self.options.memory)
     }
 
     fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {

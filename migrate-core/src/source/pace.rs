@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Batch, CollectionInfo, Range, Source, SourceOptions};
+use crate::budget::Budget;
 use crate::error::Result;
 
 /// A batch takes at least this part of a second, so that the source is asked little and often
@@ -109,6 +110,10 @@ impl Source for Paced {
 
     fn check<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<()>> {
         self.source.check(collection)
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        self.source.budget()
     }
 
     fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {

@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 
 use self::reader::{DumpFile, Format};
 use super::{Batch, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of};
+use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
 
 /// One database's dump.
@@ -391,6 +392,10 @@ impl Source for DumpSource {
 
     fn notices(&self) -> Vec<String> {
         self.notices.clone()
+    }
+
+    fn budget(&self) -> Option<&Budget> {
+        Some(&self.options.memory)
     }
 
     fn count<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<u64>> {
