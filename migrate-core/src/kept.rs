@@ -271,6 +271,38 @@ pub(crate) async fn put_aside(
     Ok(())
 }
 
+/// Takes away what waits for the junctions beside rows that are rejected, where the table has another
+/// row with their key: it would come to that one.
+pub(crate) async fn unstage_doubles(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    keys: &[String],
+) -> Result<()> {
+    if model.junctions.is_empty() || keys.is_empty() {
+        return Ok(());
+    }
+    let act = format!("looking for doubles in {}", model.table);
+    let id = id_column(model);
+    let sql = format!(
+        "SELECT {0}::text FROM {1} WHERE {0} = ANY ($1::text[]::{2}[])",
+        quote_ident(id.name),
+        context.names().table(model),
+        context.names().column_type(id)
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(keys).fetch_all(connection.raw()).await;
+    let rows = rows.map_err(|error| target_error(&act, error))?;
+    let taken: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get(0).map_err(|error| target_error(&act, error)))
+        .collect::<Result<_>>()?;
+    if !taken.is_empty() {
+        let gone = load::unstage(context, connection, model, &taken).await?;
+        settle::note_lost_elements(context, connection, model, gone).await?;
+    }
+    Ok(())
+}
+
 /// Inserts the rows that wait. Those whose unique value is taken stay behind and are rejected;
 /// when another constraint refuses the statement, it is halved until the refused rows stand alone.
 async fn insert_rows(
@@ -331,30 +363,22 @@ async fn insert_rows(
         )
         .await?;
     let mut losers = Vec::with_capacity(rows.len());
-    let mut taken = Vec::new();
     for row in &rows {
         let get = |error| target_error(&act, error);
         let key: String = row.try_get(0).map_err(get)?;
         let (field, message) = match row.try_get(1).map_err(get)? {
-            true => {
-                taken.push(key.clone());
-                (
-                    "_id".to_owned(),
-                    format!(
-                        "expected an id of its own, found one that becomes {key} as that of another row does"
-                    ),
-                )
-            }
+            true => (
+                "_id".to_owned(),
+                format!(
+                    "expected an id of its own, found one that becomes {key} as that of another row does"
+                ),
+            ),
             false => (
                 unique_fields(model),
                 "expected a unique value of its own, found one that another row has".to_owned(),
             ),
         };
         losers.push(Loser { key, reason: Reason::Duplicate, field, message });
-    }
-    if !taken.is_empty() {
-        let gone = load::unstage(context, connection, model, &taken).await?;
-        settle::note_lost_elements(context, connection, model, gone).await?;
     }
     rejected += settle::reject_rows(context, connection, model, TABLE, losers).await?;
     Ok(rejected)

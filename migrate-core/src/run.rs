@@ -326,6 +326,10 @@ impl Preparation<'_> {
         preflight::target_rights(connection, selected, names, &self.options).await?;
         preflight::name_left_out(registry, self.collections, reporter);
         if self.options.clean {
+            // What cannot be run is refused before anything is thrown away.
+            if self.options.keep_constraints || self.options.append {
+                selected.iter().try_for_each(|(model, _)| kept::check(model))?;
+            }
             clean(registry, names, &self.state, &self.options, connection, reporter).await?;
             // Once is enough when this is done again.
             self.options.clean = false;

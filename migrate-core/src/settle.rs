@@ -851,6 +851,9 @@ pub(crate) async fn reject_rows(
         }
         note_rejects(context, connection, model, &rejects).await?;
     }
+    if table == kept::TABLE {
+        kept::unstage_doubles(context, connection, model, &keys).await?;
+    }
     delete_rows(context, connection, model, table, &keys).await?;
     Ok(count)
 }

@@ -382,3 +382,151 @@ async fn tables_that_were_there_are_compared() {
         found.iter().map(|found| format!("harmless: {} {found}", found.harmless)).collect();
     insta::assert_snapshot!("compared", lines.join("\n"));
 }
+
+/// Conditions of models with junctions, and a reference that waits for no later row.
+mod refused {
+    use super::*;
+    use migrate_tests::moved;
+
+    #[derive(Migrate)]
+    #[migrate(collection = ["offers_a", "offers_b"], table = "offers")]
+    #[migrate(check = "price >= 0", deny_unknown_fields)]
+    struct Offers {
+        #[migrate(id)]
+        id: i32,
+        price: i32,
+        #[fk(Tags)]
+        main: i32,
+        #[junction(OffersToTags, position)]
+        tags: Vec<i32>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "bids", table = "bids", check = "price >= 0")]
+    struct Bids {
+        #[migrate(id)]
+        id: i32,
+        price: i32,
+        #[junction(BidsToTags)]
+        tags: Vec<i32>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "tags", table = "tags")]
+    struct Tags {
+        #[migrate(id)]
+        id: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction, table = "offers_to_tags")]
+    struct OffersToTags {
+        #[fk(Offers)]
+        offer: i32,
+        #[fk(Tags)]
+        tag: i32,
+        #[migrate(position)]
+        nr: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction, table = "bids_to_tags")]
+    struct BidsToTags {
+        #[fk(Bids)]
+        bid: i32,
+        #[fk(Tags)]
+        tag: i32,
+    }
+
+    registry! { Shop = [Offers, Bids, Tags, OffersToTags, BidsToTags] }
+
+    fn source() -> Arc<dyn Source> {
+        let tags = (1..=4).map(|id| doc! { "_id": id });
+        let source = MemorySource::new()
+            .with("tags", tags)
+            .with(
+                "bids",
+                [
+                    doc! { "_id": 1, "price": 1, "tags": [1, 2, 2, 9] },
+                    doc! { "_id": 2, "price": -1, "tags": [1, 2, 2, 9] },
+                ],
+            )
+            .with(
+                "offers_a",
+                [
+                    // Refused by the target, by a reference and by the model; those with the same ids are not.
+                    doc! { "_id": 1, "price": -1, "main": 1, "tags": [1, 2] },
+                    doc! { "_id": 2, "price": 1, "main": 9, "tags": [1, 2] },
+                    doc! { "_id": 3, "price": 1, "main": 1, "tags": [1, 2], "more": 1 },
+                    doc! { "_id": 4, "price": 1, "main": 1, "tags": [1] },
+                ],
+            )
+            .with(
+                "offers_b",
+                [
+                    doc! { "_id": 1, "price": 1, "main": 1, "tags": [3, 3] },
+                    doc! { "_id": 3, "price": 1, "main": 1, "tags": [3] },
+                    // A double of one that is loaded.
+                    doc! { "_id": 4, "price": 1, "main": 1, "tags": [1, 2] },
+                ],
+            );
+        Arc::new(source)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_document_has_no_pairs() {
+        for keep_constraints in [false, true] {
+            let Some(target) = servers::database(servers::NEWEST) else { return };
+            let mut options = Options { keep_constraints, ..Options::default() };
+            let summary = moved::load(Shop::FACTS, &target, source(), &options).await;
+            let sums = moved::sums(&summary);
+            let kept = keep_constraints;
+            assert_eq!((sums["offers"], sums["bids"]), ([7, 3, 4, 0], [2, 1, 1, 0]), "{kept}");
+            for retried in [false, true] {
+                if retried {
+                    options.keep_constraints = false;
+                    let (filter, reporter) = (Filter::default(), Arc::new(Silent));
+                    let stop = Stop::default();
+                    let source = Some(source());
+                    let retried =
+                        retry(Shop::FACTS, source, &target, &options, &filter, reporter, &stop);
+                    assert_eq!(retried.await.unwrap().loaded, 0);
+                }
+                let pairs = "SELECT concat_ws(' ', offer, tag, nr) FROM offers_to_tags
+                    UNION ALL SELECT concat_ws(' ', 'bid', bid, tag) FROM bids_to_tags ORDER BY 1";
+                let expected = ["1 3 0", "3 3 0", "4 1 0", "bid 1 1", "bid 1 2"];
+                assert_eq!(rows(&target, pairs).await, expected, "{kept} {retried}");
+                for independent in [false, true] {
+                    let request = Request { independent, ..Request::default() };
+                    let report = moved::compare(Shop::FACTS, &target, source(), &request).await;
+                    assert!(report.clean, "{kept} {retried} {independent} {report:#?}");
+                }
+            }
+        }
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "links", table = "links")]
+    struct Links {
+        #[migrate(id)]
+        id: i32,
+        #[fk(Self)]
+        next: i32,
+    }
+
+    registry! { Chain = [Links] }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_run_throws_nothing_away() {
+        let Some(target) = servers::database(servers::NEWEST) else { return };
+        let source = || -> Arc<dyn Source> {
+            Arc::new(MemorySource::new().with("links", [doc! { "_id": 1, "next": 1 }]))
+        };
+        moved::load(Chain::FACTS, &target, source(), &Options::default()).await;
+        let options = Options { clean: true, keep_constraints: true, ..Options::default() };
+        let (reporter, stop) = (Arc::new(Silent), Stop::default());
+        let refused = run(Chain::FACTS, source(), &target, &options, reporter, &stop).await;
+        assert!(refused.unwrap_err().to_string().contains("`Links.next`"));
+        assert_eq!(rows(&target, "SELECT id::text FROM links").await, ["1"]);
+    }
+}

@@ -42,8 +42,8 @@ pub(super) struct Compared {
     pairs: Vec<Option<Arc<Pairs>>>,
     /// Whether its rows are compared; else it is read for its arrays only.
     pub(super) has_rows: bool,
-    /// The `_id`s of documents in the ledger because another has the same id or unique value.
-    pub(super) doubles: HashSet<String>,
+    /// The `_id`s of documents in the ledger that have no pairs, as [`doubles`] gives them.
+    pub(super) doubles: HashMap<String, bool>,
     /// What is expected of its documents, where that is not the transformer's to say.
     pub(super) path: Option<Path>,
     /// What the second path has found.
@@ -59,7 +59,7 @@ impl Compared {
         model: &'static Model,
         work: &Work<'_>,
     ) -> Result<Arc<Self>> {
-        let doubles = doubles(context, connection, model).await?;
+        let doubles = doubles(context, connection, model, work.is_independent).await?;
         let mut found = TableReport::default();
         let path = match work.is_independent.then(|| Path::new(model, context.run.ids)) {
             Some(Ok(path)) => {
@@ -94,29 +94,50 @@ impl Compared {
     }
 }
 
-/// The `_id`s of documents of a model with arrays that are in the ledger because another has the
-/// same id or unique value.
+/// The `_id`s of documents of a model with arrays that are in the ledger and have no pairs although a
+/// row may have their key, and for each whether the run has counted its elements: those that settling
+/// took out, but not those that the target has refused as they came. With `all` also those that
+/// the transformer refuses.
 pub(super) async fn doubles(
     context: &Context,
     connection: &mut Connection,
     model: &Model,
-) -> Result<HashSet<String>> {
+    all: bool,
+) -> Result<HashMap<String, bool>> {
     const ACT: &str = "reading the ledger";
+    let get = |error| target_error(ACT, error);
     if model.junctions.is_empty() {
-        return Ok(HashSet::new());
+        return Ok(HashMap::new());
+    }
+    let mut which = "(reason = 'duplicate' OR stage = 'write'".to_owned();
+    if !model.further_collections.is_empty() {
+        which.push_str(" OR stage = 'settle'");
+    }
+    if all {
+        which.push_str(" OR stage = 'transform'");
     }
     let sql = format!(
-        "SELECT source_id FROM {} WHERE {} AND reason = 'duplicate'",
+        "SELECT source_id, stage = 'settle' FROM {} WHERE {} AND {which})",
         context.state.table("reject"),
         context.names().is_noted(model)
     );
     let rows = connection.query(ACT, sql, &[]).await?;
-    Ok(look::texts(ACT, &rows)?.into_iter().collect())
+    rows.iter()
+        .map(|row| Ok((row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?)))
+        .collect()
 }
 
-/// Whether a row of an output comes from one of those documents.
-pub(super) fn is_double(doubles: &HashSet<String>, output: &Output, row: usize) -> bool {
-    !doubles.is_empty() && output.row_id(row).is_some_and(|id| doubles.contains(&id_text(id)))
+/// Whether a row of an output comes from one of those documents, and then whether its elements are
+/// counted.
+pub(super) fn is_double(
+    doubles: &HashMap<String, bool>,
+    output: &Output,
+    row: usize,
+) -> Option<bool> {
+    if doubles.is_empty() {
+        return None;
+    }
+    doubles.get(&id_text(output.row_id(row)?)).copied()
 }
 
 /// What the comparison of groups of tables adds to.
@@ -339,8 +360,8 @@ impl Found {
         }
     }
 
-    /// Adds the junction rows of a document. One that was not loaded because another has its id
-    /// has none, but its elements are counted.
+    /// Adds the junction rows of a document. One that is in the ledger has none, but its elements
+    /// are counted where the run has counted them.
     fn add_junctions(
         &mut self,
         compared: &Compared,
@@ -354,9 +375,9 @@ impl Found {
         let is_double = is_double(&compared.doubles, output, row);
         for (index, rows) in self.junctions.iter_mut().enumerate() {
             let (tuples, _, elements) = output.junction_rows(index, row);
-            self.elements[index] += elements;
+            self.elements[index] += if is_double == Some(false) { 0 } else { elements };
             match &compared.pairs[index] {
-                _ if is_double => {}
+                _ if is_double.is_some() => {}
                 Some(pairs) => pairs.give(tuples, form, rows),
                 None => rows.extend_from_slice(tuples),
             }

@@ -80,9 +80,11 @@ pub(super) async fn compare(
             transformer.transform(&mut scratch, document, &mut output);
         }
         // One that was not loaded because another has its id has no pairs.
-        let doubles = doubles(context, connection, model).await?;
+        let doubles = doubles(context, connection, model, false).await?;
         let mut junctions: Vec<Vec<u8>> = vec![Vec::new(); output.junctions.len()];
-        for row in (0..output.row_count()).filter(|row| !is_double(&doubles, &output, *row)) {
+        for row in
+            (0..output.row_count()).filter(|row| is_double(&doubles, &output, *row).is_none())
+        {
             for (index, rows) in junctions.iter_mut().enumerate() {
                 rows.extend_from_slice(output.junction_rows(index, row).0);
             }

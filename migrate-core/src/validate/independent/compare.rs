@@ -160,10 +160,13 @@ fn nobodys(path: &Path, collection: &str, bytes: &[u8]) -> Item {
 /// Adds the pairs that a document's arrays ask for.
 fn add_elements(compared: &Compared, item: &Item, path: &Path, found: &mut Found) {
     let (Ok(row), Some(key)) = (&item.outcome, &item.key) else { return };
-    let is_double = compared.doubles.contains(&item.source_id);
+    let is_double = compared.doubles.get(&item.source_id);
+    if is_double == Some(&false) {
+        return;
+    }
     for (index, field) in compared.model.junctions.iter().enumerate() {
         found.elements[index] += row.elements[index].len() as u64;
-        if is_double || path.elements[index].is_none() {
+        if is_double.is_some() || path.elements[index].is_none() {
             continue;
         }
         let own_first = field.sides(compared.model).0 == 0;
