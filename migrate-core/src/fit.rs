@@ -59,11 +59,47 @@ pub(crate) async fn table(
     let mut settled = Settled::default();
     let open = deferred::open(connection, &context.state, context.run.run).await?;
     for definition in open {
-        if is_meant(model, &definition, primary) {
+        if is_meant(model, &definition, primary)
+            && !fits_anyway(context, connection, model, &definition).await?
+        {
             settled.rejected += index(context, connection, model, &definition).await?;
         }
     }
     Ok(settled)
+}
+
+/// Whether no value of an index's columns can be too long, without a look at the rows.
+///
+/// PostgreSQL keeps a row within a quarter of a page: it presses values and then moves them into
+/// the table's TOAST table. So while that is empty no row has more than an index entry may have,
+/// if its columns are such that can be moved. (PostgreSQL's documentation, "TOAST".)
+async fn fits_anyway(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    definition: &Deferred,
+) -> Result<bool> {
+    let table = context.names().table(model);
+    let columns = serde_json::to_string(&definition.columns).unwrap_or_default();
+    let fits = connection
+        .count(
+            &format!("looking for long values in {}", model.table),
+            format!(
+                r#"SELECT count(*) FROM pg_class c WHERE c.oid = $1::regclass
+                    AND coalesce(pg_relation_size(nullif(c.reltoastrelid, 0::oid)), 0) = 0
+                    AND coalesce(c.reloptions::text, '') NOT LIKE '%toast_tuple_target%'
+                    AND {} = (SELECT count(*) FROM pg_attribute
+                        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
+                            AND (attlen > 0 OR attstorage IN ('x', 'e'))
+                            AND (quote_ident(attname) IN (SELECT jsonb_array_elements_text($2::jsonb))
+                                OR '"' || replace(attname, '"', '""') || '"'
+                                    IN (SELECT jsonb_array_elements_text($2::jsonb))))"#,
+                definition.columns.len()
+            ),
+            &[Some(&table), Some(&columns)],
+        )
+        .await?;
+    Ok(fits > 0)
 }
 
 /// Rejects the rows whose values do not fit into one index.
