@@ -36,7 +36,7 @@ use crate::error::Result;
 use crate::model::Migrate;
 use crate::reject::Reason;
 use crate::schema::{ChildShape, KEY_SEPARATOR, Model, key_path};
-use crate::source::{Batch, CollectionInfo, Range, Source, documents_of};
+use crate::source::{Batch, CollectionInfo, Ending, Range, Source, documents_of};
 use crate::value::Value;
 
 /// The element's own `_id`, whose place the locator takes.
@@ -230,11 +230,38 @@ impl Feed {
         range: &Range,
         batches: mpsc::Sender<Batch>,
     ) -> Result<()> {
+        self.send(collection, batches, |batches| source.read(collection, range, batches)).await
+    }
+
+    /// Sends them as [`Source::read_in_any_order`] does.
+    ///
+    /// # Errors
+    /// As [`Source::read_in_any_order`].
+    pub async fn read_in_any_order(
+        &self,
+        source: &dyn Source,
+        collection: &str,
+        range: &Range,
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<Ending> {
+        self.send(collection, batches, |batches| {
+            source.read_in_any_order(collection, range, batches)
+        })
+        .await
+    }
+
+    /// Sends what is the model's of the documents that `read` sends.
+    async fn send<T, F: Future<Output = T>>(
+        &self,
+        collection: &str,
+        batches: mpsc::Sender<Batch>,
+        read: impl FnOnce(mpsc::Sender<Batch>) -> F,
+    ) -> T {
         if !self.is_child() && !self.is_gathered() {
-            return source.read(collection, range, batches).await;
+            return read(batches).await;
         }
         let (sender, roots) = mpsc::channel::<Batch>(1);
-        let reading = source.read(collection, range, sender);
+        let reading = read(sender);
         let (read, ()) =
             tokio::join!(reading, self.unwind_all(collection, roots, batches, |_| true));
         read

@@ -3,7 +3,8 @@
 //! A worker takes a chunk, streams its rows in one binary COPY while the source reads ahead, and
 //! commits rows, junction rows, rejects and the chunk's note together. When the target refuses a
 //! row, the chunk is rolled back and done again with care: in blocks under savepoints, each block
-//! narrowed until the refused rows stand alone and become rejects.
+//! narrowed until the refused rows stand alone and become rejects. It is done again so as well where
+//! the source has given it in an order in which it could not go on after a stumble.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::run::{self, Stop};
 use crate::schema::{Model, quote_ident};
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
-use crate::source::Batch;
+use crate::source::{Batch, Ending};
 use crate::source_id;
 use crate::stages::{Stage, timed};
 use crate::state::{Chunk, ChunkNote};
@@ -93,19 +94,22 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
     let started = Instant::now();
     let mut told = Told { context, model, documents: 0, bytes: 0 };
     let first = stream_chunk(context, connection, chunk, model, Care::No, &mut told).await;
-    let loaded = match first {
-        Err(error) if is_refusal(&error) => {
-            told.take_back();
-            connection.execute("rolling back a chunk", "ROLLBACK").await?;
-            context.options.fail_points.hit("a refused chunk is rolled back")?;
-            connection.execute("beginning a transaction", BEGIN).await?;
-            if !retake(context, connection, chunk).await? {
-                connection.execute("ending a transaction", "ROLLBACK").await?;
-                return Ok(());
-            }
-            stream_chunk(context, connection, chunk, model, Care::Yes, &mut told).await
+    let again = match &first {
+        Err(error) => is_refusal(error),
+        Ok(done) => done.ending == Ending::BrokenOff,
+    };
+    let loaded = if again {
+        told.take_back();
+        connection.execute("rolling back a chunk", "ROLLBACK").await?;
+        context.options.fail_points.hit("a refused chunk is rolled back")?;
+        connection.execute("beginning a transaction", BEGIN).await?;
+        if !retake(context, connection, chunk).await? {
+            connection.execute("ending a transaction", "ROLLBACK").await?;
+            return Ok(());
         }
-        other => other,
+        stream_chunk(context, connection, chunk, model, Care::Yes, &mut told).await
+    } else {
+        first
     };
     let mut chunk_done = loaded?;
     chunk_done.note.seconds = started.elapsed().as_secs_f64();
@@ -214,6 +218,8 @@ impl Drop for Told<'_> {
 #[derive(Default)]
 struct Done {
     note: ChunkNote,
+    /// Whether these are all rows of the chunk.
+    ending: Ending,
     /// The rejects, as long as they are few.
     rejects: Vec<Reject>,
     /// The bytes of all rejected documents.
@@ -373,13 +379,23 @@ async fn stream_chunk(
 ) -> Result<Done> {
     let begun = Instant::now();
     let transformer = Arc::clone(context.transformer(model)?);
+    let is_kept = kept::is_kept(context, model);
+    // Where rows are refused one by one, the first of those that exclude each other stays.
+    let in_order = care == Care::Yes || is_kept;
     let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
     // The reader ends by itself when the receiver is dropped, on every way out of here.
     let reader = tokio::spawn({
         let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
         let collection = chunk.collection.clone();
         let range = chunk.range.clone();
-        async move { feed.read(&*source, &collection, &range, sender).await }
+        async move {
+            match in_order {
+                true => {
+                    feed.read(&*source, &collection, &range, sender).await.map(|()| Ending::Whole)
+                }
+                false => feed.read_in_any_order(&*source, &collection, &range, sender).await,
+            }
+        }
     });
     let mut stream = Stream {
         batches,
@@ -393,7 +409,6 @@ async fn stream_chunk(
         transformer,
     };
     let mut done = Done::default();
-    let is_kept = kept::is_kept(context, model);
     if is_kept {
         kept::prepare(context, connection, model).await?;
     }
@@ -413,7 +428,9 @@ async fn stream_chunk(
         stream.advance().await;
     }
     let read = reader.await;
-    read.map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))??;
+    done.ending = read.map_err(|error| {
+        Error::new(ErrorKind::Source, "the reader broke off").caused_by(error)
+    })??;
     if is_kept {
         let insert = kept::insert(context, connection, model);
         let rejected = timed(&mut stream.target_time, insert).await?;

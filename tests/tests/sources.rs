@@ -12,7 +12,7 @@ use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, RawDocumentBuf, doc};
 use migrate_core::ErrorKind;
-use migrate_core::source::{self, Batch, MongoSource, Range, Source, SourceOptions};
+use migrate_core::source::{self, Batch, Ending, MongoSource, Range, Source, SourceOptions};
 use migrate_servers::{Mongo, MongoOptions};
 use mongodb::Client;
 use tokio::sync::mpsc;
@@ -529,6 +529,170 @@ async fn a_snapshot_is_read_as_it_was() {
     assert_eq!(documents, [1, 2].map(|n| raw(&doc! { "_id": n }).into_bytes()));
     let (documents, _) = read_all(&open(server(), "snapshot").await, "things", 1_000).await;
     assert_eq!(documents, [2, 3].map(|n| raw(&doc! { "_id": n }).into_bytes()));
+}
+
+/// The ids of a whole collection, read in any order, and how that ended; `disturb` is done behind
+/// the first batch.
+async fn in_any_order<F: Future<Output = ()>>(
+    source: &dyn Source,
+    disturb: impl FnOnce() -> F,
+) -> (Vec<i32>, Ending) {
+    let (sender, mut batches) = mpsc::channel::<Batch>(1);
+    let whole = Range::Ids { min: None, max: None };
+    let mut disturb = Some(disturb);
+    let mut ids = Vec::new();
+    let receive = async {
+        while let Some(batch) = batches.recv().await {
+            let documents = batch.iter().map(|raw| bson::RawDocument::from_bytes(raw).unwrap());
+            ids.extend(documents.map(|document| document.get_i32("_id").unwrap()));
+            if let Some(disturb) = disturb.take() {
+                disturb().await;
+            }
+        }
+    };
+    let (ending, ()) = tokio::join!(source.read_in_any_order("things", &whole, sender), receive);
+    (ids, ending.unwrap())
+}
+
+async fn nothing() {}
+
+/// Documents whose order on the disk is not that of their ids, and the ids in the former.
+async fn shuffled(server: &Mongo, name: &str) -> (mongodb::Database, MongoSource, Vec<i32>) {
+    let database = database(server, name).await;
+    let ids: Vec<i32> = (0..20_000).map(|n| n * 7_919 % 20_000).collect();
+    let documents: Vec<_> =
+        ids.iter().map(|id| raw(&doc! { "_id": id, "text": "x".repeat(500) })).collect();
+    insert(&database, "things", &documents).await;
+    let options = SourceOptions { batch_bytes: 200_000, ..SourceOptions::default() };
+    let source = MongoSource::open(&server.uri(name), options).await.unwrap();
+    (database, source, ids)
+}
+
+fn sorted_ids(ids: &[i32]) -> Vec<i32> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    ids
+}
+
+/// A server that does on command what servers do by accident.
+fn failing_server() -> Mongo {
+    let arguments = ["--setParameter", "enableTestCommands=1"].map(str::to_owned).to_vec();
+    Mongo::start(MongoOptions { arguments }).unwrap()
+}
+
+/// Lets the next commands of that name go wrong.
+async fn fail(database: &mongodb::Database, command: &str, mode: Document, how: Document) {
+    let mut data = doc! { "failCommands": [command] };
+    data.extend(how);
+    let fail = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+    database.client().database("admin").run_command(fail).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_any_order_will_do_a_collection_is_read_as_it_lies() {
+    let (database, source, ids) = shuffled(server(), "as_it_lies").await;
+    let (read, ending) = in_any_order(&source, nothing).await;
+    assert_eq!((read, ending), (ids.clone(), Ending::Whole));
+    // A part of a collection has the index, and so has what was not asked for in any order.
+    let ranges = source.split("things", 1 << 20).await.unwrap();
+    assert!(ranges.len() > 5, "{ranges:?}");
+    let mut parts = Vec::new();
+    for range in &ranges {
+        let (sender, mut batches) = mpsc::channel::<Batch>(1);
+        let receive = async {
+            while let Some(batch) = batches.recv().await {
+                let documents = batch.iter().map(|raw| bson::RawDocument::from_bytes(raw).unwrap());
+                parts.extend(documents.map(|document| document.get_i32("_id").unwrap()));
+            }
+        };
+        let (ending, ()) = tokio::join!(source.read_in_any_order("things", range, sender), receive);
+        assert_eq!(ending.unwrap(), Ending::Whole);
+    }
+    assert_eq!(parts, sorted_ids(&ids));
+    assert_eq!(disturbed(&source, nothing).await, sorted_ids(&ids));
+    // One that is not there, or holds nothing, is no reason to ask no more.
+    drop(database.collection::<Document>("things").delete_many(doc! {}).await.unwrap());
+    assert_eq!(in_any_order(&source, nothing).await, (Vec::new(), Ending::Whole));
+    database.collection::<Document>("things").drop().await.unwrap();
+    assert_eq!(in_any_order(&source, nothing).await, (Vec::new(), Ending::Whole));
+    // The server shows a capped one as of no moment.
+    database.create_collection("things").capped(true).size(1 << 20).await.unwrap();
+    let documents = [3, 1, 2].map(|id| raw(&doc! { "_id": id }));
+    insert(&database, "things", &documents).await;
+    assert_eq!(in_any_order(&source, nothing).await, (vec![1, 2, 3], Ending::Whole));
+    database.collection::<Document>("things").drop().await.unwrap();
+    insert(&database, "things", &documents).await;
+    assert_eq!(in_any_order(&source, nothing).await, (vec![3, 1, 2], Ending::Whole));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_during_a_read_in_any_order_neither_lose_nor_repeat_a_document() {
+    let (database, source, ids) = shuffled(server(), "written_meanwhile").await;
+    let things = database.collection::<Document>("things");
+    let (read, ending) = in_any_order(&source, || async {
+        // These were read already, and lie at the end then.
+        things.delete_many(doc! { "_id": { "$in": &ids[..100] } }).await.unwrap();
+        things.insert_many(ids[..100].iter().map(|id| doc! { "_id": id })).await.unwrap();
+        things.insert_many((20_000..20_100).map(|id| doc! { "_id": id })).await.unwrap();
+        things.delete_many(doc! { "_id": { "$in": &ids[19_000..] } }).await.unwrap();
+    })
+    .await;
+    assert_eq!((read, ending), (ids.clone(), Ending::Whole));
+    // What was written right before is there, also where nobody waited for more than one server.
+    let hasty = things.clone_with_type::<Document>();
+    for number in 0..30 {
+        let concern = mongodb::options::WriteConcern::builder()
+            .w(mongodb::options::Acknowledgment::Nodes(1))
+            .journal(false)
+            .build();
+        hasty.insert_one(doc! { "_id": 30_000 + number }).write_concern(concern).await.unwrap();
+        let (read, _) = in_any_order(&source, nothing).await;
+        assert_eq!(read.last(), Some(&(30_000 + number)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_in_any_order_that_breaks_says_so() {
+    let mut server = failing_server();
+    let (database, source, ids) = shuffled(&server, "breaks").await;
+    for how in
+        [doc! { "errorCode": 43 }, doc! { "errorCode": 239 }, doc! { "closeConnection": true }]
+    {
+        let (read, ending) =
+            in_any_order(&source, || fail(&database, "getMore", doc! { "times": 1 }, how.clone()))
+                .await;
+        assert_eq!(ending, Ending::BrokenOff, "{how}");
+        assert!(read.len() < ids.len() && ids.starts_with(&read), "{how}");
+    }
+    let (_, ending) = in_any_order(&source, || async { server.restart().unwrap() }).await;
+    assert_eq!(ending, Ending::BrokenOff);
+    // That is no reason to try no more.
+    assert_eq!(in_any_order(&source, nothing).await, (ids, Ending::Whole));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_shows_no_moments_is_read_in_the_order_of_ids() {
+    let server = failing_server();
+    let (database, source, ids) = shuffled(&server, "no_moments").await;
+    let sorted = sorted_ids(&ids);
+    // It waits for members of the set that are down.
+    fail(
+        &database,
+        "find",
+        doc! { "times": 1 },
+        doc! { "blockConnection": true, "blockTimeMS": 20_000 },
+    )
+    .await;
+    let begun = std::time::Instant::now();
+    let (read, ending) = in_any_order(&source, nothing).await;
+    assert_eq!((&read, ending), (&sorted, Ending::Whole));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    // It is not asked again.
+    assert_eq!(in_any_order(&source, nothing).await, (sorted.clone(), Ending::Whole));
+    let source = open(&server, "no_moments").await;
+    fail(&database, "find", doc! { "times": 1 }, doc! { "errorCode": 72 }).await;
+    assert_eq!(in_any_order(&source, nothing).await, (sorted, Ending::Whole));
+    assert_eq!(in_any_order(&source, nothing).await, (ids, Ending::Whole));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use migrate_core::run::{Options, Stop, run};
 use migrate_core::source::memory::MemorySource;
 use migrate_core::source::{self, Source, SourceOptions};
 use migrate_core::summary::Summary;
+use migrate_core::validate::{Request, validate};
 use migrate_core::{ErrorKind, Migrate, Registry, registry};
 use migrate_servers::{Mongo, MongoOptions, Postgres};
 use migrate_tests::proxy::Proxy;
@@ -47,15 +48,20 @@ fn orders() -> MemorySource {
     MemorySource::new().with("orders", orders.collect::<Vec<_>>()).batches_of(50)
 }
 
-/// Remembers what a run waits for.
+/// Remembers what a run waits for, and the chunks that it has begun again.
 #[derive(Default)]
 struct Waits(Mutex<Vec<String>>);
 
 impl Reporter for Waits {
     fn event(&self, event: &Event<'_>) {
-        if let Event::Waiting { what, .. } = event {
-            self.0.lock().expect("no panic").push((*what).to_owned());
-        }
+        let what = match event {
+            Event::Waiting { what, .. } => (*what).to_owned(),
+            Event::ChunkUndone { table, documents, .. } => {
+                format!("{table} without {documents} documents")
+            }
+            _ => return,
+        };
+        self.0.lock().expect("no panic").push(what);
     }
 }
 
@@ -354,4 +360,41 @@ async fn a_source_that_falls_silent_is_told_of_and_read_again() {
     assert_whole("source_silent", result);
     assert!(waits.any("has not answered for 5 s"), "{:?}", waits.0);
     assert!(waits.any("no answer within 7 seconds"), "{:?}", waits.0);
+}
+
+/// A collection is read as it lies on the disk, which is not in the order of its ids, and the cursor
+/// is lost in the middle, or the connection: the chunk is begun again, and each row is there once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_is_read_as_it_lies_is_begun_again_when_its_cursor_is_lost() {
+    let arguments = ["--setParameter", "enableTestCommands=1"].map(str::to_owned).to_vec();
+    let mongo = Mongo::start(MongoOptions { arguments }).expect("a server");
+    let client = mongodb::Client::with_uri_str(mongo.uri("shop")).await.expect("a client");
+    let numbers = (0..ORDERS).map(|number| number * 77 % ORDERS);
+    let documents: Vec<_> = numbers
+        .map(|number| doc! { "_id": id(number), "number": number as i32, "note": "x".repeat(9000) })
+        .collect();
+    client.database("shop").collection("orders").insert_many(documents).await.expect("documents");
+    let faults = [doc! { "errorCode": 43 }, doc! { "closeConnection": true }];
+    for (number, fault) in faults.into_iter().enumerate() {
+        let mut data = doc! { "failCommands": ["getMore"] };
+        data.extend(fault);
+        let mode = doc! { "skip": 3, "times": 1 };
+        let fail = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+        client.database("admin").run_command(fail).await.expect("a fault");
+        let options = SourceOptions { batch_bytes: 256 << 10, ..SourceOptions::default() };
+        let source = source::open_with(&mongo.uri("shop"), options).await.expect("the source");
+        let name = format!("read_as_it_lies_{number}");
+        let url = server().create_database(&name).expect("a database");
+        let waits = Arc::new(Waits::default());
+        let told = Arc::clone(&waits) as Arc<dyn Reporter>;
+        let (options, stop) = (Options::default(), Stop::default());
+        let result =
+            run(Orders::FACTS, Arc::clone(&source), &url, &options, told.clone(), &stop).await;
+        assert_whole(&name, result);
+        assert!(waits.any("Order without "), "{:?}", waits.0);
+        let request = Request::default();
+        let report = validate(Orders::FACTS, source, &url, &options, &request, told, &stop).await;
+        let report = report.expect("a report");
+        assert!(report.clean, "{report:#?}");
+    }
 }

@@ -166,6 +166,17 @@ pub enum Range {
     },
 }
 
+/// How a read ended that could not go on after a stumble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub enum Ending {
+    /// All documents were sent, each once.
+    #[default]
+    Whole,
+    /// Documents are missing, and what has come of the others is to be undone.
+    BrokenOff,
+}
+
 /// Where documents come from.
 pub trait Source: Send + Sync + fmt::Debug {
     /// The source in a sentence, without secrets; part of a run's fingerprint.
@@ -237,6 +248,22 @@ pub trait Source: Send + Sync + fmt::Debug {
         range: &'a Range,
         batches: mpsc::Sender<Batch>,
     ) -> BoxFuture<'a, Result<()>>;
+
+    /// Sends the documents of a range as [`Source::read`] does, but in whichever order is the
+    /// cheapest for the source, and without going on after a stumble where that order allows none:
+    /// then it says so, and the range is to be read with [`Source::read`].
+    ///
+    /// # Errors
+    /// As those of [`Source::read`].
+    fn read_in_any_order<'a>(
+        &'a self,
+        collection: &'a str,
+        range: &'a Range,
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<Ending>> {
+        let read = self.read(collection, range, batches);
+        Box::pin(async move { read.await.map(|()| Ending::Whole) })
+    }
 
     /// Reads documents again by their `_id`s, in any order, and sends them to `batches`, waiting while
     /// the channel is full: of many or large documents only some are in memory at a time. Those that

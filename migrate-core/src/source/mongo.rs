@@ -22,10 +22,20 @@
 //! made again with the last id sent as its `min`, and that document is left out; so each is sent
 //! once. That also covers a cursor that the server forgot while the target was slow, and makes
 //! `noCursorTimeout` unnecessary.
+//!
+//! # Where any order will do
+//! A collection that is not cut is read as it lies on the disk, which takes the server half the
+//! time of the way along the index. It is read as of one moment: a document that is deleted and
+//! inserted again meanwhile lies somewhere else, and would come twice. The moment is the latest
+//! one that the server knows, so all that was written before is in it. There is no going on in the
+//! middle: places are each server's own, so a skip counts for nothing on another member of the set,
+//! and a restart or five minutes end the moment. What is lost with a range begun again is bounded by
+//! its size.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -41,7 +51,7 @@ use mongodb::{Client, ClientSession, Collection, Database};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, Buffer, CollectionInfo, Range, Source, SourceOptions, id_key, id_key_of, id_of,
+    Batch, Buffer, CollectionInfo, Ending, Range, Source, SourceOptions, id_key, id_key_of, id_of,
 };
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
@@ -60,6 +70,12 @@ const OPENING_TIME: Duration = Duration::from_secs(9);
 /// After so long without a reply the wait is told of, and then again and again.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// The largest collection that is read without a way to go on in the middle.
+const BEGUN_AGAIN_BYTES: u64 = 256 << 20;
+/// How long the server may take until it can show the moment that is asked for: it waits for the
+/// other members of the set, for ever where too few are up.
+const MOMENT_TIME: Duration = Duration::from_secs(3);
+
 /// Ids in one `$in`, and the bytes they may have together; a command may have 16 MB.
 const FETCHED_IDS: usize = 10_000;
 const FETCHED_ID_BYTES: usize = 4 << 20;
@@ -74,6 +90,8 @@ pub struct MongoSource {
     snapshot: Option<Timestamp>,
     /// What was learned of collections, so that a read need not ask again.
     known: Mutex<HashMap<String, Known>>,
+    /// Whether the server could not show its present moment in time, so that it is not asked again.
+    without_moments: AtomicBool,
     notices: Mutex<Vec<String>>,
 }
 
@@ -83,6 +101,8 @@ struct Known {
     bytes: Option<u64>,
     /// Whether it can be read in the order of an index on `_id`.
     ordered: bool,
+    /// Whether it is neither a view nor a time series.
+    plain: bool,
 }
 
 impl fmt::Debug for MongoSource {
@@ -256,6 +276,7 @@ impl MongoSource {
             options,
             snapshot: None,
             known: Mutex::default(),
+            without_moments: AtomicBool::new(false),
             notices: Mutex::default(),
         };
         let begun = Instant::now();
@@ -296,8 +317,26 @@ impl MongoSource {
         }
     }
 
-    async fn session(&self) -> Result<ClientSession, Failure> {
-        let options = session_options(self.snapshot.is_some(), self.snapshot);
+    /// The moment as of which a collection may be read in the order in which it lies on the disk;
+    /// `None` where the order of `_id` is the better way.
+    async fn moment_of_scan(&self, range: &Range, known: Known) -> Option<Timestamp> {
+        let whole = matches!(range, Range::Ids { min: None, max: None });
+        let small = known.bytes.is_some_and(|bytes| bytes <= BEGUN_AGAIN_BYTES);
+        if !(whole && small && known.plain) || self.without_moments.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut hello = self.database.run_command(doc! { "hello": 1 });
+        if let Some(criteria) = self.database.selection_criteria() {
+            hello = hello.selection_criteria(criteria.clone());
+        }
+        let hello = tokio::time::timeout(MOMENT_TIME, hello).await.ok()?.ok()?;
+        // A sharded cluster has no name of a set, and may move documents while they are read.
+        hello.get_str("setName").ok()?;
+        self.snapshot.or_else(|| hello.get_timestamp("operationTime").ok())
+    }
+
+    async fn session(&self, moment: Option<Timestamp>) -> Result<ClientSession, Failure> {
+        let options = session_options(moment.is_some(), moment);
         Ok(self.client.start_session().with_options(options).await?)
     }
 
@@ -345,8 +384,9 @@ impl MongoSource {
     /// Count and size as the server keeps them. They may be wrong after a crash of the server.
     async fn measure(&self, collection: &str, kind: &str) -> Result<Known, Failure> {
         if kind == "timeseries" {
-            return Ok(Known { documents: None, bytes: None, ordered: false });
+            return Ok(Known { documents: None, bytes: None, ordered: false, plain: false });
         }
+        let plain = kind == "collection";
         let pipeline = [
             doc! { "$collStats": { "storageStats": {} } },
             // One line per shard.
@@ -368,13 +408,14 @@ impl MongoSource {
                     Some(Bson::Double(n)) => Some(*n as u64),
                     _ => None,
                 };
-                Ok(Known { documents: number("documents"), bytes: number("bytes"), ordered: true })
+                let (documents, bytes) = (number("documents"), number("bytes"));
+                Ok(Known { documents, bytes, ordered: true, plain })
             }
             Err(error) if is_transient(&error) => Err(error.into()),
             // Without the right to see statistics there is the count.
             Ok(None) | Err(_) => {
                 let documents = self.raw(collection).estimated_document_count().await?;
-                Ok(Known { documents: Some(documents), bytes: None, ordered: true })
+                Ok(Known { documents: Some(documents), bytes: None, ordered: true, plain })
             }
         }
     }
@@ -482,18 +523,25 @@ impl MongoSource {
         collection: &str,
         known: Known,
         position: &mut Position,
+        order: Order,
         batches: &mpsc::Sender<Batch>,
     ) -> Result<(), Failure> {
         if position.sent.as_ref().is_some_and(|(id, _)| *id == [ElementType::MaxKey as u8]) {
             // Nothing lies behind it.
             return Ok(());
         }
-        let mut session = self.session().await?;
+        let moment = match order {
+            Order::Stored(moment) => Some(moment),
+            Order::Id => self.snapshot,
+        };
+        let mut session = self.session(moment).await?;
         let collection = self.raw(collection);
         let mut find = collection.find(doc! {}).batch_size(self.batch_size(known));
-        if known.ordered {
+        match order {
+            Order::Stored(_) => find = find.hint(Hint::Keys(doc! { "$natural": 1 })),
             // On a sharded cluster the sort merges the shards; elsewhere the index gives it.
-            find = find.sort(doc! { "_id": 1 }).hint(by_id());
+            Order::Id if known.ordered => find = find.sort(doc! { "_id": 1 }).hint(by_id()),
+            Order::Id => {}
         }
         let asked_from = position.min.clone();
         if let Some(min) = asked_from.clone() {
@@ -504,13 +552,28 @@ impl MongoSource {
         }
         // Nobody knows how much the next reply holds, up to 16 MB whatever its number of documents.
         let mut slot = self.options.memory.slot().await;
-        let mut cursor = self.in_time(find.session(&mut session).batch()).await??;
+        let find = find.session(&mut session).batch();
+        let mut cursor = match order {
+            Order::Stored(_) => tokio::time::timeout(MOMENT_TIME, find)
+                .await
+                .map_err(|_| Failure::Silence(MOMENT_TIME))??,
+            Order::Id => self.in_time(find).await??,
+        };
         let mut replies = cursor.stream(&mut session);
         while let Some(reply) = self.in_time(replies.next()).await? {
-            let mut batch = batch_of(reply?)?;
+            let reply = reply?;
+            let time = moment_of(&reply);
+            let mut batch = batch_of(reply)?;
             position.leave_out_sent(&mut batch);
             if batch.is_empty() {
                 continue;
+            }
+            if let Order::Stored(moment) = order
+                && !position.has_begun()
+                && time != Some(moment)
+            {
+                // Such a server knows of no moments and does not say so.
+                return Err(Failure::Reply("it is of another moment than was asked for"));
             }
             let after = position.after(&batch);
             batch.take_share(&self.options.memory).await;
@@ -572,7 +635,7 @@ impl MongoSource {
         let filter = doc! { "_id": { "$in": ids } };
         let collection = self.raw(collection);
         let mut before = sent.clone();
-        let mut session = self.session().await?;
+        let mut session = self.session(self.snapshot).await?;
         let mut slot = self.options.memory.slot().await;
         let mut cursor =
             self.in_time(collection.find(filter).session(&mut session).batch()).await??;
@@ -618,8 +681,23 @@ fn session_options(snapshot: bool, time: Option<Timestamp>) -> SessionOptions {
     options
 }
 
+/// In which order a range is read.
+#[derive(Clone, Copy)]
+enum Order {
+    /// In that of `_id`, so that a read can go on behind the last document.
+    Id,
+    /// In that of the disk, as of that moment.
+    Stored(Timestamp),
+}
+
 fn by_id() -> Hint {
     Hint::Keys(doc! { "_id": 1 })
+}
+
+/// The moment as of which a reply is, where it says so.
+fn moment_of(reply: &RawBatch) -> Option<Timestamp> {
+    let cursor = reply.as_raw_document().get_document("cursor").ok()?;
+    cursor.get_timestamp("atClusterTime").ok()
 }
 
 /// The documents of a reply, left where they are.
@@ -710,6 +788,11 @@ struct Position {
 impl Position {
     fn new(min: Option<Document>, max: Option<Document>) -> Self {
         Self { min, max, sent: None, unsure: 0, lost: false }
+    }
+
+    /// Whether a document was sent.
+    fn has_begun(&self) -> bool {
+        self.sent.is_some() || self.lost
     }
 
     /// The position behind a batch that holds a document.
@@ -848,7 +931,7 @@ impl Source for MongoSource {
             self.patiently(&context, || {
                 async move {
                     let none = doc! { "_id": { "$in": [] } };
-                    let mut session = self.session().await?;
+                    let mut session = self.session(self.snapshot).await?;
                     let collection = self.raw(collection);
                     let find = collection.find(none).session(&mut session);
                     self.in_time(find.batch()).await??;
@@ -942,7 +1025,10 @@ impl Source for MongoSource {
             let mut patience = Patience::new(&self.options);
             loop {
                 let before = position.sent.clone();
-                let failure = match self.stream(collection, known, &mut position, &batches).await {
+                let failure = match self
+                    .stream(collection, known, &mut position, Order::Id, &batches)
+                    .await
+                {
                     Ok(()) => return Ok(()),
                     Err(failure) => failure,
                 };
@@ -962,6 +1048,34 @@ impl Source for MongoSource {
                 }
                 position.again();
             }
+        }
+        .boxed()
+    }
+
+    fn read_in_any_order<'a>(
+        &'a self,
+        collection: &'a str,
+        range: &'a Range,
+        batches: mpsc::Sender<Batch>,
+    ) -> BoxFuture<'a, Result<Ending>> {
+        async move {
+            let known = self.known(collection).await?;
+            if let Some(moment) = self.moment_of_scan(range, known).await {
+                let mut position = Position::new(None, None);
+                let order = Order::Stored(moment);
+                let stream = self.stream(collection, known, &mut position, order, &batches);
+                let Err(failure) = stream.await else { return Ok(Ending::Whole) };
+                let what = failure.summary();
+                tracing::debug!(collection, "reading in the order of the disk: {what}");
+                if position.has_begun() {
+                    return Ok(Ending::BrokenOff);
+                }
+                // A refusal comes at once, and may be about this collection, as of a capped one.
+                if matches!(failure, Failure::Silence(_)) {
+                    self.without_moments.store(true, Ordering::Relaxed);
+                }
+            }
+            self.read(collection, range, batches).await.map(|()| Ending::Whole)
         }
         .boxed()
     }
