@@ -611,7 +611,7 @@ async fn where_any_order_will_do_a_collection_is_read_as_it_lies() {
     assert_eq!(parts, sorted_ids(&ids));
     assert_eq!(disturbed(&source, nothing).await, sorted_ids(&ids));
     // One that is not there, or holds nothing, is no reason to ask no more.
-    drop(database.collection::<Document>("things").delete_many(doc! {}).await.unwrap());
+    database.collection::<Document>("things").delete_many(doc! {}).await.unwrap();
     assert_eq!(in_any_order(&source, nothing).await, (Vec::new(), Ending::Whole));
     database.collection::<Document>("things").drop().await.unwrap();
     assert_eq!(in_any_order(&source, nothing).await, (Vec::new(), Ending::Whole));
