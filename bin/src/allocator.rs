@@ -12,15 +12,18 @@
 pub(crate) fn set() {
     const MAPPED_BYTES: libc::c_int = 4 << 20;
     const KEPT_BYTES: libc::c_int = 8 << 20;
+    const MOST_ARENAS: libc::c_int = 4;
     let set = |parameter, value| {
         #[expect(unsafe_code, reason = "the C library has no other way to be told")]
-        // SAFETY: `mallopt` may be called at any time by any thread, and these parameters take any
-        // size up to half of a heap, which is 32 MiB.
+        // SAFETY: `mallopt` may be called at any time by any thread; it refuses a value that it does
+        // not take.
         // A C library that does not take it goes on as it likes.
         let _accepted = unsafe { libc::mallopt(parameter, value) };
     };
     set(libc::M_MMAP_THRESHOLD, MAPPED_BYTES);
     set(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+    // What is kept is kept by each of them.
+    set(libc::M_ARENA_MAX, MOST_ARENAS);
 }
 
 /// Other systems have other allocators, which give memory back by themselves.

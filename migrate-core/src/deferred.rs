@@ -14,7 +14,8 @@ use crate::ddl::{Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{Connection, target_error};
-use crate::state::State;
+use crate::state::{RunRow, State};
+use crate::upkeep;
 
 /// What a deferred definition makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -475,7 +476,11 @@ pub(crate) async fn note_built(
 ///
 /// # Errors
 /// When the rows that are there break one: those before it are back, and it is named.
-pub async fn restore(connection: &mut Connection, state: &State, run: i64) -> Result<usize> {
+pub async fn restore(connection: &mut Connection, state: &State, run: &RunRow) -> Result<usize> {
+    for table in &run.created.tables {
+        upkeep::give_back(connection, table).await?;
+    }
+    let run = run.run;
     let mut open = open(connection, state, run).await?;
     open.sort_by_key(|definition| (definition.kind, definition.position));
     for definition in &open {

@@ -93,12 +93,14 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
     let model = context.model(&chunk.model)?;
     let started = Instant::now();
     let mut told = Told { context, model, documents: 0, bytes: 0 };
-    let first = stream_chunk(context, connection, chunk, model, Care::No, &mut told).await;
-    let again = match &first {
-        Err(error) => is_refusal(error),
-        Ok(done) => done.ending == Ending::BrokenOff,
-    };
-    let loaded = if again {
+    let mut care = Care::No;
+    let loaded = loop {
+        let loaded = stream_chunk(context, connection, chunk, model, care, &mut told).await;
+        care = match &loaded {
+            Err(error) if care != Care::Yes && is_refusal(error) => Care::Yes,
+            Ok(done) if done.ending == Ending::BrokenOff => Care::Order,
+            _ => break loaded,
+        };
         told.take_back();
         connection.execute("rolling back a chunk", "ROLLBACK").await?;
         context.options.fail_points.hit("a refused chunk is rolled back")?;
@@ -107,9 +109,6 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
             connection.execute("ending a transaction", "ROLLBACK").await?;
             return Ok(());
         }
-        stream_chunk(context, connection, chunk, model, Care::Yes, &mut told).await
-    } else {
-        first
     };
     let mut chunk_done = loaded?;
     chunk_done.note.seconds = started.elapsed().as_secs_f64();
@@ -169,8 +168,10 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
 /// Whether rows are expected to be refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Care {
-    /// No: one COPY for all rows, no savepoints.
+    /// No: one COPY for all rows, no savepoints, and documents in any order.
     No,
+    /// No, but reading in any order has broken off, so they come by `_id`.
+    Order,
     /// Yes: blocks under savepoints.
     Yes,
 }
@@ -381,7 +382,7 @@ async fn stream_chunk(
     let transformer = Arc::clone(context.transformer(model)?);
     let is_kept = kept::is_kept(context, model);
     // Where rows are refused one by one, the first of those that exclude each other stays.
-    let in_order = care == Care::Yes || is_kept;
+    let in_order = care != Care::No || is_kept;
     let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
     // The reader ends by itself when the receiver is dropped, on every way out of here.
     let reader = tokio::spawn({
@@ -415,7 +416,7 @@ async fn stream_chunk(
     stream.advance().await;
     while stream.batch.is_some() {
         match care {
-            Care::No => {
+            Care::No | Care::Order => {
                 stream_rows(context, connection, model, &mut stream, &mut done, told).await?;
             }
             Care::Yes => {
@@ -870,16 +871,14 @@ async fn tell_rejects(
     // the driver keeps a buffer of the largest row that it has read.
     let ledger = context.state.table("reject");
     let turn = context.turn_for_rows(connection, &ledger).await?;
-    let mut own = match (turn.is_some(), context.source.budget()) {
+    let (_share, mut own) = match (turn.is_some(), context.source.budget()) {
         (true, Some(budget)) => {
-            Some((budget.share_of_largest().await, context.target.connect().await?))
+            // Where the server has no connection to spare, this one does.
+            (Some(budget.share_of_largest().await), context.target.connect().await.ok())
         }
-        _ => None,
+        _ => (None, None),
     };
-    let connection = match &mut own {
-        Some((_, own)) => own,
-        None => connection,
-    };
+    let connection = own.as_mut().unwrap_or(connection);
     const ACT: &str = "reading rejects back";
     let sql = format!(
         "SELECT {} FROM {} WHERE run = {} AND chunk = {}",

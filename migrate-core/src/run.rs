@@ -622,9 +622,9 @@ impl Beginning<'_> {
         }
         if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
             // Another process may have begun the run since: then the tables are as they should be.
-            return match self.unfinished(&fingerprint).await? {
-                Some(run) => self.resume(run).await,
-                None => Err(error),
+            return match self.unfinished(&fingerprint).await {
+                Ok(Some(run)) => self.resume(run).await,
+                _ => Err(error),
             };
         }
         if !options.keep_constraints && !options.append {
@@ -900,7 +900,9 @@ pub(crate) async fn plan_chunks(
             };
             let size = collection.bytes.unwrap_or_default();
             *bytes.entry(model.name).or_default() += size;
-            let ranges = cuts.next().await.transpose()?.unwrap_or_default();
+            let Some(ranges) = cuts.next().await.transpose()? else {
+                return Err(Error::new(ErrorKind::Source, format!("`{name}` was not cut")));
+            };
             model_chunks += ranges.len() as u64;
             let parts = ranges.len().max(1) as u64;
             for range in ranges {

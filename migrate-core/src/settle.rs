@@ -1131,6 +1131,8 @@ pub(crate) async fn validate_junction(
             connection
                 .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT validate")
                 .await?;
+            // What follows joins the staging table, which has no index.
+            connection.execute(&act, upkeep::JOIN_AS_USUAL).await?;
             let filling = Filling::of(context, model);
             let orphans = note_orphaned_elements(context, connection, model, &filling).await?;
             let table = context.names().table(model);

@@ -4,6 +4,8 @@
 //! one of them is loaded, the elements of the other point to a row all the same, which is not
 //! theirs; they are found by their way back.
 
+use std::collections::HashMap;
+
 use bson::Bson;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -149,9 +151,14 @@ async fn reject_slice(
     // An element of another document may have the same key; of several the first was loaded.
     let is_own =
         |key: &str, locator: &Bson| sources.get(key).and_then(|ids| ids.first()) == Some(locator);
+    let mut found: HashMap<&str, Vec<&Bson>> = HashMap::new();
+    for (key, locator) in &elements.found {
+        found.entry(key).or_default().push(locator);
+    }
     let mut losers = Vec::new();
     for (key, parent) in there {
-        if elements.found.iter().any(|(its, locator)| *its == key && is_own(&key, locator)) {
+        let locators = found.get(key.as_str()).map(Vec::as_slice).unwrap_or_default();
+        if locators.iter().any(|locator| is_own(&key, locator)) {
             losers.push(Loser {
                 key,
                 reason: Reason::Orphan,

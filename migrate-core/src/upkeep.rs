@@ -18,7 +18,7 @@ use sqlx::Row as _;
 use crate::context::Context;
 use crate::error::Result;
 use crate::schema::{BaseType, Column, Model};
-use crate::sink::{Connection, target_error};
+use crate::sink::{Connection, sql_state, target_error};
 
 /// How a run gathers statistics for the planner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,35 +56,54 @@ pub(crate) async fn vacuum(context: &Context, models: &[&'static Model]) {
     }
     for result in futures_util::future::join_all(workers).await {
         if let Err(error) = result {
-            tracing::debug!(%error, "a visibility map is not made");
+            tracing::warn!(%error, "visibility maps are not made");
         }
     }
 }
 
 async fn vacuum_each(context: &Context, tables: &Mutex<IntoIter<String>>) -> Result<()> {
-    let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let Some(mut table) = next() else { return Ok(()) };
     let mut connection = context.target.connect().await?;
+    let pid = connection.pid();
+    let work = vacuum_with(context, &mut connection, tables);
+    context.watch.over(pid, work).await?;
+    connection.close().await;
+    Ok(())
+}
+
+async fn vacuum_with(
+    context: &Context,
+    connection: &mut Connection,
+    tables: &Mutex<IntoIter<String>>,
+) -> Result<()> {
+    let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).next();
     // A row counts as visible to all only when its commit is on the disk. The note that PostgreSQL
     // keeps of this is one for some commits in a row, so none may come behind this one.
-    context.state.make_durable(&mut connection, context.run.run).await?;
+    context.state.make_durable(connection, context.run.run).await?;
     // Values that are stored apart are not looked at through the map.
     let toast = match connection.raw().server_version_num() {
         Some(140_000..) => ", PROCESS_TOAST false",
         _ => "",
     };
-    loop {
+    while let Some(table) = next() {
         let act = format!("making the visibility map of {table}");
         let vacuum =
             format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {table}");
-        connection.execute(&act, vacuum).await?;
-        match next() {
-            Some(other) => table = other,
-            None => break,
+        match connection.execute(&act, vacuum).await {
+            // About this table alone.
+            Err(error) if sql_state(&error).is_some() && !error.kind().is_transient() => {
+                tracing::warn!(%error, "a visibility map is not made");
+            }
+            other => drop(other?),
         }
     }
-    connection.close().await;
     Ok(())
+}
+
+/// Gives a table that a run has made back to autovacuum, unless it is gone.
+pub(crate) async fn give_back(connection: &mut Connection, table: &str) -> Result<()> {
+    let act = format!("giving {table} back to autovacuum");
+    let reset = format!("ALTER TABLE IF EXISTS {table} RESET (autovacuum_enabled)");
+    connection.execute(&act, reset).await.map(drop)
 }
 
 /// Gives a table back to autovacuum, where the run had kept it away, and gathers its statistics.
@@ -99,8 +118,7 @@ pub(crate) async fn analyze(
     let table = context.names().table(model);
     let act = format!("gathering the statistics of {}", model.table);
     if context.run.created.tables.contains(&table) {
-        let reset = format!("ALTER TABLE {table} RESET (autovacuum_enabled)");
-        connection.execute(&act, reset).await?;
+        give_back(connection, &table).await?;
     }
     let columns = match context.options.analyze {
         Analyze::Off => return Ok(()),
@@ -118,8 +136,9 @@ pub(crate) async fn analyze(
     connection.execute(&act, statement).await.map(drop)
 }
 
-/// The columns of a table, where quick statistics are less work and autovacuum will follow.
-/// Expressions of indexes would get no statistics at all.
+/// The columns of a table, where quick statistics are less work and autovacuum will follow: it is on,
+/// and has counted enough changes, which it forgets when the server crashes. Expressions of
+/// indexes would get no statistics at all.
 async fn quick_columns(
     connection: &mut Connection,
     act: &str,
@@ -135,8 +154,10 @@ async fn quick_columns(
                     AND c.relkind = 'r' AND c.reltuples > {}
                     AND current_setting('autovacuum')::bool
                     AND current_setting('track_counts')::bool
-                    AND NOT EXISTS (SELECT FROM pg_options_to_table(c.reloptions)
-                        WHERE option_name = 'autovacuum_enabled' AND NOT option_value::bool)
+                    AND pg_stat_get_mod_since_analyze(c.oid)
+                        > current_setting('autovacuum_analyze_threshold')::float8
+                            + current_setting('autovacuum_analyze_scale_factor')::float8 * c.reltuples
+                    AND coalesce(c.reloptions::text, '') NOT LIKE '%autovacuum%'
                     AND NOT EXISTS (SELECT FROM pg_index
                         WHERE indrelid = c.oid AND indexprs IS NOT NULL)",
                 QUICK_TARGET * SAMPLED_ROWS
@@ -148,7 +169,9 @@ async fn quick_columns(
     row.try_get(0).map_err(|error| target_error(act, error))
 }
 
-/// The columns of a table, unquoted, that an index orders its rows by, all of them.
+/// The columns of a table, unquoted, that an index orders its rows by, all of them. None where the
+/// table has no visibility map, as when an old transaction of somebody's was in the way: then an
+/// index is no way around the rows.
 pub(crate) async fn indexed_columns(
     connection: &mut Connection,
     act: &str,
@@ -160,8 +183,9 @@ pub(crate) async fn indexed_columns(
             "SELECT DISTINCT attname::text FROM pg_index
              JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
              JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+             JOIN pg_class c ON c.oid = indrelid
              WHERE indrelid = $1::regclass AND indisvalid AND indpred IS NULL
-                AND a.amname = 'btree'"
+                AND a.amname = 'btree' AND c.relallvisible >= 0.9 * c.relpages"
                 .to_owned(),
             &[Some(table)],
         )
@@ -181,7 +205,8 @@ pub(crate) fn is_quickly_compared(column: &Column) -> bool {
 }
 
 /// Whether the foreign keys of a table that are not validated yet are best validated by walking
-/// indexes: each has one column of a type that is quickly compared, and an index on it.
+/// indexes: each has one column of a type that is quickly compared, and an index on it, and both
+/// tables have a visibility map.
 pub(crate) async fn are_walked(connection: &mut Connection, table: &str) -> Result<bool> {
     let act = format!("looking for the indexes of {table}");
     let walked = connection
@@ -192,7 +217,9 @@ pub(crate) async fn are_walked(connection: &mut Connection, table: &str) -> Resu
                 AND EXISTS (SELECT FROM pg_index
                     JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
                     WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
-                        AND indpred IS NULL AND a.amname = 'btree')), false)::int::bigint
+                        AND indpred IS NULL AND a.amname = 'btree')
+                AND (SELECT bool_and(relallvisible >= 0.9 * relpages) FROM pg_class
+                    WHERE pg_class.oid IN (conrelid, confrelid))), false)::int::bigint
              FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
              WHERE conrelid = $1::regclass AND contype = 'f' AND NOT convalidated"
                 .to_owned(),

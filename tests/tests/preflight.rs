@@ -308,8 +308,28 @@ async fn a_run_that_is_given_up_gives_everything_back() {
     let mut connection = Target::parse(&url).unwrap().connect().await.unwrap();
     let state = State::new("migrate");
     let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    let restored = deferred::restore(&mut connection, &state, run.run).await.unwrap();
+    let restored = deferred::restore(&mut connection, &state, &run).await.unwrap();
     assert_eq!(one("given_up", DEFINITIONS), before);
     assert!(restored > 8, "{restored}");
-    assert_eq!(deferred::restore(&mut connection, &state, run.run).await.unwrap(), 0);
+    assert_eq!(deferred::restore(&mut connection, &state, &run).await.unwrap(), 0);
+}
+
+/// Autovacuum is kept away from tables that a run makes; who gives the run up gets it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn autovacuum_comes_back_to_a_run_that_is_given_up() {
+    const KEPT_AWAY: &str = "SELECT count(*)::text FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND reloptions::text LIKE '%autovacuum%'";
+    let url = server().create_database("given_up_new").unwrap();
+    let stop = Stop::default();
+    let watch = Watch { stop: Some(stop.clone()), ..Watch::default() };
+    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let options = Options::default();
+    let stopped = run(Notes::FACTS, Arc::new(source), &url, &options, Arc::new(watch), &stop).await;
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    assert_ne!(one("given_up_new", KEPT_AWAY), "0");
+    let mut connection = Target::parse(&url).unwrap().connect().await.unwrap();
+    let state = State::new("migrate");
+    let run = state.last_run(&mut connection).await.unwrap().unwrap();
+    deferred::restore(&mut connection, &state, &run).await.unwrap();
+    assert_eq!(one("given_up_new", KEPT_AWAY), "0");
 }

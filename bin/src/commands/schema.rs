@@ -105,7 +105,7 @@ pub(crate) async fn restore(
         )
         .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
     };
-    let restored = deferred::restore(&mut connection, &state, run.run).await?;
+    let restored = deferred::restore(&mut connection, &state, &run).await?;
     connection.close().await;
     printer.note(match restored {
         0 => format!("run {} has nothing off: every key and index is on", run.run),
