@@ -35,6 +35,7 @@ use crate::state::{Chunk, ChunkNote};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
 use crate::transform::{Output, Scratch, Transformer};
+use crate::upkeep;
 
 /// Rows leave in messages of about this size: large enough that the number of messages does not
 /// matter, small enough that the server reads one while the next is made.
@@ -85,6 +86,7 @@ pub(crate) async fn work(
             }
         }
     }
+    upkeep::count_changes(connection).await?;
     context.state.make_durable(connection, context.run.run).await
 }
 

@@ -8,6 +8,7 @@ use chrono::{NaiveDate, NaiveDateTime, TimeDelta};
 use uuid::Uuid;
 
 use crate::cell::id_text;
+use crate::cell::json::write_hex;
 use crate::cell::mixed_id::ids_of_text;
 use crate::id::IdScheme;
 use crate::schema::{BaseType, Column, Model};
@@ -110,28 +111,14 @@ pub(crate) fn mapped(model: &Model, key: &str) -> Uuid {
 pub(crate) fn key_text(column: &Column, payload: &[u8]) -> String {
     match (column.ty.base, payload.len()) {
         (BaseType::Uuid, 16) => Uuid::from_slice(payload).unwrap_or_default().to_string(),
-        (BaseType::Int2, 2) => i16::from_be_bytes([payload[0], payload[1]]).to_string(),
-        (BaseType::Int4, 4) => {
-            i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
-        }
-        (BaseType::Int8, 8) => {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(payload);
-            i64::from_be_bytes(bytes).to_string()
-        }
-        (BaseType::Float4, 4) => {
-            f32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]).to_string()
-        }
-        (BaseType::Float8, 8) => {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(payload);
-            f64::from_be_bytes(bytes).to_string()
-        }
+        (BaseType::Int2, 2) => i16::from_be_bytes(fixed(payload)).to_string(),
+        (BaseType::Int4, 4) => i32::from_be_bytes(fixed(payload)).to_string(),
+        (BaseType::Int8, 8) => i64::from_be_bytes(fixed(payload)).to_string(),
+        (BaseType::Float4, 4) => f32::from_be_bytes(fixed(payload)).to_string(),
+        (BaseType::Float8, 8) => f64::from_be_bytes(fixed(payload)).to_string(),
         (BaseType::Bool, 1) => (payload[0] != 0).to_string(),
         (BaseType::Timestamp | BaseType::TimestampTz, 8) => {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(payload);
-            let time = TimeDelta::microseconds(i64::from_be_bytes(bytes));
+            let time = TimeDelta::microseconds(i64::from_be_bytes(fixed(payload)));
             let zone = if column.ty.base == BaseType::TimestampTz { "+00" } else { "" };
             FIRST_DAY
                 .and_hms_opt(0, 0, 0)
@@ -142,17 +129,23 @@ pub(crate) fn key_text(column: &Column, payload: &[u8]) -> String {
                 })
         }
         (BaseType::Date, 4) => {
-            let days = i32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]]);
+            let days = i32::from_be_bytes(fixed(payload));
             let day = FIRST_DAY.checked_add_signed(TimeDelta::days(days.into()));
             day.map_or_else(String::new, |day| day.to_string())
         }
         (BaseType::Bytea, _) => {
-            let digits: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("\\x{digits}")
+            let mut text = b"\\x".to_vec();
+            write_hex(payload, &mut text);
+            String::from_utf8(text).unwrap_or_default()
         }
         // Text that is none cannot be sent, and holds no U+0000.
         _ => String::from_utf8_lossy(payload).replace('\0', "\u{fffd}"),
     }
+}
+
+/// A payload whose length was looked at.
+fn fixed<const N: usize>(payload: &[u8]) -> [u8; N] {
+    payload.try_into().unwrap_or([0; N])
 }
 
 /// The day that PostgreSQL counts from.

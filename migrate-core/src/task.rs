@@ -473,9 +473,11 @@ async fn run(
         Task::LateReferences { model } => json(serde_json::to_string(
             &kept::late_references(context, connection, context.model(model)?).await?,
         )),
-        Task::Junction { model } => json(serde_json::to_string(
-            &settle::fill_junction(context, connection, context.model(model)?).await?,
-        )),
+        Task::Junction { model } => {
+            let settled = settle::fill_junction(context, connection, context.model(model)?).await?;
+            upkeep::count_changes(connection).await?;
+            json(serde_json::to_string(&settled))
+        }
         Task::Index { position, .. } => {
             let definition = definition(context, connection, *position).await?;
             deferred::build(connection, state, number, &definition).await?;

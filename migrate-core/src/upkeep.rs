@@ -49,9 +49,10 @@ pub(crate) const WITHOUT_AUTOVACUUM: &str = " WITH (autovacuum_enabled = off)";
 /// not own the tables, the server may have no connection left.
 pub(crate) async fn vacuum(context: &Context, models: &[&'static Model]) {
     let tables: Vec<String> = models.iter().map(|model| context.names().table(model)).collect();
+    let count = context.options.jobs().min(tables.len());
     let tables = Mutex::new(tables.into_iter());
     let mut workers = Vec::new();
-    for _ in 0..context.options.jobs() {
+    for _ in 0..count {
         workers.push(vacuum_each(context, &tables));
     }
     for result in futures_util::future::join_all(workers).await {
@@ -95,6 +96,16 @@ async fn vacuum_with(
             }
             other => drop(other?),
         }
+    }
+    Ok(())
+}
+
+/// Has the server count what the session has changed as soon as it is idle again, and not some time
+/// later, so that [`analyze`] finds the counts. Servers before PostgreSQL 15 cannot be asked.
+pub(crate) async fn count_changes(connection: &mut Connection) -> Result<()> {
+    if connection.raw().server_version_num().is_some_and(|version| version >= 150_000) {
+        let act = "counting changes";
+        connection.execute(act, "SELECT pg_stat_force_next_flush()").await?;
     }
     Ok(())
 }

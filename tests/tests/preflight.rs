@@ -280,6 +280,24 @@ async fn what_has_no_counterpart_is_named() {
     assert!(notices.contains("the source has no collection `labels`"), "{notices}");
 }
 
+/// A run that is stopped before it has loaded anything.
+async fn stopped(url: &str) {
+    let stop = Stop::default();
+    let watch = Watch { stop: Some(stop.clone()), ..Watch::default() };
+    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let options = Options::default();
+    let stopped = run(Notes::FACTS, Arc::new(source), url, &options, Arc::new(watch), &stop).await;
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+}
+
+/// Gives the last run up; how many definitions were put back.
+async fn given_up(url: &str) -> usize {
+    let mut connection = Target::parse(url).unwrap().connect().await.unwrap();
+    let state = State::new("migrate");
+    let run = state.last_run(&mut connection).await.unwrap().unwrap();
+    deferred::restore(&mut connection, &state, &run).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_given_up_gives_everything_back() {
     const DEFINITIONS: &str = "
@@ -295,23 +313,15 @@ async fn a_run_that_is_given_up_gives_everything_back() {
     }
     one("given_up", "CREATE INDEX mine ON note (lower(title) DESC) WHERE code IS NOT NULL");
     let before = one("given_up", DEFINITIONS);
-    let stop = Stop::default();
-    let watch = Watch { stop: Some(stop.clone()), ..Watch::default() };
-    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
-    let options = Options::default();
-    let stopped = run(Notes::FACTS, Arc::new(source), &url, &options, Arc::new(watch), &stop).await;
-    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    stopped(&url).await;
     // Everything is off: NOT NULL constraints of newer servers aside.
     let off = one("given_up", DEFINITIONS);
     assert!(!off.contains("KEY") && !off.contains("INDEX"), "{off}");
 
-    let mut connection = Target::parse(&url).unwrap().connect().await.unwrap();
-    let state = State::new("migrate");
-    let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    let restored = deferred::restore(&mut connection, &state, &run).await.unwrap();
+    let restored = given_up(&url).await;
     assert_eq!(one("given_up", DEFINITIONS), before);
     assert!(restored > 8, "{restored}");
-    assert_eq!(deferred::restore(&mut connection, &state, &run).await.unwrap(), 0);
+    assert_eq!(given_up(&url).await, 0);
 }
 
 /// Autovacuum is kept away from tables that a run makes; who gives the run up gets it back.
@@ -320,16 +330,8 @@ async fn autovacuum_comes_back_to_a_run_that_is_given_up() {
     const KEPT_AWAY: &str = "SELECT count(*)::text FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND reloptions::text LIKE '%autovacuum%'";
     let url = server().create_database("given_up_new").unwrap();
-    let stop = Stop::default();
-    let watch = Watch { stop: Some(stop.clone()), ..Watch::default() };
-    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
-    let options = Options::default();
-    let stopped = run(Notes::FACTS, Arc::new(source), &url, &options, Arc::new(watch), &stop).await;
-    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    stopped(&url).await;
     assert_ne!(one("given_up_new", KEPT_AWAY), "0");
-    let mut connection = Target::parse(&url).unwrap().connect().await.unwrap();
-    let state = State::new("migrate");
-    let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    deferred::restore(&mut connection, &state, &run).await.unwrap();
+    given_up(&url).await;
     assert_eq!(one("given_up_new", KEPT_AWAY), "0");
 }

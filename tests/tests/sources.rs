@@ -293,23 +293,28 @@ async fn disturbed<F: Future<Output = ()>>(
     source: &MongoSource,
     disturb: impl FnOnce() -> F,
 ) -> Vec<i32> {
-    let (sender, mut batches) = mpsc::channel::<Batch>(1);
+    let (sender, batches) = mpsc::channel::<Batch>(1);
     let whole = Range::Ids { min: None, max: None };
+    let read = source.read("things", &whole, sender);
+    let (result, ids) = tokio::join!(read, received(batches, disturb));
+    result.unwrap();
+    ids
+}
+
+/// The ids of what comes; `disturb` is done behind the first batch.
+async fn received<F: Future<Output = ()>>(
+    mut batches: mpsc::Receiver<Batch>,
+    disturb: impl FnOnce() -> F,
+) -> Vec<i32> {
     let mut disturb = Some(disturb);
     let mut ids = Vec::new();
-    let receive = async {
-        while let Some(batch) = batches.recv().await {
-            for document in batch.iter() {
-                let document = bson::RawDocument::from_bytes(document).unwrap();
-                ids.push(document.get_i32("_id").unwrap());
-            }
-            if let Some(disturb) = disturb.take() {
-                disturb().await;
-            }
+    while let Some(batch) = batches.recv().await {
+        let documents = batch.iter().map(|raw| bson::RawDocument::from_bytes(raw).unwrap());
+        ids.extend(documents.map(|document| document.get_i32("_id").unwrap()));
+        if let Some(disturb) = disturb.take() {
+            disturb().await;
         }
-    };
-    let (result, ()) = tokio::join!(source.read("things", &whole, sender), receive);
-    result.unwrap();
+    }
     ids
 }
 
@@ -537,20 +542,10 @@ async fn in_any_order<F: Future<Output = ()>>(
     source: &dyn Source,
     disturb: impl FnOnce() -> F,
 ) -> (Vec<i32>, Ending) {
-    let (sender, mut batches) = mpsc::channel::<Batch>(1);
+    let (sender, batches) = mpsc::channel::<Batch>(1);
     let whole = Range::Ids { min: None, max: None };
-    let mut disturb = Some(disturb);
-    let mut ids = Vec::new();
-    let receive = async {
-        while let Some(batch) = batches.recv().await {
-            let documents = batch.iter().map(|raw| bson::RawDocument::from_bytes(raw).unwrap());
-            ids.extend(documents.map(|document| document.get_i32("_id").unwrap()));
-            if let Some(disturb) = disturb.take() {
-                disturb().await;
-            }
-        }
-    };
-    let (ending, ()) = tokio::join!(source.read_in_any_order("things", &whole, sender), receive);
+    let read = source.read_in_any_order("things", &whole, sender);
+    let (ending, ids) = tokio::join!(read, received(batches, disturb));
     (ids, ending.unwrap())
 }
 

@@ -15,7 +15,7 @@ use crate::value::Value;
 mod bytes;
 pub(crate) mod enumeration;
 mod geometry;
-mod json;
+pub(crate) mod json;
 mod list;
 mod mismatch;
 pub(crate) mod mixed_id;

@@ -27,10 +27,10 @@
 //! A collection that is not cut is read as it lies on the disk, which takes the server half the
 //! time of the way along the index. It is read as of one moment: a document that is deleted and
 //! inserted again meanwhile lies somewhere else, and would come twice. The moment is the latest
-//! one of the member that answers; on a secondary that may be behind the primary, as any read there is. There is no going on in the
-//! middle: places are each server's own, so a skip counts for nothing on another member of the set,
-//! and a restart or five minutes end the moment. What is lost with a range begun again is bounded by
-//! its size.
+//! one of the member that answers; on a secondary that may be behind the primary, as any read there
+//! is. There is no going on in the middle: places are each server's own, so a skip counts for
+//! nothing on another member of the set, and a restart or five minutes end the moment. What is lost
+//! with a range begun again is bounded by its size.
 
 use std::collections::HashMap;
 use std::fmt;
