@@ -9,7 +9,7 @@ use migrate_cli::generate::{Generator, Plan, to_dump};
 use migrate_core::event::Silent;
 use migrate_core::run::{Options, Stop};
 use migrate_core::schema::{Model, ModelKind, Registry, quote_ident};
-use migrate_core::validate::{Report, Request, Sample, Since, validate};
+use migrate_core::validate::{ReferenceReport, Report, Request, Sample, Since, validate};
 use migrate_core::{run, source};
 use migrate_tests::planted::changed;
 use migrate_tests::servers;
@@ -208,6 +208,51 @@ async fn lost_and_extra_rows_and_pairs_are_named() {
     let report = loaded.validate().await;
     for junction in &report.junctions {
         assert_eq!((junction.missing.count, junction.extra.count), (1, 1), "{junction:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn references_to_nothing_are_found_among_rows_that_are_right() {
+    let Some(mut loaded) = loaded().await else { return };
+    let report = loaded.validate().await;
+    assert!(report.clean, "{report:#?}");
+    let mut counted = 0;
+    for reference in &report.references {
+        let (table, column) = (quote_ident(&reference.table), quote_ident(&reference.column));
+        let count = loaded.texts(format!("SELECT count({column})::text FROM {table}")).await;
+        assert_eq!(reference.references.to_string(), count[0], "{table}.{column}");
+        counted += reference.references;
+    }
+    assert!(counted > 1000);
+
+    // The rows that refer are as their documents say, and the one that they refer to is gone.
+    let lost = "SELECT assigned_to FROM \"crm_Accounts\" WHERE assigned_to IS NOT NULL LIMIT 1";
+    assert_eq!(loaded.execute(format!("DELETE FROM \"Users\" WHERE id = ({lost})")).await, 1);
+    // A reference that is not as its document says, and leads nowhere.
+    let one = "SELECT min(ctid::text)::tid FROM \"tasksComments\" WHERE task IS NOT NULL";
+    let sql = format!("UPDATE \"tasksComments\" SET task = gen_random_uuid() WHERE ctid = ({one})");
+    assert_eq!(loaded.execute(sql).await, 1);
+    // A pair whose second side is gone.
+    let lost = "SELECT contact_id FROM \"DocumentsToContacts\" LIMIT 1";
+    assert_eq!(
+        loaded.execute(format!("DELETE FROM \"crm_Contacts\" WHERE id = ({lost})")).await,
+        1
+    );
+    let report = loaded.validate().await;
+    let orphans = loaded.dangling().await;
+    assert!(orphans > 3);
+    assert_eq!(report.orphans(), orphans, "{:#?}", report.references);
+    assert!(report.tables.iter().all(|table| table.extra.count == 0));
+    for (table, column) in [
+        ("crm_Accounts", "assigned_to"),
+        ("tasksComments", "task"),
+        ("DocumentsToContacts", "contact_id"),
+    ] {
+        let of =
+            |reference: &&ReferenceReport| reference.table == table && reference.column == column;
+        let reference = report.references.iter().find(of).unwrap();
+        assert!(!reference.orphans.first.is_empty(), "{reference:#?}");
+        assert_eq!(reference.orphans.count, reference.orphans.first.len() as u64);
     }
 }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::{AssertSqlSafe, Row as _};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::hashes::Hashes;
 use super::look::Cursor;
+use super::references::Link;
 use super::tuples::{Tuples, tuple_length};
 use super::{JunctionReport, Named, Report, canonical};
 use crate::context::Context;
@@ -36,11 +37,26 @@ pub(super) struct Pairs {
 
 impl Pairs {
     fn new(model: &'static Model, rows: u64) -> Self {
-        Self { model, hashes: Hashes::new(), rows: AtomicU64::new(rows) }
+        Self { model, hashes: Hashes::default(), rows: AtomicU64::new(rows) }
     }
 
-    /// Reads the table.
-    pub(super) async fn scan(&self, context: &Context, connection: &mut Connection) -> Result<()> {
+    /// The model.
+    pub(super) const fn model(&self) -> &'static Model {
+        self.model
+    }
+
+    /// About how many rows there are.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Reads the table, and follows its references by `links`.
+    pub(super) async fn scan(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        links: &[Link],
+    ) -> Result<()> {
         let expected = self.rows.load(Ordering::Relaxed) as usize;
         let mut hashes = Vec::with_capacity(expected + expected / 32);
         let mut form = Vec::new();
@@ -49,6 +65,16 @@ impl Pairs {
         let mut tuples = Tuples::open(connection, act, &query).await?;
         while let Some(tuple) = tuples.next().await? {
             hashes.push((pair_hash(self.model, &tuple, &mut form), ()));
+            let cells = pair_cells(&form);
+            for link in links {
+                match cells.get(link.place) {
+                    Some(cell) => link.follow(xxh3_64(cell)),
+                    None => link.doubt(),
+                }
+            }
+        }
+        for link in links {
+            link.count(hashes.len() as u64);
         }
         self.rows.store(hashes.len() as u64, Ordering::Relaxed);
         self.hashes.extend(hashes);
@@ -67,8 +93,8 @@ impl Pairs {
     }
 }
 
-/// The hash of a junction's pair: of the first two cells of a tuple.
-fn pair_hash(model: &Model, tuple: &[u8], form: &mut Vec<u8>) -> u128 {
+/// The hash of a junction's pair: of the first two cells of a tuple. Their forms are left in `form`.
+fn pair_hash(model: &Model, tuple: &[u8], form: &mut Vec<u8>) -> u64 {
     form.clear();
     let mut offset = 2;
     for column in model.pair() {
@@ -79,7 +105,14 @@ fn pair_hash(model: &Model, tuple: &[u8], form: &mut Vec<u8>) -> u128 {
         canonical::append(column.ty, &tuple[offset..offset + length], form);
         offset += length;
     }
-    xxh3_128(form)
+    xxh3_64(form)
+}
+
+/// The two cells in the form of a pair.
+fn pair_cells(form: &[u8]) -> [&[u8]; 2] {
+    let length = u32::from_be_bytes([form[0], form[1], form[2], form[3]]) as usize;
+    let (first, second) = form.split_at(4 + length);
+    [first, second]
 }
 
 /// The query for the pairs of a junction's table.

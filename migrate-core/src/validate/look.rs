@@ -8,10 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::independent::compare as independent;
-use super::references::Nulled;
+use super::references::{Link, Nulled};
 use super::rows::{Compared, Part};
 use super::tuples::Tuples;
 use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical};
@@ -136,6 +136,7 @@ pub(super) async fn judge(
     context: &Context,
     connection: &mut Connection,
     model: &'static Model,
+    links: &[Link],
     nulled: &mut Nulled,
     table: &mut TableReport,
 ) -> Result<()> {
@@ -155,13 +156,12 @@ pub(super) async fn judge(
         context.state.table("reject"),
         names.is_noted(model)
     );
+    connection.execute(&act, format!("ANALYZE {suspects}")).await?;
+    // Of rows that are as their documents say the references were followed as they were read.
+    let rows = format!("FROM {target} t WHERE {its_id} IN (SELECT {id} FROM {suspects})");
+    Link::follow_rows(links, context, connection, &act, &rows).await?;
     connection
-        .execute(
-            &act,
-            format!(
-                "ANALYZE {suspects}; BEGIN; DELETE FROM {suspects} s WHERE EXISTS ({in_ledger})"
-            ),
-        )
+        .execute(&act, format!("BEGIN; DELETE FROM {suspects} s WHERE EXISTS ({in_ledger})"))
         .await?;
 
     // Documents without a row.
@@ -382,7 +382,7 @@ pub(super) async fn extra_rows(
                 None => {
                     form.clear();
                     canonical::append(id.ty, &tuple[6..6 + size], &mut form);
-                    xxh3_128(&form)
+                    xxh3_64(&form)
                 }
             };
             if !part.has(key) || !compared.seen.is_left(key) {

@@ -5,8 +5,9 @@
 //! whose hash is found is right. Neither side needs an order, so keys of every type work, and a
 //! dump in any order. What is not found so goes, as a row, into a temporary table of the target,
 //! and PostgreSQL itself judges cell by cell, as values: `1.0` and `1.00`, or an object with its
-//! keys in another order, are no difference. So the hash only has to be a sieve; it can let
-//! nothing wrong pass (128 bits), and what it holds back by mistake is looked at again.
+//! keys in another order, are no difference. So the hashes only have to be a sieve: what they hold
+//! back by mistake is looked at again, and of rows with a right key and a wrong cell they let pass
+//! one in 2⁶⁴.
 //!
 //! A document is rightly not in the target when it is in the ledger, and a reference is rightly
 //! NULL when what it points to is not in the target and the model says so.
@@ -545,30 +546,39 @@ async fn compare(
         run: context.run.run,
         registry: context.registry.name.to_owned(),
         scope: scope.clone(),
-        structure: structure::differences(connection, loaded, compared, context.names()).await?,
         ..Report::default()
     };
-    let mut nulled = references::Nulled::default();
-    let mut elements = None;
-    match scope.sample {
-        Some(sample) => {
-            sample::compare(context, connection, compared, sample, &mut nulled, &mut report)
-                .await?;
+    // Both catalogues are compared beside the rows.
+    let structure = async {
+        let mut connection = context.target.connect().await?;
+        let differences =
+            structure::differences(&mut connection, loaded, compared, context.names()).await?;
+        connection.close().await;
+        Ok(differences)
+    };
+    let rows = async {
+        let mut nulled = references::Nulled::default();
+        let mut followed = references::Followed::default();
+        if let Some(sample) = scope.sample {
+            let rows =
+                sample::compare(context, connection, compared, sample, &mut nulled, &mut report);
+            return rows.await.map(|()| None);
         }
-        None => {
-            let found = rows::compare(
-                context,
-                connection,
-                compared,
-                &mut nulled,
-                keeps_elements,
-                &mut report,
-            )
-            .await?;
-            elements = Some(found);
-            references::compare(context, loaded, compared, &nulled, &mut report).await?;
-        }
-    }
+        let elements = rows::compare(
+            context,
+            connection,
+            compared,
+            (&mut nulled, &mut followed),
+            keeps_elements,
+            &mut report,
+        )
+        .await?;
+        let known = (&nulled, &followed);
+        references::compare(context, connection, loaded, compared, known, &mut report).await?;
+        Ok(Some(elements))
+    };
+    let (structure, elements) = tokio::try_join!(structure, rows)?;
+    report.structure = structure;
     report.clean = report.differences() == 0 && report.orphans() == 0;
     report.seconds = started.elapsed().as_secs_f64();
     reporter.event(&Event::StepFinished { step: Step::Validate, elapsed: started.elapsed() });

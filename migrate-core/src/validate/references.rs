@@ -1,12 +1,19 @@
 //! References that point to nothing, in the target as it is: of the models that are compared, and
 //! of others to them.
+//!
+//! Where the hashes of all keys are in memory, a reference is followed there: those of a junction
+//! as its pairs are scanned, those of a table as its rows are found to be what the documents say.
+//! Only where that leaves a doubt does PostgreSQL look for the rows. Foreign keys that hold would
+//! say the same, but what is validated is the rows and not the promise.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Row as _;
 use tokio::task::JoinSet;
 
+use super::hashes::Hashes;
 use super::{MOST_NAMED, OrphanReference, ReferenceReport, Report};
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
@@ -28,15 +35,124 @@ impl Nulled {
     }
 }
 
-/// Looks every reference up that concerns a model that is compared. A foreign key that holds needs
-/// no such look; one that is off, or was put back without a check, does.
+/// One reference that is followed by the hashes of the keys that it may lead to.
+pub(super) struct Link {
+    foreign: Foreign,
+    /// The column's place in its model.
+    pub(super) place: usize,
+    keys: Arc<Hashes<u64>>,
+    references: AtomicU64,
+    is_doubtful: AtomicBool,
+}
+
+impl Link {
+    /// The links of a model to those tables whose keys are hashed, by their models' names; in the
+    /// order of their columns.
+    pub(super) fn all(
+        model: &'static Model,
+        hashed: &HashMap<&'static str, Arc<Hashes<u64>>>,
+    ) -> Vec<Self> {
+        let link = |foreign: Foreign| {
+            // What is hashed is the id, in the form of its type.
+            let is_key = foreign.target.id().is_some_and(|id| id.name == foreign.key.name)
+                && foreign.key.ty == foreign.column.ty;
+            let keys = hashed.get(foreign.target.name).filter(|_| is_key)?;
+            let (place, _) = model.column(foreign.column.name)?;
+            Some(Self {
+                place,
+                keys: Arc::clone(keys),
+                foreign,
+                references: AtomicU64::new(0),
+                is_doubtful: AtomicBool::new(false),
+            })
+        };
+        let mut links: Vec<Self> = foreign_keys(model).into_iter().filter_map(link).collect();
+        links.sort_by_key(|link| link.place);
+        links
+    }
+
+    /// Counts references of the target, whether they lead anywhere or not.
+    pub(super) fn count(&self, references: u64) {
+        self.references.fetch_add(references, Ordering::Relaxed);
+    }
+
+    /// Follows one reference of the target, by the hash of the key that it names.
+    pub(super) fn follow(&self, key: u64) {
+        if !self.keys.has(key) {
+            self.doubt();
+        }
+    }
+
+    /// Notes that not all references are followed, or that one leads nowhere: PostgreSQL is to say.
+    pub(super) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets PostgreSQL follow the references of rows of the target.
+    pub(super) async fn follow_rows(
+        links: &[Self],
+        context: &Context,
+        connection: &mut Connection,
+        act: &str,
+        rows: &str,
+    ) -> Result<()> {
+        let lost: Vec<String> = links
+            .iter()
+            .map(|Self { foreign, .. }| {
+                let (column, key) =
+                    (quote_ident(foreign.column.name), quote_ident(foreign.key.name));
+                let target = context.names().table(foreign.target);
+                format!(
+                    "count(*) FILTER (WHERE t.{column} IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM {target} p WHERE p.{key} = t.{column}))"
+                )
+            })
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let found =
+            connection.query(act, format!("SELECT {} {rows}", lost.join(", ")), &[]).await?;
+        for (index, link) in links.iter().enumerate() {
+            for row in &found {
+                let lost: i64 = row.try_get(index).map_err(|error| target_error(act, error))?;
+                if lost > 0 {
+                    link.doubt();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// References that lead to a row, all of them, and how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Followed(HashMap<(&'static str, &'static str), u64>);
+
+impl Followed {
+    /// Takes over what was followed of a model's references, where there is no doubt.
+    pub(super) fn add(&mut self, model: &'static Model, links: &[Link]) {
+        for link in links.iter().filter(|link| !link.is_doubtful.load(Ordering::Relaxed)) {
+            let references = link.references.load(Ordering::Relaxed);
+            self.0.insert((model.name, link.foreign.column.name), references);
+        }
+    }
+
+    fn of(&self, model: &Model, foreign: &Foreign) -> Option<u64> {
+        self.0.get(&(model.name, foreign.column.name)).copied()
+    }
+}
+
+/// Looks every reference up that concerns a model that is compared and was not followed already.
 pub(super) async fn compare(
     context: &Arc<Context>,
+    connection: &mut Connection,
     loaded: &'static RegistryFacts,
     compared: &HashSet<&'static str>,
-    nulled: &Nulled,
+    (nulled, followed): (&Nulled, &Followed),
     report: &mut Report,
 ) -> Result<()> {
+    let noted = noted(context, connection).await?;
     let all = loaded.iter().flat_map(|(model, _)| {
         foreign_keys(model).into_iter().map(move |foreign| (model, foreign))
     });
@@ -45,9 +161,21 @@ pub(super) async fn compare(
             compared.contains(model.name) || compared.contains(foreign.target.name)
         })
         .collect();
-    let queue = Arc::new(Mutex::new(wanted.into_iter().enumerate()));
+    let mut found = Vec::new();
+    let mut open = Vec::new();
+    for (place, (model, foreign)) in wanted.into_iter().enumerate() {
+        match followed.of(model, &foreign) {
+            Some(references) => {
+                let reference = ReferenceReport { references, ..named(model, &foreign) };
+                found.push((place, (model, foreign), reference));
+            }
+            None => open.push((place, (model, foreign))),
+        }
+    }
     let mut workers = JoinSet::new();
-    for _ in 0..context.options.jobs() {
+    let jobs = context.options.jobs().min(open.len());
+    let queue = Arc::new(Mutex::new(open.into_iter()));
+    for _ in 0..jobs {
         let (context, queue) = (Arc::clone(context), Arc::clone(&queue));
         workers.spawn(async move {
             let mut connection = context.target.connect().await?;
@@ -64,7 +192,6 @@ pub(super) async fn compare(
             Ok::<_, Error>(found)
         });
     }
-    let mut found = Vec::new();
     while let Some(worker) = workers.join_next().await {
         found.extend(worker.map_err(|error| {
             Error::new(ErrorKind::Target, "a worker broke off").caused_by(error)
@@ -73,9 +200,47 @@ pub(super) async fn compare(
     found.sort_by_key(|(place, ..)| *place);
     report.references.extend(found.into_iter().map(|(_, (model, foreign), mut reference)| {
         reference.nulled = nulled.of(model, foreign.column.name);
+        let its = (context.names().table(model), foreign.column.name.to_owned());
+        reference.noted = noted.get(&its).copied().unwrap_or_default();
         reference
     }));
     Ok(())
+}
+
+/// The references that runs have made NULL, by the table in SQL and the column.
+async fn noted(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<HashMap<(String, String), u64>> {
+    const ACT: &str = "counting references to nothing";
+    let get = |error| target_error(ACT, error);
+    let sql = format!(
+        "SELECT table_schema, table_name, column_name, count(*) FROM {}
+         WHERE NOT element AND column_name IS NOT NULL GROUP BY 1, 2, 3",
+        context.state.table("orphan")
+    );
+    let rows = connection.query(ACT, sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let schema: String = row.try_get(0).map_err(get)?;
+            let table: String = row.try_get(1).map_err(get)?;
+            let column: String = row.try_get(2).map_err(get)?;
+            let count: i64 = row.try_get(3).map_err(get)?;
+            let table = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
+            Ok(((table, column), count.unsigned_abs()))
+        })
+        .collect()
+}
+
+/// The report of a reference, without what is found.
+fn named(model: &Model, foreign: &Foreign) -> ReferenceReport {
+    ReferenceReport {
+        table: model.table.to_owned(),
+        column: foreign.column.name.to_owned(),
+        target: foreign.target.table.to_owned(),
+        key: foreign.key.name.to_owned(),
+        ..ReferenceReport::default()
+    }
 }
 
 /// Follows one reference; what is rightly NULL is not counted.
@@ -96,14 +261,10 @@ async fn follow(
             AND NOT EXISTS (SELECT FROM {target} p WHERE p.{key} = t.{column})"
     );
     let mut reference = ReferenceReport {
-        table: model.table.to_owned(),
-        column: foreign.column.name.to_owned(),
-        target: foreign.target.table.to_owned(),
-        key: foreign.key.name.to_owned(),
         references: connection
             .count(&act, format!("SELECT count({column}) FROM {table}"), &[])
             .await?,
-        ..ReferenceReport::default()
+        ..named(model, foreign)
     };
     reference.orphans.count =
         connection.count(&act, format!("SELECT count(*) {orphan}"), &[]).await?;
@@ -132,16 +293,5 @@ async fn follow(
             });
         }
     }
-    reference.noted = connection
-        .count(
-            &act,
-            format!(
-                "SELECT count(*) FROM {} WHERE {} AND column_name = $1 AND NOT element",
-                context.state.table("orphan"),
-                names.is_noted(model)
-            ),
-            &[Some(foreign.column.name)],
-        )
-        .await?;
     Ok(reference)
 }

@@ -1,16 +1,17 @@
 //! Every row: the scan of the target and the walk over the source.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range as Span;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Row as _;
 use tokio::sync::mpsc;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::hashes::Hashes;
 use super::independent::{Path, compare as independent};
 use super::junctions::{Elements, Pairs, rows_before};
-use super::references::Nulled;
+use super::references::{Followed, Link, Nulled};
 use super::tuples::Tuples;
 use super::{Named, Report, TableReport, canonical, look};
 use crate::budget;
@@ -22,7 +23,7 @@ use crate::event::Event;
 use crate::feed::Feed;
 use crate::schema::{Model, quote_ident};
 use crate::sink::{Connection, target_error};
-use crate::source::{Batch, Range};
+use crate::source::{Batch, Ending, Range};
 use crate::transform::Output;
 
 /// Rows are looked up when their tuples have come to this size.
@@ -35,7 +36,9 @@ pub(super) struct Compared {
     pub(super) model: &'static Model,
     /// The rows as the target has them: for each key's hash the row's. With a second path the keys
     /// alone, with hashes of their own.
-    pub(super) seen: Hashes<u128>,
+    pub(super) seen: Arc<Hashes<u64>>,
+    /// Its references that are followed by hashes.
+    links: Vec<Link>,
     /// About how many there are.
     rows: u64,
     /// For each junction field the pairs of the target, where they are hashed.
@@ -58,7 +61,7 @@ impl Compared {
         connection: &mut Connection,
         model: &'static Model,
         work: &Work<'_>,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let doubles = doubles(context, connection, model, work.is_independent).await?;
         let mut found = TableReport::default();
         let path = match work.is_independent.then(|| Path::new(model, context.run.ids)) {
@@ -73,9 +76,10 @@ impl Compared {
             }
             None => None,
         };
-        Ok(Arc::new(Self {
+        Ok(Self {
             model,
-            seen: Hashes::new(),
+            seen: Arc::default(),
+            links: Vec::new(),
             rows: work.rows.get(model.name).copied().unwrap_or_default(),
             pairs: work.elements.pairs_of(model),
             has_rows: work.compared.contains(model.name),
@@ -83,7 +87,7 @@ impl Compared {
             path,
             found: Mutex::new(found),
             documents: Mutex::default(),
-        }))
+        })
     }
 
     /// Counts documents, and those of them that are not the model's.
@@ -148,6 +152,7 @@ struct Work<'a> {
     is_independent: bool,
     elements: Elements,
     nulled: &'a mut Nulled,
+    followed: &'a mut Followed,
     tables: BTreeMap<&'static str, TableReport>,
 }
 
@@ -157,7 +162,7 @@ pub(super) async fn compare(
     context: &Arc<Context>,
     connection: &mut Connection,
     compared: &HashSet<&'static str>,
-    nulled: &mut Nulled,
+    (nulled, followed): (&mut Nulled, &mut Followed),
     keeps_elements: bool,
     report: &mut Report,
 ) -> Result<Elements> {
@@ -180,33 +185,18 @@ pub(super) async fn compare(
     let for_pairs = if is_independent || keeps_elements { 0 } else { hash_bytes / 2 };
     let elements = Elements::prepare(context, connection, compared, for_pairs).await?;
     let hash_bytes = hash_bytes - elements.hash_bytes();
-    let scans = elements.hashed().map(|pairs| Unit::Pairs(Arc::clone(pairs))).collect();
-    units(context, scans, Part::ALL, None).await?;
     let rows = sized.iter().map(|(model, rows)| (model.name, *rows)).collect();
-    let mut work =
-        Work { compared, rows, is_independent, elements, nulled, tables: BTreeMap::new() };
-    let mut group: Vec<&'static Model> = Vec::new();
-    let mut bytes = 0;
-    for (model, rows) in &sized {
-        let size = Hashes::<u128>::bytes(*rows);
-        let passes = size.div_ceil(hash_bytes).max(1);
-        if passes > 1 {
-            for pass in 0..passes {
-                let part = Part { pass, passes };
-                compare_group(context, connection, &[*model], part, &mut work).await?;
-            }
-            continue;
-        }
-        if bytes + size > hash_bytes {
-            let models = std::mem::take(&mut group);
-            compare_group(context, connection, &models, Part::ALL, &mut work).await?;
-            bytes = 0;
-        }
-        group.push(model);
-        bytes += size;
-    }
-    if !group.is_empty() {
-        compare_group(context, connection, &group, Part::ALL, &mut work).await?;
+    let mut work = Work {
+        compared,
+        rows,
+        is_independent,
+        elements,
+        nulled,
+        followed,
+        tables: BTreeMap::new(),
+    };
+    for (index, (models, part)) in groups(&sized, hash_bytes).into_iter().enumerate() {
+        compare_group(context, connection, &models, (part, index == 0), &mut work).await?;
     }
     let rejected = rejected_by_table(context, connection).await?;
     for (model, rows) in sized.into_iter().filter(|(model, _)| compared.contains(model.name)) {
@@ -255,40 +245,87 @@ pub(super) struct Part {
 impl Part {
     const ALL: Self = Self { pass: 0, passes: 1 };
 
-    pub(super) fn has(self, key: u128) -> bool {
-        self.passes == 1 || (key >> 64) as u64 % self.passes == self.pass
+    pub(super) const fn has(self, key: u64) -> bool {
+        self.passes == 1 || key % self.passes == self.pass
+    }
+
+    const fn is_all(self) -> bool {
+        self.passes == 1
     }
 }
 
+/// The models with their numbers of rows in groups whose hashes fit into so many bytes; a table
+/// that does not fit by itself is gone over in parts.
+fn groups(sized: &[(&'static Model, u64)], hash_bytes: u64) -> Vec<(Vec<&'static Model>, Part)> {
+    let mut groups = Vec::new();
+    let mut group: Vec<&'static Model> = Vec::new();
+    let mut bytes = 0;
+    for (model, rows) in sized {
+        let size = Hashes::<u64>::bytes(*rows);
+        let passes = size.div_ceil(hash_bytes).max(1);
+        if passes > 1 {
+            groups.extend((0..passes).map(|pass| (vec![*model], Part { pass, passes })));
+            continue;
+        }
+        if bytes + size > hash_bytes {
+            groups.push((std::mem::take(&mut group), Part::ALL));
+            bytes = 0;
+        }
+        group.push(model);
+        bytes += size;
+    }
+    if !group.is_empty() {
+        groups.push((group, Part::ALL));
+    }
+    groups
+}
+
+/// Compares a group of models; with the first one the pairs of the junctions are scanned, before
+/// any element is read.
 async fn compare_group(
     context: &Arc<Context>,
     connection: &mut Connection,
     models: &[&'static Model],
-    part: Part,
+    (part, is_first): (Part, bool),
     work: &mut Work<'_>,
 ) -> Result<()> {
-    let mut compared: Vec<Arc<Compared>> = Vec::with_capacity(models.len());
+    let mut compared = Vec::with_capacity(models.len());
     for model in models {
         compared.push(Compared::new(context, connection, model, work).await?);
     }
-    let scans = compared.iter().filter(|compared| compared.has_rows);
-    units(context, scans.map(|compared| Unit::Scan(Arc::clone(compared))).collect(), part, None)
-        .await?;
-    let collections: HashSet<String> =
-        context.source.collections().await?.into_iter().map(|collection| collection.name).collect();
-    let mut reads = Vec::new();
-    for compared in &compared {
-        let is_wanted = compared.has_rows || work.elements.wants(compared.model);
-        if !is_wanted {
-            continue;
+    // A reference is followed by hashes where those of all keys it may name are there at once.
+    let hashed: HashMap<&'static str, Arc<Hashes<u64>>> = compared
+        .iter()
+        .filter(|compared| compared.has_rows && part.is_all() && !work.is_independent)
+        .map(|compared| (compared.model.name, Arc::clone(&compared.seen)))
+        .collect();
+    for compared in &mut compared {
+        if hashed.contains_key(compared.model.name) {
+            compared.links = Link::all(compared.model, &hashed);
         }
-        for collection in Feed::of(compared.model).collections() {
-            if !collections.contains(collection) {
-                continue;
-            }
-            let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
-            let read = |range| Unit::Read(Arc::clone(compared), collection, range);
-            reads.extend(ranges.into_iter().map(read));
+    }
+    let compared: Vec<Arc<Compared>> = compared.into_iter().map(Arc::new).collect();
+    let mut scans: Vec<&Arc<Compared>> =
+        compared.iter().filter(|compared| compared.has_rows).collect();
+    // The largest first, so that no worker is left alone with it.
+    scans.sort_by_key(|compared| std::cmp::Reverse(compared.rows));
+    let scans = scans.into_iter().map(|compared| Unit::Scan(Arc::clone(compared))).collect();
+    let (reads, ()) = tokio::try_join!(
+        reads(context, &compared, &work.elements),
+        units(context, scans, part, None)
+    )?;
+    if is_first {
+        let mut scans: Vec<(Arc<Pairs>, Vec<Link>)> = work
+            .elements
+            .hashed()
+            .map(|pairs| (Arc::clone(pairs), Link::all(pairs.model(), &hashed)))
+            .collect();
+        scans.sort_by_key(|(pairs, _)| std::cmp::Reverse(pairs.rows()));
+        let scans: Vec<Arc<(Arc<Pairs>, Vec<Link>)>> = scans.into_iter().map(Arc::new).collect();
+        let pairs = scans.iter().map(|scan| Unit::Pairs(Arc::clone(scan))).collect();
+        units(context, pairs, part, None).await?;
+        for scan in scans {
+            work.followed.add(scan.0.model(), &scan.1);
         }
     }
     // Rows that were not found and junction rows leave through one connection.
@@ -323,16 +360,52 @@ async fn compare_group(
         }
         table.take(&mut compared.found.lock().unwrap_or_else(PoisonError::into_inner));
         if prepared.contains(model.name) {
-            look::judge(context, connection, model, work.nulled, table).await?;
+            let links = &compared.links;
+            look::judge(context, connection, model, links, work.nulled, table).await?;
         }
         look::extra_rows(context, connection, compared, part, table).await?;
+        if compared.seen.left() > 0 || compared.seen.has_doubles() {
+            // No document has led to those rows, so nobody has followed their references.
+            compared.links.iter().for_each(Link::doubt);
+        }
+        work.followed.add(model, &compared.links);
     }
     Ok(())
 }
 
+/// What is to be read of the source for a group of models, the largest collections first.
+async fn reads(
+    context: &Context,
+    compared: &[Arc<Compared>],
+    elements: &Elements,
+) -> Result<Vec<Unit>> {
+    let collections: HashMap<String, u64> = context
+        .source
+        .collections()
+        .await?
+        .into_iter()
+        .map(|collection| (collection.name, collection.documents.unwrap_or(u64::MAX)))
+        .collect();
+    let mut reads = Vec::new();
+    for compared in compared {
+        let is_wanted = compared.has_rows || elements.wants(compared.model);
+        if !is_wanted {
+            continue;
+        }
+        for collection in Feed::of(compared.model).collections() {
+            let Some(documents) = collections.get(collection) else { continue };
+            let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
+            let read = |range| (*documents, Unit::Read(Arc::clone(compared), collection, range));
+            reads.extend(ranges.into_iter().map(read));
+        }
+    }
+    reads.sort_by_key(|(documents, _)| std::cmp::Reverse(*documents));
+    Ok(reads.into_iter().map(|(_, read)| read).collect())
+}
+
 /// A piece of work for one connection or one reader.
 enum Unit {
-    Pairs(Arc<Pairs>),
+    Pairs(Arc<(Arc<Pairs>, Vec<Link>)>),
     Scan(Arc<Compared>),
     Read(Arc<Compared>, &'static str, Range),
 }
@@ -410,8 +483,8 @@ async fn units(
                     connection = Some(context.target.connect().await?);
                 }
                 match (next, &results, &mut connection) {
-                    (Some(Unit::Pairs(pairs)), _, Some(connection)) => {
-                        pairs.scan(&context, connection).await?;
+                    (Some(Unit::Pairs(scan)), _, Some(connection)) => {
+                        scan.0.scan(&context, connection, &scan.1).await?;
                     }
                     (Some(Unit::Scan(compared)), _, Some(connection)) => match &compared.path {
                         Some(path) => {
@@ -466,7 +539,8 @@ async fn scan(
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
     let query = format!("SELECT {} FROM {}", list(&columns), context.names().table(model));
     let mut tuples = Tuples::open(connection, act, &query).await?;
-    let mut hasher = RowHash::new(model);
+    let mut hasher = RowHash::new(compared);
+    let mut references = vec![0; compared.links.len()];
     let expected = compared.rows.div_ceil(part.passes);
     let mut hashes = Vec::with_capacity((expected + expected / 32) as usize);
     while let Some(tuple) = tuples.next().await? {
@@ -474,6 +548,12 @@ async fn scan(
         if part.has(key) {
             hashes.push((key, row));
         }
+        for (count, cell) in references.iter_mut().zip(&hasher.links) {
+            *count += u64::from(!cell.is_empty());
+        }
+    }
+    for (link, count) in compared.links.iter().zip(references) {
+        link.count(count);
     }
     compared.seen.extend(hashes);
     Ok(())
@@ -484,17 +564,33 @@ struct RowHash {
     model: &'static Model,
     id: usize,
     form: Vec<u8>,
+    /// The columns whose references are followed, in their order.
+    linked: Vec<usize>,
+    /// Where their cells lie in the form; NULL takes no room.
+    links: Vec<Span<usize>>,
 }
 
 impl RowHash {
-    fn new(model: &'static Model) -> Self {
+    fn new(compared: &Compared) -> Self {
+        let model = compared.model;
         let id = model.columns.iter().position(|column| column.primary_key).unwrap_or_default();
-        Self { model, id, form: Vec::new() }
+        let linked = compared.links.iter().map(|link| link.place).collect();
+        Self { model, id, form: Vec::new(), linked, links: Vec::new() }
+    }
+
+    /// The hash of the cell of one of the columns whose references are followed, of the last tuple;
+    /// `None` is NULL.
+    fn link(&self, index: usize) -> Option<u64> {
+        let cell = &self.form[self.links[index].clone()];
+        (!cell.is_empty()).then(|| xxh3_64(cell))
     }
 
     /// The hashes of a complete tuple's key and of all its cells.
-    fn hash(&mut self, tuple: &[u8]) -> (u128, u128) {
+    fn hash(&mut self, tuple: &[u8]) -> (u64, u64) {
         self.form.clear();
+        // A large row's form is not kept for the next ones.
+        self.form.shrink_to(PIECE_BYTES);
+        self.links.clear();
         let mut key = 0;
         let mut offset = 2;
         for (index, column) in self.model.columns.iter().enumerate() {
@@ -505,8 +601,12 @@ impl RowHash {
                 tuple[offset + 3],
             ]);
             offset += 4;
+            let is_linked = self.linked.get(self.links.len()) == Some(&index);
             let Ok(length) = usize::try_from(length) else {
                 self.form.extend_from_slice(&[0xff; 4]);
+                if is_linked {
+                    self.links.push(0..0);
+                }
                 continue;
             };
             let payload = &tuple[offset..offset + length];
@@ -514,14 +614,13 @@ impl RowHash {
             let start = self.form.len();
             canonical::append(column.ty, payload, &mut self.form);
             if index == self.id {
-                key = xxh3_128(&self.form[start..]);
+                key = xxh3_64(&self.form[start..]);
+            }
+            if is_linked {
+                self.links.push(start..self.form.len());
             }
         }
-        let row = xxh3_128(&self.form);
-        // A large row's form is not kept for the next ones.
-        self.form.clear();
-        self.form.shrink_to(PIECE_BYTES);
-        (key, row)
+        (key, xxh3_64(&self.form))
     }
 }
 
@@ -534,18 +633,48 @@ async fn read(
     part: Part,
     results: &mpsc::Sender<Found>,
 ) -> Result<()> {
+    for in_order in [false, true] {
+        let ending =
+            read_once(context, compared, (collection, &range), in_order, part, results).await?;
+        if ending == Ending::Whole {
+            break;
+        }
+        // Rows that were found already are not found again, and PostgreSQL sees that they are right.
+    }
+    Ok(())
+}
+
+/// Does so in the order of the ids, or in whichever is the cheapest. What is counted is counted when
+/// the range has come whole.
+async fn read_once(
+    context: &Context,
+    compared: &Arc<Compared>,
+    (collection, range): (&'static str, &Range),
+    in_order: bool,
+    part: Part,
+    results: &mpsc::Sender<Found>,
+) -> Result<Ending> {
     let model = compared.model;
     let transformer = Arc::clone(context.transformer(model)?);
     let (sender, mut batches) = mpsc::channel::<Batch>(2);
     let reader = tokio::spawn({
         let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
-        async move { feed.read(&*source, collection, &range, sender).await }
+        let range = range.clone();
+        async move {
+            match in_order {
+                true => {
+                    feed.read(&*source, collection, &range, sender).await.map(|()| Ending::Whole)
+                }
+                false => feed.read_in_any_order(&*source, collection, &range, sender).await,
+            }
+        }
     });
     let mut scratch = transformer.scratch();
     let mut output = Output::default();
-    let mut hasher = RowHash::new(model);
+    let mut hasher = RowHash::new(compared);
     let mut found = Found::new(model);
     let mut form = Vec::new();
+    let mut counted = (0, 0);
     while let Some(batch) = batches.recv().await {
         let (documents, bytes) = (batch.len() as u64, batch.bytes_len() as u64);
         let mut skipped = 0;
@@ -562,6 +691,12 @@ async fn read(
                     let is_right = |key| compared.seen.give(key) == Some((&hash, true));
                     if part.has(key) && !is_right(key) {
                         look::append(&output, row, &mut found.rows);
+                    } else {
+                        for (index, link) in compared.links.iter().enumerate() {
+                            if let Some(key) = hasher.link(index) {
+                                link.follow(key);
+                            }
+                        }
                     }
                 }
                 if part.pass == 0 {
@@ -571,22 +706,28 @@ async fn read(
             skipped += output.skipped;
             output.clear();
         }
-        compared.add_documents(documents, skipped);
+        counted = (counted.0 + documents, counted.1 + skipped);
         if part.pass == 0 {
             context.reporter.event(&Event::Progress { table: model.table, documents, bytes });
         }
         let held = found.rows.len() + found.junctions.iter().map(Vec::len).sum::<usize>();
-        if held >= SUSPECT_BYTES
-            && results.send(std::mem::replace(&mut found, Found::new(model))).await.is_err()
-        {
-            return Ok(());
+        if held >= SUSPECT_BYTES {
+            let mut next = Found::new(model);
+            std::mem::swap(&mut next.elements, &mut found.elements);
+            if results.send(std::mem::replace(&mut found, next)).await.is_err() {
+                return Ok(Ending::Whole);
+            }
         }
         context.check_stop()?;
     }
-    let _receiver_gone = results.send(found).await;
-    reader
-        .await
-        .map_err(|error| Error::new(ErrorKind::Source, "the reader broke off").caused_by(error))?
+    let ending = reader.await.map_err(|error| {
+        Error::new(ErrorKind::Source, "the reader broke off").caused_by(error)
+    })??;
+    if ending == Ending::Whole {
+        compared.add_documents(counted.0, counted.1);
+        let _receiver_gone = results.send(found).await;
+    }
+    Ok(ending)
 }
 
 async fn rejected_by_table(

@@ -100,7 +100,7 @@ pub(super) async fn compare(
                 look::append(&output, row, &mut suspects);
             }
             look::send(connection, model, &suspects).await?;
-            look::judge(context, connection, model, nulled, &mut table).await?;
+            look::judge(context, connection, model, &[], nulled, &mut table).await?;
             report.tables.push(table);
         }
     }

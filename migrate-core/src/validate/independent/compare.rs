@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use bson::{Bson, RawDocument};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Expected, Owner, Path, Refusal, Row, SETTINGS};
 use crate::context::Context;
@@ -27,8 +27,8 @@ const SLICE: usize = 500;
 const SLICE_BYTES: usize = 4 << 20;
 
 /// The hash of a key in the form of [`Path::found`].
-pub(crate) fn key_hash(key: &str) -> u128 {
-    xxh3_128(key.as_bytes())
+pub(crate) fn key_hash(key: &str) -> u64 {
+    xxh3_64(key.as_bytes())
 }
 
 /// Puts the keys of a table into the table of rows that are still to be given.
