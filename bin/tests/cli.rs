@@ -476,9 +476,187 @@ fn a_schema_is_compared_and_restored() {
     assert_eq!(missing["column"], "email", "{differs}");
     assert!(missing["mend"].as_str().unwrap().starts_with("ALTER TABLE"), "{differs}");
 
+    // Keys, indexes and foreign keys that are missing or others, each with what mends it.
+    for (planted, column, what) in [
+        (r#"DROP INDEX "Tasks_priority_idx""#, "priority", "the index (\"priority\") is missing"),
+        (
+            r#"DROP INDEX "Tasks_section_idx"; CREATE UNIQUE INDEX other ON "Tasks" (section)"#,
+            "section",
+            "is missing; public.other is another (unique, USING btree (section))",
+        ),
+        (
+            r#"UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"Tasks_user_idx"'::regclass"#,
+            "user",
+            "the index public.\"Tasks_user_idx\" (\"user\") is not valid",
+        ),
+        (
+            r#"ALTER TABLE "Boards" DROP CONSTRAINT "Boards_user_fkey""#,
+            "user",
+            "the foreign key to \"public\".\"Users\" (\"id\") is missing",
+        ),
+        (
+            r#"ALTER TABLE "Sections" DROP CONSTRAINT "Sections_board_fkey",
+                ADD CONSTRAINT other FOREIGN KEY (board) REFERENCES "Boards" ON DELETE RESTRICT"#,
+            "board",
+            "the foreign key other is FOREIGN KEY (board) REFERENCES \"Boards\"(id) ON DELETE RESTRICT, the model's is FOREIGN KEY",
+        ),
+        (
+            r#"ALTER TABLE "Tasks" DROP CONSTRAINT "Tasks_user_fkey",
+                ADD CONSTRAINT mine FOREIGN KEY ("user") REFERENCES "Users" NOT VALID"#,
+            "user",
+            "the foreign key mine is not valid",
+        ),
+    ] {
+        let count =
+            |done: &Done| -> Vec<serde_json::Value> { serde_json::from_str(&done.stdout).unwrap() };
+        let before = count(&migrate(&["schema", "diff", "--json"])).len();
+        let statements = format!("DO $$ BEGIN {planted}; END $$");
+        server.query("compared", &statements).unwrap();
+        let text = migrate(&["schema", "diff"]);
+        assert!(text.stdout.contains(what), "{what}: {text}");
+        let found = count(&migrate(&["schema", "diff", "--json"]));
+        assert_eq!(found.len(), before + 1, "{planted}: {text}");
+        let named = found.iter().find(|found| found["what"].as_str().unwrap().contains(what));
+        let named = named.unwrap();
+        assert_eq!((&named["column"], &named["harmless"]), (&column.into(), &true.into()));
+        // What is said to mend it does.
+        let mend = format!("DO $$ BEGIN {}; END $$", named["mend"].as_str().unwrap());
+        server.query("compared", &mend).unwrap();
+        assert_eq!(count(&migrate(&["schema", "diff", "--json"])).len(), before, "{mend}");
+    }
+
     let no_run = migrate(&["schema", "restore"]);
     assert_eq!(no_run.code, Some(2), "{no_run}");
     assert!(no_run.stderr.contains("has no run in the schema `migrate`"), "{no_run}");
+}
+
+/// A dump loaded into a database of that name; a command with both addresses.
+fn loaded(folder: &Path, server: &Postgres, name: &str) -> impl Fn(&[&str]) -> Done {
+    let dump = dump(folder, &["--scale", "0.3"]);
+    let target = server.create_database(name).unwrap();
+    let folder = folder.to_owned();
+    let command = move |arguments: &[&str]| {
+        let addresses = ["--source", dump.to_str().unwrap(), "--target", &target];
+        run(migrate(&folder, &[arguments, &addresses[..]].concat()))
+    };
+    let done = command(&["run", "--quiet", "--no-validate"]);
+    assert_eq!(done.code, Some(0), "{done}");
+    command
+}
+
+#[test]
+fn a_repair_that_breaks_off_tells_what_it_has_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server();
+    let command = loaded(folder.path(), &server, "broken_off");
+    // Users come after Boards, and cannot be loaded while their enum lacks a label.
+    let plant = r#"DO $$ BEGIN
+        ALTER TYPE "Language" RENAME VALUE 'en' TO 'eng';
+        UPDATE "crm_campaigns" SET name = name || 'x' WHERE id IN (SELECT id FROM "crm_campaigns" LIMIT 3);
+        DELETE FROM "MyAccount" WHERE id IN (SELECT id FROM "MyAccount" LIMIT 1);
+    END $$"#;
+    server.query("broken_off", plant).unwrap();
+    let done = command(&["validate", "--repair", "--yes"]);
+    assert_eq!(done.code, Some(2), "{done}");
+    assert!(
+        done.stdout.starts_with("repaired before it broke off: 1 row inserted, 3 rows replaced\n"),
+        "{done}"
+    );
+    for part in ["  crm_campaigns: 3 rows replaced\n", "  MyAccount: 1 row inserted\n"] {
+        assert!(done.stdout.contains(part), "{part}: {done}");
+    }
+    for part in
+        ["invalid input value for enum", "`migrate schema diff`", "same command again", "stays so"]
+    {
+        assert!(done.stderr.contains(part), "{part}: {done}");
+    }
+    let report = folder.path().join("migration-validation-report.json");
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["repaired"]["replaced"], 3, "{report}");
+    assert!(report["repaired"]["failed"].as_str().unwrap().contains("enum"), "{report}");
+
+    // As JSON, when one more row has been lost.
+    server.query("broken_off", "DELETE FROM \"MyAccount\"").unwrap();
+    let done = command(&["validate", "--repair", "--yes", "--json"]);
+    assert_eq!(done.code, Some(2), "{done}");
+    let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    let tables = report["repaired"]["tables"].as_array().unwrap();
+    assert_eq!(tables.len(), 1, "{report}");
+    assert_eq!(tables[0]["table"], "MyAccount");
+    assert_eq!(report["clean"], false);
+
+    // With the cause mended the same command ends well.
+    server.query("broken_off", "ALTER TYPE \"Language\" RENAME VALUE 'eng' TO 'en'").unwrap();
+    server.query("broken_off", "DELETE FROM \"MyAccount\"").unwrap();
+    let done = command(&["validate", "--repair", "--yes"]);
+    assert_eq!(done.code, Some(0), "{done}");
+    assert!(done.stdout.starts_with("repaired: "), "{done}");
+}
+
+#[test]
+fn a_cause_in_the_definitions_is_named_before_the_rows_that_follow_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server();
+    let command = loaded(folder.path(), &server, "causes");
+    let plant = r#"DO $$ BEGIN
+        ALTER TYPE "Language" RENAME VALUE 'en' TO 'eng';
+        UPDATE "Users" SET name = 'changed' WHERE id IN (SELECT id FROM "Users" ORDER BY id DESC LIMIT 2);
+    END $$"#;
+    server.query("causes", plant).unwrap();
+    let done = command(&["validate"]);
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(done.stdout.starts_with("schema: "), "{done}");
+    let count = "SELECT count(*) FROM \"Users\" WHERE \"userLanguage\" = 'eng'";
+    let count = server.query("causes", count).unwrap()[0][0].clone().unwrap();
+    assert!(
+        done.stdout.contains(&format!(
+            "\n  {count} cells of userLanguage, because the target's enum Language lacks 'en'\n"
+        )),
+        "{done}"
+    );
+    // What has another cause is listed, and nothing else.
+    assert_eq!(done.stdout.matches("  differs  ").count(), 2, "{done}");
+    assert!(!done.stdout.contains("more, see"), "{done}");
+
+    let back = "ALTER TYPE \"Language\" RENAME VALUE 'eng' TO 'en'";
+    server.query("causes", back).unwrap();
+    server.query("causes", "ALTER TABLE \"Tasks\" DROP COLUMN content").unwrap();
+    let done = command(&["validate"]);
+    assert_eq!(done.code, Some(2), "{done}");
+    assert!(done.stderr.contains("lacks columns: Tasks: column content text"), "{done}");
+    assert!(done.stderr.contains("`migrate schema diff` has a statement for each"), "{done}");
+}
+
+#[test]
+fn advice_is_about_what_was_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump");
+    fs::create_dir(&dump).unwrap();
+    let id = "507f1f77bcf86cd799439011";
+    let users = format!(
+        "{{\"_id\": {{\"$oid\": \"{id}\"}}, \"email\": \"a@x\"}}\n{{\"_id\": \"{id}\", \"email\": \"b@x\"}}\n"
+    );
+    fs::write(dump.join("Users.json"), users).unwrap();
+    let late = r#"{"_id": {"$oid": "507f1f77bcf86cd799439012"}, "title": "t", "description": "d",
+        "user": {"$oid": "507f1f77bcf86cd799439011"},
+        "createdAt": {"$date": {"$numberLong": "9223372036854775000"}}}"#;
+    fs::write(dump.join("Boards.json"), late.replace('\n', " ") + "\n").unwrap();
+    let server = server();
+    let target = server.create_database("advice").unwrap();
+    let done = run(migrate(
+        folder.path(),
+        &["run", "--no-validate", "--source", dump.to_str().unwrap(), "--target", &target],
+    ));
+    assert_eq!(done.code, Some(1), "{done}");
+    for part in [
+        "expected a timestamp between",
+        "    to accept them: PostgreSQL has no such time",
+        "Users._id: expected an id of its own",
+        "    to accept them: no model keeps two documents of one id",
+    ] {
+        assert!(done.stdout.contains(part), "{part}: {done}");
+    }
+    assert!(!done.stdout.contains("`unique`") && !done.stdout.contains("`i64`"), "{done}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 
 use sqlx::Row as _;
 
-use crate::ddl::{self, Names, foreign_keys};
+use crate::ddl::{self, Key, Names, Part, foreign_keys};
 use crate::error::Result;
 use crate::preflight;
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
@@ -105,6 +105,229 @@ pub async fn compare(
     .await;
     connection.execute("ending a transaction", "ROLLBACK").await?;
     result
+}
+
+/// Compares the unique keys, the indexes and the foreign keys of the tables that are there with those
+/// of the models. A run can go on with each difference: it takes these things off and builds the
+/// models' own. Leaves no trace; must not be called in a transaction.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn compare_keys(
+    connection: &mut Connection,
+    registry: &'static RegistryFacts,
+    names: Names<'_>,
+) -> Result<Vec<Difference>> {
+    connection.execute("beginning a transaction", "BEGIN").await?;
+    let result = async {
+        lock_schema(connection).await?;
+        let mut differences = Vec::new();
+        for model in tables(connection, registry, names).await? {
+            indexes(connection, names, model, &mut differences).await?;
+            references(connection, names, model, &mut differences).await?;
+        }
+        Ok(differences)
+    }
+    .await;
+    connection.execute("ending a transaction", "ROLLBACK").await?;
+    result
+}
+
+/// An index as the catalogue has it.
+struct Index {
+    name: String,
+    /// The part of its definition behind the table's name, and whether it is unique.
+    definition: (String, bool),
+    columns: Vec<String>,
+    is_valid: bool,
+}
+
+async fn table_indexes(connection: &mut Connection, act: &str, table: &str) -> Result<Vec<Index>> {
+    let rows = connection
+        .query(
+            act,
+            "SELECT format('%I.%I', n.nspname, c.relname),
+                coalesce(substring(pg_get_indexdef(x.indexrelid) FROM ' (USING .*)'), ''),
+                x.indisunique,
+                ARRAY(SELECT coalesce(a.attname::text, '') FROM unnest(x.indkey::int2[])
+                    WITH ORDINALITY AS k (number, place)
+                    LEFT JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.number
+                    WHERE k.place <= x.indnkeyatts ORDER BY k.place),
+                x.indisvalid AND x.indisready
+             FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE x.indrelid = $1::regclass ORDER BY c.relname",
+            &[Some(table)],
+        )
+        .await?;
+    let get = |error| target_error(act, error);
+    rows.iter()
+        .map(|row| {
+            Ok(Index {
+                name: row.try_get(0).map_err(get)?,
+                definition: (row.try_get(1).map_err(get)?, row.try_get(2).map_err(get)?),
+                columns: row.try_get(3).map_err(get)?,
+                is_valid: row.try_get(4).map_err(get)?,
+            })
+        })
+        .collect()
+}
+
+/// Compares unique keys and indexes. Those of the model are made on a table like the one that is
+/// there, and PostgreSQL prints both.
+async fn indexes(
+    connection: &mut Connection,
+    names: Names<'_>,
+    model: &'static Model,
+    differences: &mut Vec<Difference>,
+) -> Result<()> {
+    const COPY: &str = "pg_temp.migrate_indexes";
+    let table = names.table(model);
+    let act = format!("comparing the indexes of {table}");
+    let there = table_indexes(connection, &act, &table).await?;
+    let columns = attributes(connection, &table).await?;
+    connection
+        .execute(
+            &act,
+            format!(
+                "DROP TABLE IF EXISTS {COPY};
+                 CREATE TEMPORARY TABLE migrate_indexes (LIKE {table}) ON COMMIT DROP"
+            ),
+        )
+        .await?;
+    // Primary keys, and that of the id beside another one, are looked at with the columns.
+    let own_id = |key: &Key| {
+        !model.own_key.is_empty() && model.id().is_some_and(|id| key.columns == [id.name])
+    };
+    let wanted = ddl::keys(model);
+    let wanted = wanted.iter().filter(|key| key.part != Part::PrimaryKey && !own_id(key));
+    for key in wanted.filter(|key| key.columns.iter().all(|name| columns.contains_key(*name))) {
+        let is_unique = key.part == Part::UniqueKey;
+        let (word, unique) = if is_unique { ("unique key", "UNIQUE ") } else { ("index", "") };
+        let list = ddl::list(&key.columns);
+        let mut differ = |what: String, mend: Option<String>| {
+            let column = key.columns.first().filter(|_| key.columns.len() == 1);
+            let column = column.map_or_else(String::new, |column| (*column).to_owned());
+            differences.push(Difference {
+                harmless: true,
+                object: table.clone(),
+                column,
+                what,
+                mend,
+            });
+        };
+        connection.execute(&act, "SAVEPOINT made").await?;
+        let made = connection
+            .execute(&act, format!("CREATE {unique}INDEX migrate_made ON {COPY} ({list})"))
+            .await;
+        if let Err(error) = made {
+            let reason = sink::database_error(&error).map(|error| error.message().to_owned());
+            let Some(reason) = reason else { return Err(error) };
+            connection.execute(&act, "ROLLBACK TO SAVEPOINT made").await?;
+            differ(format!("the {word} ({list}) cannot be made here: {reason}"), None);
+            continue;
+        }
+        let made = table_indexes(connection, &act, COPY).await?;
+        connection.execute(&act, "ROLLBACK TO SAVEPOINT made").await?;
+        let Some(made) = made.first() else { continue };
+        let mut same = there.iter().filter(|index| index.definition == made.definition);
+        if let Some(index) = same.clone().find(|index| index.is_valid).or_else(|| same.next()) {
+            if !index.is_valid {
+                differ(
+                    format!("the {word} {} ({list}) is not valid", index.name),
+                    Some(format!("REINDEX INDEX {}", index.name)),
+                );
+            }
+            continue;
+        }
+        let other = match there.iter().find(|index| index.columns == key.columns) {
+            Some(index) => {
+                let unique = if index.definition.1 { "unique" } else { "not unique" };
+                format!("; {} is another ({unique}, {})", index.name, index.definition.0)
+            }
+            None => String::new(),
+        };
+        differ(format!("the {word} ({list}) is missing{other}"), Some(key.create(names, model)));
+    }
+    Ok(())
+}
+
+/// Compares the foreign keys that the model asks for.
+async fn references(
+    connection: &mut Connection,
+    names: Names<'_>,
+    model: &'static Model,
+    differences: &mut Vec<Difference>,
+) -> Result<()> {
+    let table = names.table(model);
+    let act = format!("comparing the foreign keys of {table}");
+    let get = |error| target_error(&act, error);
+    let columns = attributes(connection, &table).await?;
+    for foreign in foreign_keys(model) {
+        let column = foreign.column.name;
+        if !columns.contains_key(column) {
+            continue;
+        }
+        let rows = connection
+            .query(
+                &act,
+                "SELECT k.conname::text, pg_get_constraintdef(k.oid), k.convalidated,
+                    k.confrelid = to_regclass($3) AND k.confdeltype::text = $5
+                        AND ARRAY(SELECT a.attname::text FROM pg_attribute a
+                            WHERE a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey))
+                        = ARRAY[$4::text]
+                 FROM pg_constraint k
+                 JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+                 WHERE k.contype = 'f' AND k.conrelid = $1::regclass AND a.attname = $2
+                    AND cardinality(k.conkey) = 1 ORDER BY 4 DESC, 3 DESC, 1",
+                &[
+                    Some(&table),
+                    Some(column),
+                    Some(&names.table(foreign.target)),
+                    Some(foreign.key.name),
+                    Some(foreign.on_delete.catalogue()),
+                ],
+            )
+            .await?;
+        let add = foreign.add(names, model, false);
+        let drop =
+            |name: &str| format!("ALTER TABLE {table} DROP CONSTRAINT {}", quote_ident(name));
+        let (what, mend) = match rows.first() {
+            None => (
+                format!(
+                    "the foreign key to {} ({}) is missing",
+                    names.table(foreign.target),
+                    quote_ident(foreign.key.name)
+                ),
+                add,
+            ),
+            Some(row) => {
+                let name: String = row.try_get(0).map_err(get)?;
+                let definition: String = row.try_get(1).map_err(get)?;
+                let is_valid: bool = row.try_get(2).map_err(get)?;
+                let is_same: Option<bool> = row.try_get(3).map_err(get)?;
+                match (is_same.unwrap_or_default(), is_valid) {
+                    (true, true) => continue,
+                    (true, false) => (
+                        format!("the foreign key {name} is not valid"),
+                        format!("ALTER TABLE {table} VALIDATE CONSTRAINT {}", quote_ident(&name)),
+                    ),
+                    (false, _) => {
+                        let wanted = add.split_once(" FOREIGN KEY").map_or("", |(_, rest)| rest);
+                        (
+                            format!(
+                                "the foreign key {name} is {definition}, the model's is FOREIGN KEY{wanted}"
+                            ),
+                            format!("{}; {add}", drop(&name)),
+                        )
+                    }
+                }
+            }
+        };
+        let (object, column) = (table.clone(), column.to_owned());
+        differences.push(Difference { harmless: true, object, column, what, mend: Some(mend) });
+    }
+    Ok(())
 }
 
 /// Compares the enum types that are there; makes those that are not, for the comparison of

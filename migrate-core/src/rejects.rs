@@ -87,6 +87,13 @@ pub struct Group {
     pub examples: Vec<String>,
 }
 
+impl Group {
+    /// What to do to have such documents accepted, if that is wanted.
+    pub fn advice(&self) -> &'static str {
+        Reason::from_code(&self.reason).advice(&self.field, &self.message)
+    }
+}
+
 /// A table of the ledger as people know it: with its schema where that is another than the run's.
 const SHOWN_TABLE: &str = "CASE WHEN table_schema = run.fingerprint->'options'->>'schema'
     THEN table_name ELSE table_schema || '.' || table_name END";
@@ -152,7 +159,7 @@ pub struct Pattern {
     /// The rejects.
     #[serde(flatten)]
     pub group: Group,
-    /// What to write in the model to accept them, if that is wanted.
+    /// What to do to have them accepted, if that is wanted.
     pub advice: String,
 }
 
@@ -169,7 +176,7 @@ pub fn patterns(groups: &[Group]) -> Vec<Pattern> {
             break;
         }
         sum += group.count;
-        let advice = Reason::from_code(&group.reason).advice().to_owned();
+        let advice = group.advice().to_owned();
         patterns.push(Pattern { group: group.clone(), advice });
     }
     patterns

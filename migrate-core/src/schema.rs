@@ -730,6 +730,17 @@ impl OnDelete {
             Self::SetDefault => "SET DEFAULT",
         }
     }
+
+    /// The rule as PostgreSQL's catalogue has it.
+    pub(crate) const fn catalogue(self) -> &'static str {
+        match self {
+            Self::NoAction => "a",
+            Self::Restrict => "r",
+            Self::Cascade => "c",
+            Self::SetNull => "n",
+            Self::SetDefault => "d",
+        }
+    }
 }
 
 /// What happens to a reference to a row that is not there.

@@ -12,7 +12,7 @@ use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{self, Options, Stop, UuidVersion};
 use migrate_core::schema::{ModelKind, Registry, quote_ident};
 use migrate_core::source::memory::MemorySource;
-use migrate_core::validate::{Report, Request, repair, validate};
+use migrate_core::validate::{BrokenOff, Repaired, Report, Request, repair, validate};
 use migrate_core::{Error, ErrorKind, source};
 use migrate_tests::end_state::{EndState, assert_same, end_state};
 use migrate_tests::planted::changed;
@@ -63,7 +63,7 @@ impl Loaded {
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
 
-    async fn repair(&self, options: &Options, agree: bool) -> Result<Report, Error> {
+    async fn repair(&self, options: &Options, agree: bool) -> Result<Report, BrokenOff> {
         let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
         let (request, reporter, stop) = (Request::default(), Arc::new(Silent), Stop::default());
         let agree = move |_: &Report| agree;
@@ -206,11 +206,23 @@ async fn a_repair_that_breaks_off_goes_on() {
             }
         }));
         let options = Options { fail_points, ..loaded.options.clone() };
-        let error = loaded.repair(&options, true).await.unwrap_err();
+        let BrokenOff { error, report } = loaded.repair(&options, true).await.unwrap_err();
         assert_eq!(error.to_string(), "a crash", "{:?}", std::error::Error::source(&error));
+        // What it tells of is what was done: each slice and each junction that was committed.
+        let done = report.unwrap().repaired.unwrap();
+        assert!(!done.balanced && done.failed.as_deref() == Some("a crash"), "{done:?}");
+        let rows = |done: &Repaired| [done.inserted, done.replaced, done.deleted];
+        let of_tables = done.tables.iter().fold([0; 3], |[a, b, c], table| {
+            [a + table.inserted, b + table.replaced, c + table.deleted]
+        });
+        assert_eq!(rows(&done), of_tables);
+        assert_eq!(done.tables.is_empty(), stop_at == 0, "{done:?}");
         assert!(!loaded.validate().await.clean);
         let report = loaded.repair(&loaded.options, true).await.unwrap();
         assert!(report.clean, "{stop_at}: {}", differing(&report));
+        let rest = report.repaired.clone().unwrap();
+        assert_eq!(done.inserted + rest.inserted, 29, "{stop_at}: {done:?} {rest:?}");
+        assert_eq!(done.deleted + rest.deleted, 29, "{stop_at}: {done:?} {rest:?}");
         assert_same(&before, &loaded.end_state(), &format!("broken off at {stop_at}"));
     }
 }

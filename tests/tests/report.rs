@@ -324,7 +324,11 @@ fn as_described(file: &Path) {
         tables: vec![Default::default()],
         junctions: vec![Default::default()],
         references: vec![Default::default()],
-        repaired: Some(Repaired::default()),
+        repaired: Some(Repaired {
+            tables: vec![Default::default()],
+            failed: Some(String::new()),
+            ..Repaired::default()
+        }),
         ..report
     };
     full.scope.sample = Some(Sample { rows: 1, seed: 1 });
@@ -338,6 +342,11 @@ fn as_described(file: &Path) {
         column: String::new(),
         source: None,
         target: None,
+    });
+    full.tables[0].columns.push(migrate_core::validate::ColumnDifferences {
+        column: String::new(),
+        count: 0,
+        cause: None,
     });
     full.references[0]
         .orphans

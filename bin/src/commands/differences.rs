@@ -24,9 +24,12 @@ const SOFT: Style = Style::new().dimmed();
 struct Part {
     name: String,
     count: u64,
-    /// The sums that do not hold.
-    sums: Option<String>,
-    /// The first of the differences, in cells.
+    /// What is said before any difference: the sums that do not hold, and how many follow from the
+    /// definitions.
+    first: Vec<String>,
+    /// How many differences `first` stands for.
+    counted: u64,
+    /// The first of the other differences, in cells.
     rows: Vec<Vec<String>>,
 }
 
@@ -36,21 +39,21 @@ pub(super) fn text(report: &Report, path: &Path) -> String {
     let mut parts: Vec<Part> = (report.tables.iter().map(table))
         .chain(report.junctions.iter().map(junction))
         .chain(report.references.iter().map(reference))
-        .chain([structure(report)])
-        .filter(|part| part.count > 0)
         .collect();
     parts.sort_by_key(|part| Reverse(part.count));
-    for part in &parts {
+    // Rows may differ because of the definitions.
+    parts.insert(0, structure(report));
+    for part in parts.iter().filter(|part| part.count > 0) {
         let _ = writeln!(
             text,
             "{BAD}{}: {}{BAD:#}",
             printable(&part.name),
             counted(part.count, "difference", "differences")
         );
-        if let Some(sums) = &part.sums {
-            let _ = writeln!(text, "  {sums}");
+        for line in &part.first {
+            let _ = writeln!(text, "  {line}");
         }
-        let room = MOST_SHOWN - usize::from(part.sums.is_some());
+        let room = MOST_SHOWN.saturating_sub(part.first.len());
         let mut grid = Grid::new(&[]);
         for row in part.rows.iter().take(room) {
             let mut cells: Vec<String> = row.iter().map(|cell| printable(cell)).collect();
@@ -58,7 +61,7 @@ pub(super) fn text(report: &Report, path: &Path) -> String {
             grid.rows.push(cells);
         }
         grid.write_left(&mut text);
-        let shown = part.rows.len().min(room) as u64 + u64::from(part.sums.is_some());
+        let shown = part.rows.len().min(room) as u64 + part.counted;
         if part.count > shown {
             let left = thousands(part.count - shown);
             let _ = writeln!(text, "  {SOFT}… {left} more, see {}{SOFT:#}", path.display());
@@ -74,7 +77,8 @@ pub(super) fn text(report: &Report, path: &Path) -> String {
 
 fn table(table: &TableReport) -> Part {
     let mut rows = Vec::new();
-    let sums = (!table.counts_hold).then(|| {
+    let mut first: Vec<String> = Vec::new();
+    if !table.counts_hold {
         let before = match table.before {
             0 => String::new(),
             before => format!(", {} of them from before", thousands(before)),
@@ -83,13 +87,32 @@ fn table(table: &TableReport) -> Part {
             0 => String::new(),
             skipped => format!(" and {} skipped", thousands(skipped)),
         };
-        format!(
+        first.push(format!(
             "{} documents, but {} rows{before}, {} rejected{skipped}",
             thousands(table.source),
             thousands(table.target),
             thousands(table.rejected),
-        )
-    });
+        ));
+    }
+    let mut counted_here = first.len() as u64;
+    for column in &table.columns {
+        let Some(cause) = &column.cause else { continue };
+        let cells = counted(column.count, "cell", "cells");
+        let name = printable(&column.column);
+        first.push(format!("{cells} of {name}, because {}", printable(cause)));
+        counted_here += column.count;
+    }
+    let others = table.columns.iter().filter(|column| column.cause.is_none());
+    if table.cells.count > MOST_SHOWN as u64 && others.clone().count() > 1 {
+        let counts: Vec<String> = others
+            .clone()
+            .map(|column| format!("{} of {}", thousands(column.count), printable(&column.column)))
+            .collect();
+        first.push(format!("cells: {}", counts.join(", ")));
+    }
+    let is_explained = |name: &str| {
+        table.columns.iter().any(|column| column.column == name && column.cause.is_some())
+    };
     let document = |id: &str| match id {
         "" => String::new(),
         id => format!("document {}", shorten(id)),
@@ -104,7 +127,7 @@ fn table(table: &TableReport) -> Part {
             "no document has given it".to_owned(),
         ]);
     }
-    for cell in &table.cells.first {
+    for cell in table.cells.first.iter().filter(|cell| !is_explained(&cell.column)) {
         let show = |value: &Option<String>| value.as_deref().map_or("NULL".to_owned(), quoted);
         rows.push(vec![
             "differs".to_owned(),
@@ -128,7 +151,8 @@ fn table(table: &TableReport) -> Part {
             format!("should be {should}: {}", judged.reason),
         ]);
     }
-    Part { name: table.table.clone(), count: table.differences(), sums, rows }
+    let (name, count) = (table.table.clone(), table.differences());
+    Part { name, count, first, counted: counted_here, rows }
 }
 
 fn junction(junction: &JunctionReport) -> Part {
@@ -150,7 +174,9 @@ fn junction(junction: &JunctionReport) -> Part {
     }
     // Sums that do not hold follow from rows that differ, so they are shown and not counted.
     let count = junction.differences().max(u64::from(!junction.counts_hold));
-    Part { name: junction.table.clone(), count, sums, rows }
+    let counted = u64::from(sums.is_some());
+    let (name, first) = (junction.table.clone(), sums.into_iter().collect());
+    Part { name, count, first, counted, rows }
 }
 
 fn reference(reference: &ReferenceReport) -> Part {
@@ -163,7 +189,8 @@ fn reference(reference: &ReferenceReport) -> Part {
     Part {
         name: format!("{}.{}", reference.table, reference.column),
         count: reference.orphans.count,
-        sums: None,
+        first: Vec::new(),
+        counted: 0,
         rows: rows.collect(),
     }
 }
@@ -180,7 +207,8 @@ fn structure(report: &Report) -> Part {
     Part {
         name: "schema".to_owned(),
         count: report.structure.len() as u64,
-        sums: None,
+        first: Vec::new(),
+        counted: 0,
         rows: rows.collect(),
     }
 }
@@ -279,30 +307,62 @@ pub(super) fn verdict(report: &Report) -> String {
 }
 
 /// What a repair has done, in lines.
-fn repaired(repaired: &Repaired) -> String {
-    let mut text = String::from("repaired:");
-    for (what, count) in [
-        ("rows inserted", repaired.inserted),
-        ("rows replaced", repaired.replaced),
-        ("rows deleted", repaired.deleted),
-        ("documents rejected", repaired.rejected),
-        ("pairs inserted", repaired.pairs_inserted),
-        ("pairs deleted", repaired.pairs_deleted),
-    ] {
-        if count > 0 {
-            let _ = write!(text, " {} {what},", thousands(count));
-        }
-    }
-    text.truncate(text.trim_end_matches([',', ':']).len());
+pub(super) fn repaired(repaired: &Repaired) -> String {
+    let mut text = match &repaired.failed {
+        None => "repaired:".to_owned(),
+        Some(_) => "repaired before it broke off:".to_owned(),
+    };
+    let whole = [
+        repaired.inserted,
+        repaired.replaced,
+        repaired.deleted,
+        repaired.rejected,
+        repaired.pairs_inserted,
+        repaired.pairs_deleted,
+    ];
+    text.push_str(&changes(whole));
     text.push('\n');
+    for table in &repaired.tables {
+        let counts = [
+            table.inserted,
+            table.replaced,
+            table.deleted,
+            table.rejected,
+            table.pairs_inserted,
+            table.pairs_deleted,
+        ];
+        let _ = writeln!(text, "  {}:{}", printable(&table.table), changes(counts));
+    }
     for left in repaired.left.iter().take(MOST_SHOWN) {
         let _ = writeln!(text, "  {}", printable(left));
     }
-    if !repaired.balanced {
+    if !repaired.balanced && repaired.failed.is_none() {
         text.push_str("the sums of the runs do not hold any more; `migrate rejects list` and the state's tables show what they are made of\n");
     }
     text.push('\n');
     text
+}
+
+/// What was changed, as in ` 3 rows inserted, 1 pair deleted`, or that nothing was.
+fn changes(counts: [u64; 6]) -> String {
+    const WORDS: [(&str, &str, &str); 6] = [
+        ("row", "rows", "inserted"),
+        ("row", "rows", "replaced"),
+        ("row", "rows", "deleted"),
+        ("document", "documents", "rejected"),
+        ("pair", "pairs", "inserted"),
+        ("pair", "pairs", "deleted"),
+    ];
+    let changes: Vec<String> = WORDS
+        .iter()
+        .zip(counts)
+        .filter(|(_, count)| *count > 0)
+        .map(|((one, many, what), count)| format!("{} {what}", counted(count, one, many)))
+        .collect();
+    match changes.is_empty() {
+        true => " nothing".to_owned(),
+        false => format!(" {}", changes.join(", ")),
+    }
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {
@@ -386,7 +446,7 @@ mod tests {
             .collect();
         assert_eq!(
             headings[..3],
-            ["Many: 1,500 differences", "Few: 2 differences", "schema: 1 difference"],
+            ["schema: 1 difference", "Many: 1,500 differences", "Few: 2 differences"],
             "{text}"
         );
         assert_eq!(text.matches("  differs  ").count(), MOST_SHOWN, "{text}");

@@ -65,7 +65,8 @@ pub(crate) async fn diff(
     let names = Names { schema };
     let mut connection = Target::parse(target)?.connect().await?;
     let there = existing::tables(&mut connection, registry, names).await?.len();
-    let differences = existing::compare(&mut connection, registry, names).await?;
+    let mut differences = existing::compare(&mut connection, registry, names).await?;
+    differences.extend(existing::compare_keys(&mut connection, registry, names).await?);
     connection.close().await;
     if json {
         let text = serde_json::to_string_pretty(&differences)

@@ -173,7 +173,7 @@ fn rejects(text: &mut String, summary: &Summary) {
     grid.write_with_text_last(text);
 }
 
-/// The groups that account for most rejects, and what to write in the model to accept them;
+/// The groups that account for most rejects, and what to do to have them accepted;
 /// nothing where there are no rejects.
 pub(super) fn patterns(groups: &[Group]) -> String {
     let all: u64 = groups.iter().map(|group| group.count).sum();

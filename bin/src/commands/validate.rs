@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::{self, SourceOptions};
-use migrate_core::validate::{self, Report, TableReport};
+use migrate_core::validate::{self, BrokenOff, Report, TableReport};
 use migrate_core::{Error, ErrorKind};
 
-use super::differences::{text, verdict};
+use super::differences::{repaired, text, verdict};
 use super::signals;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
@@ -53,7 +53,9 @@ pub(crate) async fn validate(
         let files = settings.files.clone();
         let agree = move |report: &Report| settings.yes || agree(report, &files, printer);
         let agree = &agree;
-        validate::repair(registry, source, target, options, request, reporter, &stop, agree).await?
+        let repaired =
+            validate::repair(registry, source, target, options, request, reporter, &stop, agree);
+        repaired.await.map_err(|broken_off| give_up(broken_off, &settings, printer))?
     } else {
         validate::validate(registry, source, target, options, request, reporter, &stop).await?
     };
@@ -75,6 +77,26 @@ fn agree(report: &Report, files: &Path, printer: Printer) -> bool {
         thousands(report.junctions.iter().map(|junction| junction.extra.count).sum()),
     );
     printer.ask(&question).is_ok_and(|answer| answer == "yes")
+}
+
+/// Tells what a repair had done before it broke off; gives back why it did.
+fn give_up(broken_off: BrokenOff, settings: &ValidateSettings, printer: Printer) -> Error {
+    let BrokenOff { error, report } = broken_off;
+    let Some(report) = report else { return error };
+    if settings.json {
+        printer.data(serde_json::json!(report));
+    } else if let Some(done) = &report.repaired {
+        printer.styled(repaired(done).trim_end());
+    }
+    match write(&report, &settings.files) {
+        Ok(path) if !settings.json => printer.styled(format_args!(
+            "what differed before, and what was repaired since, is in {}\n",
+            path.display()
+        )),
+        Ok(_) => (),
+        Err(error) => printer.error(format_args!("warning: {error}")),
+    }
+    error
 }
 
 /// Writes the report and shows it.

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use migrate_core::Reason;
 use migrate_core::rejects::Group;
 use migrate_core::status::{Activity, History, Stage, Status};
 use migrate_core::summary::Summary;
@@ -264,7 +263,7 @@ impl Page<'_> {
                     "<tr><td class=\"n\">{}</td><td class=\"field\">{field}</td><td class=\"text\">{}</td><td class=\"text soft\">{}</td></tr>",
                     thousands(group.count),
                     name(&group.message),
-                    code(Reason::from_code(&group.reason).advice()),
+                    code(group.advice()),
                 );
             }
             html.push_str("</tbody></table></div>\n");

@@ -265,7 +265,7 @@ pub(super) async fn judge(
             if differing.last().is_none_or(|(last, _)| *last != key) {
                 differing.push((key.clone(), row.try_get(5).map_err(get)?));
             }
-            table.cells.push(CellDifference {
+            table.differs(CellDifference {
                 key,
                 source_id: row.try_get(4).map_err(get)?,
                 column: row.try_get(1).map_err(get)?,

@@ -46,7 +46,7 @@ use crate::state::{RunRow, State};
 use crate::status;
 
 pub use independent::Unchecked;
-pub use repair::{Repaired, repair};
+pub use repair::{BrokenOff, Repaired, RepairedTable, repair};
 pub use structure::StructureDifference;
 
 /// How many differences of one table are named; the others are counted.
@@ -157,8 +157,12 @@ pub struct TableReport {
     pub missing: Named<RowDifference>,
     /// Rows that no document has given.
     pub extra: Named<RowDifference>,
-    /// Cells that differ.
+    /// Cells that differ. No column has more than half of the names, so that one of which all cells
+    /// differ leaves room for the others.
     pub cells: Named<CellDifference>,
+    /// The same by column, the worst first.
+    #[serde(default)]
+    pub columns: Vec<ColumnDifferences>,
     /// Documents that the second path judges otherwise than the transformer did.
     #[serde(default = "Named::default")]
     pub judged: Named<Judged>,
@@ -223,6 +227,18 @@ pub struct CellDifference {
     pub source: Option<String>,
     /// What the target has, as text; `None` is NULL.
     pub target: Option<String>,
+}
+
+/// How many cells of a column differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDifferences {
+    /// The column.
+    pub column: String,
+    /// How many cells.
+    pub count: u64,
+    /// The difference in the definitions that they follow from, where there is one.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// A document that was loaded and should not have been, or the other way round.
@@ -340,6 +356,26 @@ impl TableReport {
         self.missing.count + self.extra.count + self.cells.count + self.judged.count + counts
     }
 
+    /// Notes a cell that differs.
+    fn differs(&mut self, cell: CellDifference) {
+        match self.note_column(&cell.column, 1) > MOST_NAMED as u64 / 2 {
+            true => self.cells.count += 1,
+            false => self.cells.push(cell),
+        }
+    }
+
+    /// Adds to the differing cells of a column; gives how many they are.
+    fn note_column(&mut self, column: &str, count: u64) -> u64 {
+        let index = self.columns.iter().position(|known| known.column == column);
+        let index = index.unwrap_or_else(|| {
+            let column = column.to_owned();
+            self.columns.push(ColumnDifferences { column, count: 0, cause: None });
+            self.columns.len() - 1
+        });
+        self.columns[index].count += count;
+        self.columns[index].count
+    }
+
     /// Moves over what the second path has found, in an order of its own.
     fn take(&mut self, found: &mut Self) {
         found.missing.first.sort_by(|a, b| a.key.cmp(&b.key));
@@ -347,6 +383,9 @@ impl TableReport {
         found.judged.first.sort_by(|a, b| a.source_id.cmp(&b.source_id));
         self.missing.append(&mut found.missing);
         self.cells.append(&mut found.cells);
+        for column in found.columns.drain(..) {
+            self.note_column(&column.column, column.count);
+        }
         self.judged.append(&mut found.judged);
         self.not_decoded += found.not_decoded;
         self.not_independent = std::mem::take(&mut found.not_independent);
@@ -393,6 +432,21 @@ pub async fn validate(
     let (report, _) = compare(&mut prepared, false).await?;
     prepared.connection.close().await;
     Ok(report)
+}
+
+/// Compares what was prepared, and names what the target lacks where that is why it cannot be
+/// compared.
+async fn compare(
+    prepared: &mut Prepared,
+    keeps_elements: bool,
+) -> Result<(Report, Option<Elements>)> {
+    match compare_all(prepared, keeps_elements).await {
+        Err(error) if structure::is_missing(&error) => {
+            let Prepared { context, loaded, compared, .. } = prepared;
+            Err(structure::named(context, loaded, compared, error).await)
+        }
+        compared => compared,
+    }
 }
 
 /// Finds the run and the models that are meant.
@@ -533,7 +587,7 @@ fn compared(
 
 /// Compares what was prepared. With `keeps_elements` the elements of all arrays stay in temporary
 /// tables, unless it was a sample.
-async fn compare(
+async fn compare_all(
     prepared: &mut Prepared,
     keeps_elements: bool,
 ) -> Result<(Report, Option<Elements>)> {
@@ -581,6 +635,7 @@ async fn compare(
     report.structure = structure;
     report.clean = report.differences() == 0 && report.orphans() == 0;
     report.seconds = started.elapsed().as_secs_f64();
+    structure::explain(loaded, &mut report);
     reporter.event(&Event::StepFinished { step: Step::Validate, elapsed: started.elapsed() });
     Ok((report, elements))
 }

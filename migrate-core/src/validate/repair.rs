@@ -10,6 +10,7 @@
 //! wait for another stays on the list, and the list is gone through until nothing moves.
 
 use std::collections::{BTreeMap, HashSet};
+use std::error::Error as _;
 use std::sync::Arc;
 
 use bson::Bson;
@@ -55,10 +56,105 @@ pub struct Repaired {
     pub pairs_inserted: u64,
     /// Pairs of junctions that no array asks for.
     pub pairs_deleted: u64,
+    /// The same by table and junction, in the order in which they were first changed.
+    #[serde(default)]
+    pub tables: Vec<RepairedTable>,
     /// What could not be mended, a sentence each; the first [`MOST_NAMED`](super::MOST_NAMED).
     pub left: Vec<String>,
-    /// Whether the sums of the runs hold afterwards.
+    /// Whether the sums of the runs hold afterwards; false where the repair did not come to them.
     pub balanced: bool,
+    /// Why the repair ended early. What is said above is in the target all the same, and the
+    /// report's other parts are those of the comparison before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
+/// What a repair has done to one table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairedTable {
+    /// The table.
+    pub table: String,
+    /// Rows that were missing.
+    pub inserted: u64,
+    /// Rows with cells that differed.
+    pub replaced: u64,
+    /// Rows that no document had given.
+    pub deleted: u64,
+    /// Documents that are in the ledger now.
+    pub rejected: u64,
+    /// Pairs that were missing, of the junction, or of all that came back with rows of the table.
+    pub pairs_inserted: u64,
+    /// Pairs that no array asks for, of the junction, or of all that went with rows of the table.
+    pub pairs_deleted: u64,
+}
+
+impl Repaired {
+    /// Adds what was committed for a table.
+    fn add(&mut self, change: RepairedTable) {
+        if change == (RepairedTable { table: change.table.clone(), ..RepairedTable::default() }) {
+            return;
+        }
+        let index = self.tables.iter().position(|table| table.table == change.table);
+        let index = index.unwrap_or_else(|| {
+            let table = change.table.clone();
+            self.tables.push(RepairedTable { table, ..RepairedTable::default() });
+            self.tables.len() - 1
+        });
+        let table = &mut self.tables[index];
+        for (all, of_table, more) in [
+            (&mut self.inserted, &mut table.inserted, change.inserted),
+            (&mut self.replaced, &mut table.replaced, change.replaced),
+            (&mut self.deleted, &mut table.deleted, change.deleted),
+            (&mut self.rejected, &mut table.rejected, change.rejected),
+            (&mut self.pairs_inserted, &mut table.pairs_inserted, change.pairs_inserted),
+            (&mut self.pairs_deleted, &mut table.pairs_deleted, change.pairs_deleted),
+        ] {
+            *all += more;
+            *of_table += more;
+        }
+    }
+}
+
+/// A repair that ended early, and how far it had come.
+#[derive(Debug)]
+pub struct BrokenOff {
+    /// Why.
+    pub error: Error,
+    /// What differed before, with what was mended since; `None` where nothing was begun.
+    pub report: Option<Box<Report>>,
+}
+
+impl From<Error> for BrokenOff {
+    fn from(error: Error) -> Self {
+        Self { error, report: None }
+    }
+}
+
+impl BrokenOff {
+    /// A repair that had done that much.
+    fn new(error: Error, mut before: Report, mut done: Repaired) -> Self {
+        let mut failed = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failed = format!("{failed}: {error}");
+            cause = error.source();
+        }
+        done.balanced = false;
+        done.failed = Some(failed);
+        let error = match error.kind() {
+            ErrorKind::Interrupted => error,
+            _ => error.with_hint(match before.structure.is_empty() {
+                true => {
+                    "mend the cause, then give the same command again: what is repaired stays so, and the rest is found again"
+                }
+                false => {
+                    "a repair loads rows and changes no definitions: mend those that differ, for which `migrate schema diff` has the statements, then give the same command again: what is repaired stays so, and the rest is found again"
+                }
+            }),
+        };
+        before.repaired = Some(done);
+        Self { error, report: Some(Box::new(before)) }
+    }
 }
 
 /// Compares as [`validate`](super::validate) does, and loads what differs again, once `agree` has
@@ -66,7 +162,8 @@ pub struct Repaired {
 /// with what was done. Definitions are not repaired.
 ///
 /// # Errors
-/// As those of [`validate`](super::validate); slices that were committed stay mended.
+/// As those of [`validate`](super::validate). Slices that were committed stay mended, and the error
+/// comes with what they were.
 #[expect(clippy::too_many_arguments, reason = "those of `validate`, and the question")]
 pub async fn repair(
     registry: &'static RegistryFacts,
@@ -77,17 +174,19 @@ pub async fn repair(
     reporter: Arc<dyn Reporter>,
     stop: &Stop,
     agree: &(dyn Fn(&Report) -> bool + Send + Sync),
-) -> Result<Report> {
+) -> Result<Report, BrokenOff> {
     if request.sample.is_some() {
         return Err(Error::new(ErrorKind::Usage, "a sample cannot be repaired")
-            .with_hint("leave `--sample` out, so that everything that differs is found"));
+            .with_hint("leave `--sample` out, so that everything that differs is found")
+            .into());
     }
     if request.independent {
         return Err(Error::new(
             ErrorKind::Usage,
             "what the transformer does wrong cannot be repaired by loading it again",
         )
-        .with_hint("leave `--repair` or `--independent` out"));
+        .with_hint("leave `--repair` or `--independent` out")
+        .into());
     }
     let mut prepared =
         super::prepare(registry, source, target, options, request, reporter, stop).await?;
@@ -105,10 +204,27 @@ pub async fn repair(
     }
     let concerned = concerned(&prepared, &before);
     let mut repair = Repair::new(prepared, options, elements.unwrap_or_default()).await?;
-    repair.rows().await?;
-    repair.junctions().await?;
-    repair.sums(&before).await?;
+    let mended = repair.mend(&before).await;
     let Repair { mut prepared, done, .. } = repair;
+    let after = match mended {
+        Ok(()) => look_again(&mut prepared, &concerned).await,
+        Err(error) => Err(error),
+    };
+    match after {
+        Ok(mut after) => {
+            // Definitions are not repaired, and those of the other tables are as they were.
+            after.structure = before.structure;
+            after.clean = after.differences() == 0 && after.orphans() == 0;
+            after.repaired = Some(done);
+            prepared.connection.close().await;
+            Ok(after)
+        }
+        Err(error) => Err(BrokenOff::new(error, before, done)),
+    }
+}
+
+/// Compares the models of those names, after a repair.
+async fn look_again(prepared: &mut Prepared, concerned: &HashSet<&'static str>) -> Result<Report> {
     prepared.connection.execute("ending a repair", "DISCARD TEMP").await?;
     prepared.compared.retain(|name| concerned.contains(name));
     prepared.scope.models = prepared
@@ -117,12 +233,7 @@ pub async fn repair(
         .filter(|(model, _)| prepared.compared.contains(model.name))
         .map(|(model, _)| model.name.to_owned())
         .collect();
-    let (mut after, _) = super::compare(&mut prepared, false).await?;
-    // Definitions are not repaired, and those of the other tables are as they were.
-    after.structure = before.structure;
-    after.clean = after.differences() == 0 && after.orphans() == 0;
-    after.repaired = Some(done);
-    prepared.connection.close().await;
+    let (after, _) = super::compare(prepared, false).await?;
     Ok(after)
 }
 
@@ -184,6 +295,14 @@ impl Repair {
             });
         }
         Ok(Self { prepared, elements, contexts, done: Repaired::default() })
+    }
+
+    /// Mends rows and pairs, and makes the sums again. `self.done` has what was committed, also when
+    /// it fails.
+    async fn mend(&mut self, before: &Report) -> Result<()> {
+        self.rows().await?;
+        self.junctions().await?;
+        self.sums(before).await
     }
 
     /// Mends all rows that can be mended.
@@ -253,7 +372,8 @@ impl Repair {
             let Some(last) = keys.last() else { return Ok(()) };
             after.clone_from(last);
             connection.execute("beginning a transaction", "BEGIN").await?;
-            let mut slice = Slice { context, connection, model, done: Repaired::default() };
+            let done = RepairedTable { table: model.table.to_owned(), ..Default::default() };
+            let mut slice = Slice { context, connection, model, done };
             let mended = match faults {
                 [Fault::Extra] => slice.delete(&keys).await?,
                 _ => slice.reload(&keys, &ids).await?,
@@ -271,12 +391,7 @@ impl Repair {
             .map_err(|error| target_error(ACT, error))?;
             context.options.fail_points.hit("a slice is repaired")?;
             connection.execute("committing a repair", "COMMIT").await?;
-            self.done.inserted += done.inserted;
-            self.done.replaced += done.replaced;
-            self.done.deleted += done.deleted;
-            self.done.rejected += done.rejected;
-            self.done.pairs_inserted += done.pairs_inserted;
-            self.done.pairs_deleted += done.pairs_deleted;
+            self.done.add(done);
         }
     }
 
@@ -341,6 +456,7 @@ impl Repair {
             };
             let shown: Vec<String> =
                 columns.iter().map(|column| format!("{}::text", quote_ident(column))).collect();
+            let mut done = RepairedTable { table: model.table.to_owned(), ..Default::default() };
             connection.execute(&act, "BEGIN").await?;
             for missing in [true, false] {
                 // Pairs that were there before the first run cannot be told from others.
@@ -381,13 +497,14 @@ impl Repair {
                         .map_err(|error| target_error(&act, error))?
                         .rows_affected();
                     match missing {
-                        true => self.done.pairs_inserted += changed,
-                        false => self.done.pairs_deleted += changed,
+                        true => done.pairs_inserted += changed,
+                        false => done.pairs_deleted += changed,
                     }
                 }
             }
             context.options.fail_points.hit("a junction is repaired")?;
             connection.execute(&act, "COMMIT").await?;
+            self.done.add(done);
         }
         Ok(())
     }
@@ -434,7 +551,7 @@ struct Slice<'a> {
     context: &'a Context,
     connection: &'a mut Connection,
     model: &'static Model,
-    done: Repaired,
+    done: RepairedTable,
 }
 
 impl Slice<'_> {

@@ -4,15 +4,18 @@
 //! the two catalogues are compared as PostgreSQL prints them. So no definition is understood here,
 //! and none can be misunderstood.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
+use super::Report;
+use crate::context::Context;
 use crate::ddl::{self, Names};
-use crate::error::Result;
-use crate::schema::{BaseType, RegistryFacts, quote_ident};
-use crate::sink::{Connection, target_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{BaseType, Column, RegistryFacts, quote_ident, quote_literal};
+use crate::sink::{Connection, sql_state, target_error};
 
 /// One definition that is not as the models say.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,9 +60,12 @@ const FACTS: &str = "
 /// Where the models' DDL is run for the comparison.
 const SCHEMA: &str = "migrate_expected";
 
+/// How many missing columns an error names.
+const MOST_MISSING: usize = 10;
+
 /// Compares the schema that the registry's DDL makes with the one in the target, as far as it
 /// belongs to the models of those names. Must not be called in a transaction; leaves no trace.
-pub(super) async fn differences(
+pub(crate) async fn differences(
     connection: &mut Connection,
     registry: &'static RegistryFacts,
     compared: &HashSet<&'static str>,
@@ -110,6 +116,98 @@ pub(super) async fn differences(
     .await;
     connection.execute("ending a transaction", "ROLLBACK").await?;
     result
+}
+
+/// Says of columns with differing cells what in the definitions makes their cells differ, and puts
+/// the worst first.
+pub(super) fn explain(registry: &'static RegistryFacts, report: &mut Report) {
+    for table in &mut report.tables {
+        let model = registry.iter().map(|(model, _)| model).find(|model| model.name == table.model);
+        for differing in &mut table.columns {
+            let column = model.and_then(|model| Some(model.column(&differing.column)?.1));
+            differing.cause =
+                column.and_then(|column| cause(&table.table, column, &report.structure));
+        }
+        table.columns.sort_by_key(|column| Reverse(column.count));
+    }
+}
+
+/// Why cells of a column cannot be as their documents say: its type is another, or its enum lacks
+/// a label.
+fn cause(table: &str, column: &Column, structure: &[StructureDifference]) -> Option<String> {
+    if let BaseType::Enum(ty) = column.ty.base {
+        let labels = structure.iter().find(|difference| {
+            let expected = difference.expected.as_deref().unwrap_or_default();
+            difference.object == ty.name && expected.starts_with("labels ")
+        });
+        if let Some(found) = labels.and_then(|difference| difference.found.as_deref()) {
+            let missing: Vec<String> = ty
+                .labels
+                .iter()
+                .map(|label| quote_literal(label))
+                .filter(|label| !found.contains(label.as_str()))
+                .collect();
+            if !missing.is_empty() {
+                return Some(format!("the target's enum {} lacks {}", ty.name, missing.join(", ")));
+            }
+        }
+    }
+    let start = format!("column {} ", column.name);
+    let type_of = |definition: &Option<String>| {
+        let ty = definition.as_deref()?.strip_prefix(&start)?;
+        let ty = ty.split(" DEFAULT ").next()?.trim_end_matches(" NOT NULL");
+        Some(ty.to_owned())
+    };
+    structure.iter().filter(|difference| difference.object == table).find_map(|difference| {
+        let (expected, found) = (type_of(&difference.expected)?, type_of(&difference.found)?);
+        (expected != found)
+            .then(|| format!("the column is {found} in the target, and {expected} in the model"))
+    })
+}
+
+/// Whether an act failed because the target lacks a table, a column or a type.
+pub(super) fn is_missing(error: &Error) -> bool {
+    matches!(sql_state(error), Some("42P01" | "42703" | "42704"))
+}
+
+/// Such an error with the tables and columns that the target lacks.
+pub(super) async fn named(
+    context: &Context,
+    registry: &'static RegistryFacts,
+    compared: &HashSet<&'static str>,
+    error: Error,
+) -> Error {
+    let found = async {
+        // The other connection may be in the middle of a transaction.
+        let mut connection = context.target.connect().await?;
+        let found = differences(&mut connection, registry, compared, context.names()).await;
+        connection.close().await;
+        found
+    }
+    .await;
+    let missing: Vec<String> = found
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|difference| difference.found.is_none())
+        .filter_map(|difference| {
+            let column = difference.expected?;
+            column.starts_with("column ").then(|| format!("{}: {column}", difference.object))
+        })
+        .collect();
+    if missing.is_empty() {
+        return error;
+    }
+    let more = match missing.len().saturating_sub(MOST_MISSING) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    let first = missing[..missing.len().min(MOST_MISSING)].join(", ");
+    Error::new(
+        ErrorKind::Target,
+        format!("nothing is compared, because the target lacks columns: {first}{more}"),
+    )
+    .caused_by(error)
+    .with_hint("`migrate schema diff` has a statement for each; add them, then compare again")
 }
 
 /// Runs the models' DDL of one schema into [`SCHEMA`]. References to models that live elsewhere are

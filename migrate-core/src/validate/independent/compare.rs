@@ -245,7 +245,7 @@ async fn compare(
             (Ok(_), None) if !has_row => table.missing.push(RowDifference { key, source_id }),
             (Ok(_), None) => {
                 for (column, source, target) in cells {
-                    table.cells.push(CellDifference {
+                    table.differs(CellDifference {
                         key: key.clone(),
                         source_id: source_id.clone(),
                         column: column.name.to_owned(),
