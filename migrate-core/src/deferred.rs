@@ -403,6 +403,48 @@ pub(crate) async fn insert(
 /// # Errors
 /// When the server does not answer.
 pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Result<Vec<Deferred>> {
+    open_where(connection, state, run, "").await
+}
+
+/// The definition of a run at that position, if it is not built yet.
+pub(crate) async fn open_at(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    position: i32,
+) -> Result<Option<Deferred>> {
+    let is_it = format!("AND position = {position}");
+    Ok(open_where(connection, state, run, &is_it).await?.pop())
+}
+
+/// The definitions of a model in a run that are not built yet, in order.
+pub(crate) async fn open_of(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    model: &Model,
+) -> Result<Vec<Deferred>> {
+    let is_its = format!("AND model = {}", quote_literal(model.name));
+    open_where(connection, state, run, &is_its).await
+}
+
+/// The foreign keys of a table, given in SQL, whose rows are not looked at yet, in order.
+pub(crate) async fn open_foreign_keys(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    table: &str,
+) -> Result<Vec<Deferred>> {
+    let is_its = format!("AND validate IS NOT NULL AND table_name = {}", quote_literal(table));
+    open_where(connection, state, run, &is_its).await
+}
+
+async fn open_where(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    condition: &str,
+) -> Result<Vec<Deferred>> {
     const ACT: &str = "reading the deferred definitions";
     let rows = connection
         .query(
@@ -410,7 +452,7 @@ pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Resul
             format!(
                 "SELECT position, model, table_name, name, kind, build, attach, validate,
                     columns::text, predicate
-                 FROM {} WHERE run = {run} AND NOT restored ORDER BY position",
+                 FROM {} WHERE run = {run} AND NOT restored {condition} ORDER BY position",
                 state.table("deferred_ddl")
             ),
             &[],
@@ -445,11 +487,12 @@ pub(crate) async fn build(
     definition: &Deferred,
 ) -> Result<()> {
     let act = format!("building {} on {}", definition.name, definition.table);
-    connection.execute(&act, definition.build.clone()).await?;
-    if let Some(attach) = &definition.attach {
-        connection.execute(&act, attach.clone()).await?;
+    let mut sql = definition.build.clone();
+    for next in definition.attach.iter().chain([&note_sql(state, run, definition.position)]) {
+        sql.push_str("; ");
+        sql.push_str(next);
     }
-    note_built(connection, state, run, definition.position).await
+    connection.execute(&act, sql).await.map(drop)
 }
 
 /// Notes that a definition is built, within the transaction that builds it.
@@ -459,16 +502,13 @@ pub(crate) async fn note_built(
     run: i64,
     position: i32,
 ) -> Result<()> {
-    connection
-        .execute(
-            "noting that a definition is built",
-            format!(
-                "UPDATE {} SET restored = true WHERE run = {run} AND position = {position}",
-                state.table("deferred_ddl")
-            ),
-        )
-        .await
-        .map(drop)
+    let act = "noting that a definition is built";
+    connection.execute(act, note_sql(state, run, position)).await.map(drop)
+}
+
+fn note_sql(state: &State, run: i64, position: i32) -> String {
+    let table = state.table("deferred_ddl");
+    format!("UPDATE {table} SET restored = true WHERE run = {run} AND position = {position}")
 }
 
 /// Puts every definition back that the last run has taken off or not yet built, one transaction

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::feed::Feed;
 use crate::preflight;
 use crate::rejects::{self, Filter};
+use crate::schema::{Model, quote_ident};
 use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
@@ -36,6 +37,33 @@ pub(crate) async fn summary(
     let chunks = chunk_notes(context, connection).await?;
     let settled = junction_tasks(context, connection).await?;
     let elements = elements(context, connection).await?;
+    let rows = rows(context, connection).await?;
+    let mut reasons = by_table(
+        connection,
+        &format!(
+            "SELECT table_schema, table_name, reason, count(*) FROM {} WHERE run = {run}
+             GROUP BY 1, 2, 3",
+            state.table("reject")
+        ),
+    )
+    .await?;
+    let mut orphans = by_table(
+        connection,
+        &format!(
+            "SELECT table_schema, table_name, column_name, count(*) FROM {}
+             WHERE run = {run} AND NOT element GROUP BY 1, 2, 3",
+            state.table("orphan")
+        ),
+    )
+    .await?;
+    let orphaned_elements = by_table(
+        connection,
+        &format!(
+            "SELECT table_schema, table_name, '', count(*) FROM {} WHERE element GROUP BY 1, 2",
+            state.table("orphan")
+        ),
+    )
+    .await?;
     for (model, _) in context.document_models() {
         let mut table = TableSummary {
             model: model.name.to_owned(),
@@ -55,52 +83,20 @@ pub(crate) async fn summary(
             None => summary.models_without_collection.push(model.name.to_owned()),
         }
         let name = context.names().table(model);
-        let act = format!("counting the rows of {}", model.table);
-        let rows = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
         let before = context.run.created.rows_before.get(&name).copied().unwrap_or_default();
+        let rows = rows.get(model.name).copied().unwrap_or_default();
         table.loaded = rows.saturating_sub(before);
-        let place = [Some(context.names().schema_of(model)), Some(model.table)];
-        let reasons = grouped(
-            connection,
-            &format!(
-                "SELECT reason, count(*) FROM {} WHERE run = {run} AND table_schema = $1
-                    AND table_name = $2 GROUP BY 1",
-                state.table("reject")
-            ),
-            &place,
-        )
-        .await?;
-        table.rejected = reasons.values().sum();
-        table.rejected_by_reason = reasons;
-        table.orphans = grouped(
-            connection,
-            &format!(
-                "SELECT column_name, count(*) FROM {}
-                 WHERE run = {run} AND table_schema = $1 AND table_name = $2 AND NOT element
-                 GROUP BY 1",
-                state.table("orphan")
-            ),
-            &place,
-        )
-        .await?;
+        table.rejected_by_reason = reasons.remove(&name).unwrap_or_default();
+        table.rejected = table.rejected_by_reason.values().sum();
+        table.orphans = orphans.remove(&name).unwrap_or_default();
         summary.tables.push(table);
     }
     for model in context.junction_models() {
-        let act = format!("counting the rows of {}", model.table);
         let name = context.names().table(model);
-        let rows = connection.count(&act, format!("SELECT count(*) FROM {name}"), &[]).await?;
         let before = context.run.created.rows_before.get(&name).copied().unwrap_or_default();
+        let rows = rows.get(model.name).copied().unwrap_or_default();
         let inserted = rows.saturating_sub(before);
-        let orphans = connection
-            .count(
-                &act,
-                format!(
-                    "SELECT count(*) FROM {} WHERE table_schema = $1 AND table_name = $2 AND element",
-                    state.table("orphan")
-                ),
-                &[Some(context.names().schema_of(model)), Some(model.table)],
-            )
-            .await?;
+        let orphans = orphaned_elements.get(&name).map_or(0, |counts| counts.values().sum());
         summary.junctions.push(JunctionSummary {
             model: model.name.to_owned(),
             table: model.table.to_owned(),
@@ -115,6 +111,41 @@ pub(crate) async fn summary(
     summary.patterns = rejects::patterns(&rejects::groups_of(connection, state, &filter).await?);
     summary.finish();
     Ok(summary)
+}
+
+/// The rows of every table, by the model's name: counted in one statement, of which the server may
+/// do several parts side by side.
+async fn rows(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<HashMap<&'static str, u64>> {
+    const ACT: &str = "counting the rows of the tables";
+    let get = |error| target_error(ACT, error);
+    let models: Vec<&'static Model> = context
+        .document_models()
+        .map(|(model, _)| model)
+        .chain(context.junction_models())
+        .collect();
+    let counts: Vec<String> = models
+        .iter()
+        .enumerate()
+        .map(|(index, model)| {
+            format!("SELECT {index}::bigint, count(*) FROM {}", context.names().table(model))
+        })
+        .collect();
+    if counts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = connection.query(ACT, counts.join(" UNION ALL "), &[]).await?;
+    let mut counts = HashMap::new();
+    for row in &rows {
+        let (index, count): (i64, i64) =
+            (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+        if let Some(model) = usize::try_from(index).ok().and_then(|index| models.get(index)) {
+            counts.insert(model.name, count.unsigned_abs());
+        }
+    }
+    Ok(counts)
 }
 
 /// Marks the run as finished, unless its sums do not hold: then the same command adds up again.
@@ -268,18 +299,22 @@ async fn junction_tasks(
     Ok(settled)
 }
 
-async fn grouped(
+/// Counts by the table in SQL and a word, from a query for the schema, the table, the word and the
+/// count.
+async fn by_table(
     connection: &mut Connection,
     sql: &str,
-    place: &[Option<&str>],
-) -> Result<BTreeMap<String, u64>> {
+) -> Result<HashMap<String, BTreeMap<String, u64>>> {
     const ACT: &str = "adding up the ledger";
-    let rows = connection.query(ACT, sql, place).await?;
-    let mut counts = BTreeMap::new();
-    for row in &rows {
-        let key: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
-        let count: i64 = row.try_get(1).map_err(|error| target_error(ACT, error))?;
-        counts.insert(key, count.unsigned_abs());
+    let get = |error| target_error(ACT, error);
+    let mut counts: HashMap<String, BTreeMap<String, u64>> = HashMap::new();
+    for row in &connection.query(ACT, sql, &[]).await? {
+        let schema: String = row.try_get(0).map_err(get)?;
+        let table: String = row.try_get(1).map_err(get)?;
+        let word: String = row.try_get(2).map_err(get)?;
+        let count: i64 = row.try_get(3).map_err(get)?;
+        let table = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
+        counts.entry(table).or_default().insert(word, count.unsigned_abs());
     }
     Ok(counts)
 }

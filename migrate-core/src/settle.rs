@@ -93,10 +93,8 @@ pub(crate) async fn table(
         })
         .collect();
     let refers_to_itself = foreign.iter().any(|foreign| foreign.target.same(model));
-    let mut unique = deferred::open(connection, &context.state, context.run.run).await?;
-    unique.retain(|definition| {
-        definition.model == model.name && definition.kind == deferred::Kind::Unique
-    });
+    let mut unique = deferred::open_of(connection, &context.state, context.run.run, model).await?;
+    unique.retain(|definition| definition.kind == deferred::Kind::Unique);
     loop {
         let rejected_before = settled.rejected;
         let rows = context.names().table(model);
@@ -1076,7 +1074,7 @@ pub(crate) async fn fill_junction(
     connection: &mut Connection,
     model: &'static Model,
 ) -> Result<SettledJunction> {
-    let open = deferred::open(connection, &context.state, context.run.run).await?;
+    let open = deferred::open_of(connection, &context.state, context.run.run, model).await?;
     // Foreign keys of tables that were there may say something else than the model.
     let is_open = |own: &Deferred| {
         open.iter().any(|other| {

@@ -362,14 +362,26 @@ pub(crate) async fn work(
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
     const PART: u32 = 8;
     let mut waiting: Option<Instant> = None;
+    // Joins and sorts of settling may each take their `work_mem`, so it stays small.
+    const MOST_WORK_KB: u64 = 64 << 10;
+    let memory = context.options.index_bytes() >> 10;
+    let work = memory.min(MOST_WORK_KB);
+    let mut helpers = Helpers::default();
     // A task's note commits with what it did, as a chunk's does: see the load.
-    connection.execute("preparing the tasks", "SET synchronous_commit = off").await?;
+    connection
+        .execute(
+            "preparing the tasks",
+            format!(
+                "SET synchronous_commit = off; SET jit = off; SET work_mem = '{work}kB';
+                 SET maintenance_work_mem = '{memory}kB'; BEGIN"
+            ),
+        )
+        .await?;
     loop {
         context.check_stop()?;
         if failed.is_stopped() {
             return Ok(());
         }
-        connection.execute("beginning a transaction", "BEGIN").await?;
         match take(connection, &context.state, context.run.run).await? {
             Next::Task(number, task, ready) => {
                 waiting = None;
@@ -377,24 +389,27 @@ pub(crate) async fn work(
                 let started = Instant::now();
                 context.options.fail_points.hit("a task is taken")?;
                 context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
-                let result = run(context, connection, &task, ready).await?;
+                // A second process for one index takes a core from another index, where there is one.
+                let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
+                helpers.allow(connection, alone).await?;
+                let result = run(context, connection, &task).await?;
                 let elapsed = started.elapsed();
+                context.options.fail_points.hit("a task is written")?;
+                // In one message, because most tasks of small tables take no longer than a few.
                 connection
-                    .execute_with(
+                    .execute(
                         "noting that a task is done",
                         format!(
                             "UPDATE {} SET done = true, done_at = clock_timestamp(), seconds = {},
-                                result = $1::jsonb
-                             WHERE run = {} AND task = {number}",
+                                result = {}::jsonb
+                             WHERE run = {} AND task = {number}; COMMIT; BEGIN",
                             context.state.table("task"),
                             elapsed.as_secs_f64(),
+                            quote_literal(&result),
                             context.run.run
                         ),
-                        &[Some(&result)],
                     )
                     .await?;
-                context.options.fail_points.hit("a task is written")?;
-                connection.execute("committing a task", "COMMIT").await?;
                 context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 context.reporter.event(&Event::TaskFinished {
@@ -407,6 +422,7 @@ pub(crate) async fn work(
                 connection.execute("ending a transaction", "ROLLBACK").await?;
                 let waited = waiting.get_or_insert_with(Instant::now).elapsed();
                 tokio::time::sleep((waited / PART).clamp(PAUSE, LONGEST_PAUSE)).await;
+                connection.execute("beginning a transaction", "BEGIN").await?;
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -416,33 +432,31 @@ pub(crate) async fn work(
     }
 }
 
-/// Does one task within the caller's transaction; gives its result as JSON. `ready` tasks could be
-/// done now.
-async fn run(
-    context: &Context,
-    connection: &mut Connection,
-    task: &Task,
-    ready: u64,
-) -> Result<String> {
+/// Whether the server may build an index with several processes, as a connection was told last.
+#[derive(Default)]
+struct Helpers {
+    forbidden: bool,
+}
+
+impl Helpers {
+    /// Tells the connection, if that is news to it. What is told in a transaction that is rolled
+    /// back is forgotten, so the caller commits or gives the connection up.
+    async fn allow(&mut self, connection: &mut Connection, allowed: bool) -> Result<()> {
+        if self.forbidden == allowed {
+            let sql = match allowed {
+                true => "RESET max_parallel_maintenance_workers",
+                false => "SET max_parallel_maintenance_workers = 0",
+            };
+            connection.execute("choosing how indexes are built", sql).await?;
+            self.forbidden = !allowed;
+        }
+        Ok(())
+    }
+}
+
+/// Does one task within the caller's transaction; gives its result as JSON.
+async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<String> {
     let json = |value: serde_json::Result<String>| value.unwrap_or_default();
-    // Joins and sorts of settling may each take their `work_mem`, so it stays small.
-    const MOST_WORK_KB: u64 = 64 << 10;
-    let memory = context.options.index_bytes() >> 10;
-    let work = memory.min(MOST_WORK_KB);
-    connection
-        .execute(
-            "giving a task its memory",
-            format!(
-                "SET LOCAL maintenance_work_mem = '{memory}kB'; SET LOCAL work_mem = '{work}kB';
-                 SET LOCAL jit = off{}",
-                // Then a second process for one index only takes a core from another index.
-                match context.takes_all_cores() && ready >= context.options.jobs() as u64 {
-                    true => "; SET LOCAL max_parallel_maintenance_workers = 0",
-                    false => "",
-                }
-            ),
-        )
-        .await?;
     let (state, number) = (&context.state, context.run.run);
     Ok(match task {
         Task::Vacuum { junctions } => {
@@ -501,8 +515,7 @@ async fn run(
             "{}".to_owned()
         }
         Task::ValidateForeignKeys { table } => {
-            let mut open = deferred::open(connection, state, number).await?;
-            open.retain(|definition| definition.table == *table && definition.validate.is_some());
+            let open = deferred::open_foreign_keys(connection, state, number, table).await?;
             let clauses: Vec<&str> =
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {
@@ -565,17 +578,15 @@ async fn definition(
     connection: &mut Connection,
     position: i32,
 ) -> Result<Deferred> {
-    deferred::open(connection, &context.state, context.run.run)
-        .await?
-        .into_iter()
-        .find(|definition| definition.position == position)
-        .ok_or_else(|| {
+    deferred::open_at(connection, &context.state, context.run.run, position).await?.ok_or_else(
+        || {
             Error::new(
                 ErrorKind::Preflight,
                 format!("definition {position} was built outside of the run"),
             )
             .with_hint("start over with `--clean`")
-        })
+        },
+    )
 }
 
 /// Settles every table again with the references that were left out of the order, until nothing
