@@ -5,12 +5,12 @@
 //! they were. Either way each is a row of `deferred_ddl`, written in the transaction that takes it
 //! off and marked in the transaction that builds it, so no crash can lose one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use crate::ddl::{Names, Part, foreign_keys, keys};
+use crate::ddl::{Foreign, Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{Connection, target_error};
@@ -72,7 +72,8 @@ pub struct Deferred {
     pub attach: Option<String>,
     /// For a foreign key, the clause of `ALTER TABLE` that looks at the rows.
     pub validate: Option<String>,
-    /// The columns or expressions of a unique key, as SQL.
+    /// The columns or expressions of a unique key, as SQL. Of a foreign key of one column that
+    /// column, the table it points to and the column there; of one of several nothing.
     pub columns: Vec<String>,
     /// The condition of a partial unique index, as SQL.
     pub predicate: Option<String>,
@@ -107,11 +108,20 @@ pub(crate) fn of_facts(names: Names<'_>, model: &'static Model) -> Vec<Deferred>
         build: foreign.add(names, model, true),
         attach: None,
         validate: Some(format!("VALIDATE CONSTRAINT {}", quote_ident(&foreign.name))),
-        columns: vec![quote_ident(foreign.column.name)],
+        columns: foreign_columns(names, &foreign),
         predicate: None,
         name: foreign.name,
     }));
     deferred
+}
+
+/// What [`Deferred::columns`] holds for a foreign key.
+pub(crate) fn foreign_columns(names: Names<'_>, foreign: &Foreign) -> Vec<String> {
+    vec![
+        quote_ident(foreign.column.name),
+        names.table(foreign.target),
+        quote_ident(foreign.key.name),
+    ]
 }
 
 /// What a primary or unique key is to a model, by its columns.
@@ -138,11 +148,16 @@ pub(crate) async fn of_catalogue(
     const ACT: &str = "reading keys and indexes from the catalogue";
     let get = |error| target_error(ACT, error);
     let mut deferred = Vec::new();
-    for model in models {
-        let table = names.table(model);
-        let rows = connection
-            .query(
-                ACT,
+    if models.is_empty() {
+        return Ok(deferred);
+    }
+    let tables: Vec<String> =
+        models.iter().map(|model| quote_literal(&names.table(model))).collect();
+    let tables = format!("ARRAY[{}]::regclass[]", tables.join(", "));
+    let rows = connection
+        .query(
+            ACT,
+            format!(
                 "SELECT i.relname::text, x.indisprimary, x.indisunique, c.oid IS NOT NULL,
                     pg_get_indexdef(x.indexrelid), c.conname::text,
                     coalesce(c.condeferrable, false), coalesce(c.condeferred, false),
@@ -158,138 +173,152 @@ pub(crate) async fn of_catalogue(
                         ORDER BY n),
                     pg_get_expr(x.indpred, x.indrelid), s.spcname::text,
                     obj_description(x.indexrelid, 'pg_class'),
-                    obj_description(c.oid, 'pg_constraint'), x.indisclustered, x.indisreplident
-                 FROM pg_index x
+                    obj_description(c.oid, 'pg_constraint'), x.indisclustered, x.indisreplident,
+                    own.place
+                 FROM unnest({tables}) WITH ORDINALITY AS own (oid, place)
+                 JOIN pg_index x ON x.indrelid = own.oid
                  JOIN pg_class i ON i.oid = x.indexrelid
                  LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid
                     AND c.conrelid = x.indrelid AND c.contype IN ('p', 'u')
                  LEFT JOIN pg_tablespace s ON s.oid = i.reltablespace
-                 WHERE x.indrelid = $1::regclass AND x.indisvalid AND NOT x.indisexclusion
-                 ORDER BY x.indisprimary DESC, x.indisunique DESC, i.relname",
-                &[Some(&table)],
-            )
-            .await?;
-        for row in &rows {
-            let name: String = row.try_get(0).map_err(get)?;
-            let primary: bool = row.try_get(1).map_err(get)?;
-            let unique: bool = row.try_get(2).map_err(get)?;
-            let is_constraint: bool = row.try_get(3).map_err(get)?;
-            let mut build: String = row.try_get(4).map_err(get)?;
-            let constraint: Option<String> = row.try_get(5).map_err(get)?;
-            let deferrable: bool = row.try_get(6).map_err(get)?;
-            let initially: bool = row.try_get(7).map_err(get)?;
-            let tablespace: Option<String> = row.try_get(10).map_err(get)?;
-            let index_comment: Option<String> = row.try_get(11).map_err(get)?;
-            let comment: Option<String> = row.try_get(12).map_err(get)?;
-            let clustered: bool = row.try_get(13).map_err(get)?;
-            let replica: bool = row.try_get(14).map_err(get)?;
-            let columns: Vec<String> = row.try_get(8).map_err(get)?;
-            let predicate: Option<String> = row.try_get(9).map_err(get)?;
-            if let Some(tablespace) = tablespace {
-                build = with_tablespace(&build, &tablespace);
-            }
-            let schema = quote_ident(model.schema.unwrap_or(names.schema));
-            let quoted = quote_ident(&name);
-            let mut attach = Vec::new();
-            if let (true, Some(constraint)) = (is_constraint, &constraint) {
-                let constraint = quote_ident(constraint);
+                 WHERE x.indisvalid AND NOT x.indisexclusion
+                 ORDER BY own.place, x.indisprimary DESC, x.indisunique DESC, i.relname"
+            ),
+            &[],
+        )
+        .await?;
+    for row in &rows {
+        let name: String = row.try_get(0).map_err(get)?;
+        let primary: bool = row.try_get(1).map_err(get)?;
+        let unique: bool = row.try_get(2).map_err(get)?;
+        let is_constraint: bool = row.try_get(3).map_err(get)?;
+        let mut build: String = row.try_get(4).map_err(get)?;
+        let constraint: Option<String> = row.try_get(5).map_err(get)?;
+        let deferrable: bool = row.try_get(6).map_err(get)?;
+        let initially: bool = row.try_get(7).map_err(get)?;
+        let tablespace: Option<String> = row.try_get(10).map_err(get)?;
+        let index_comment: Option<String> = row.try_get(11).map_err(get)?;
+        let comment: Option<String> = row.try_get(12).map_err(get)?;
+        let clustered: bool = row.try_get(13).map_err(get)?;
+        let replica: bool = row.try_get(14).map_err(get)?;
+        let columns: Vec<String> = row.try_get(8).map_err(get)?;
+        let predicate: Option<String> = row.try_get(9).map_err(get)?;
+        let place: i64 = row.try_get(15).map_err(get)?;
+        let Some(model) = usize::try_from(place - 1).ok().and_then(|place| models.get(place))
+        else {
+            continue;
+        };
+        let table = names.table(model);
+        if let Some(tablespace) = tablespace {
+            build = with_tablespace(&build, &tablespace);
+        }
+        let schema = quote_ident(model.schema.unwrap_or(names.schema));
+        let quoted = quote_ident(&name);
+        let mut attach = Vec::new();
+        if let (true, Some(constraint)) = (is_constraint, &constraint) {
+            let constraint = quote_ident(constraint);
+            attach.push(format!(
+                "ALTER TABLE {table} ADD CONSTRAINT {constraint} {} USING INDEX {quoted}{}{}",
+                if primary { "PRIMARY KEY" } else { "UNIQUE" },
+                if deferrable { " DEFERRABLE" } else { "" },
+                if initially { " INITIALLY DEFERRED" } else { "" },
+            ));
+            if let Some(comment) = comment {
                 attach.push(format!(
-                    "ALTER TABLE {table} ADD CONSTRAINT {constraint} {} USING INDEX {quoted}{}{}",
-                    if primary { "PRIMARY KEY" } else { "UNIQUE" },
-                    if deferrable { " DEFERRABLE" } else { "" },
-                    if initially { " INITIALLY DEFERRED" } else { "" },
-                ));
-                if let Some(comment) = comment {
-                    attach.push(format!(
-                        "COMMENT ON CONSTRAINT {constraint} ON {table} IS {}",
-                        quote_literal(&comment)
-                    ));
-                }
-            }
-            if let Some(comment) = index_comment {
-                attach.push(format!(
-                    "COMMENT ON INDEX {schema}.{quoted} IS {}",
+                    "COMMENT ON CONSTRAINT {constraint} ON {table} IS {}",
                     quote_literal(&comment)
                 ));
             }
-            if clustered {
-                attach.push(format!("ALTER TABLE {table} CLUSTER ON {quoted}"));
-            }
-            if replica {
-                attach.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {quoted}"));
-            }
-            deferred.push(Deferred {
-                position: 0,
-                model: model.name.to_owned(),
-                table: table.clone(),
-                kind: match (primary || unique, &predicate) {
-                    (true, None) => kind_of_key(model, primary, &columns),
-                    (true, Some(_)) => Kind::Unique,
-                    (false, _) => Kind::Index,
-                },
-                build,
-                attach: (!attach.is_empty()).then(|| attach.join("; ")),
-                validate: None,
-                columns,
-                predicate,
-                name,
-            });
         }
+        if let Some(comment) = index_comment {
+            attach
+                .push(format!("COMMENT ON INDEX {schema}.{quoted} IS {}", quote_literal(&comment)));
+        }
+        if clustered {
+            attach.push(format!("ALTER TABLE {table} CLUSTER ON {quoted}"));
+        }
+        if replica {
+            attach.push(format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX {quoted}"));
+        }
+        deferred.push(Deferred {
+            position: 0,
+            model: model.name.to_owned(),
+            table: table.clone(),
+            kind: match (primary || unique, &predicate) {
+                (true, None) => kind_of_key(model, primary, &columns),
+                (true, Some(_)) => Kind::Unique,
+                (false, _) => Kind::Index,
+            },
+            build,
+            attach: (!attach.is_empty()).then(|| attach.join("; ")),
+            validate: None,
+            columns,
+            predicate,
+            name,
+        });
     }
-    let mut seen = BTreeSet::new();
-    for model in models {
-        let rows = connection
-            .query(
-                ACT,
-                "SELECT c.oid::bigint, c.conname::text,
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT c.conname::text,
                     quote_ident(n.nspname) || '.' || quote_ident(t.relname),
                     pg_get_constraintdef(c.oid), c.convalidated,
-                    obj_description(c.oid, 'pg_constraint'), c.conrelid = $1::regclass
+                    obj_description(c.oid, 'pg_constraint'),
+                    a.attname::text, rn.nspname::text, r.relname::text, k.attname::text
                  FROM pg_constraint c
                  JOIN pg_class t ON t.oid = c.conrelid
                  JOIN pg_namespace n ON n.oid = t.relnamespace
+                 JOIN pg_class r ON r.oid = c.confrelid
+                 JOIN pg_namespace rn ON rn.oid = r.relnamespace
+                 LEFT JOIN pg_attribute a ON cardinality(c.conkey) = 1
+                    AND a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+                 LEFT JOIN pg_attribute k ON cardinality(c.conkey) = 1
+                    AND k.attrelid = c.confrelid AND k.attnum = c.confkey[1]
                  WHERE c.contype = 'f' AND c.conparentid = 0
-                    AND (c.conrelid = $1::regclass OR c.confrelid = $1::regclass)
-                 ORDER BY 3, 2",
-                &[Some(&names.table(model))],
-            )
-            .await?;
-        for row in &rows {
-            let oid: i64 = row.try_get(0).map_err(get)?;
-            if !seen.insert(oid) {
-                continue;
-            }
-            let name: String = row.try_get(1).map_err(get)?;
-            let table: String = row.try_get(2).map_err(get)?;
-            let definition: String = row.try_get(3).map_err(get)?;
-            let validated: bool = row.try_get(4).map_err(get)?;
-            let comment: Option<String> = row.try_get(5).map_err(get)?;
-            let owner = models
-                .iter()
-                .find(|model| same_table(&names.table(model), &table))
-                .map_or("", |model| model.name);
-            let quoted = quote_ident(&name);
-            deferred.push(Deferred {
-                position: 0,
-                model: owner.to_owned(),
-                kind: Kind::ForeignKey,
-                build: format!(
-                    "ALTER TABLE {table} ADD CONSTRAINT {quoted} {definition}{}",
-                    if validated { " NOT VALID" } else { "" }
-                ),
-                attach: comment.map(|comment| {
-                    format!(
-                        "COMMENT ON CONSTRAINT {quoted} ON {table} IS {}",
-                        quote_literal(&comment)
-                    )
-                }),
-                validate: validated.then(|| format!("VALIDATE CONSTRAINT {quoted}")),
-                columns: Vec::new(),
-                predicate: None,
-                table,
-                name,
-            });
-        }
+                    AND (c.conrelid = ANY ({tables}) OR c.confrelid = ANY ({tables}))
+                 ORDER BY 2, 1"
+            ),
+            &[],
+        )
+        .await?;
+    for row in &rows {
+        let name: String = row.try_get(0).map_err(get)?;
+        let table: String = row.try_get(1).map_err(get)?;
+        let definition: String = row.try_get(2).map_err(get)?;
+        let validated: bool = row.try_get(3).map_err(get)?;
+        let comment: Option<String> = row.try_get(4).map_err(get)?;
+        let column: Option<String> = row.try_get(5).map_err(get)?;
+        let key: Option<String> = row.try_get(8).map_err(get)?;
+        let (schema, other): (String, String) =
+            (row.try_get(6).map_err(get)?, row.try_get(7).map_err(get)?);
+        let other = format!("{}.{}", quote_ident(&schema), quote_ident(&other));
+        let columns = match (column, key) {
+            (Some(column), Some(key)) => vec![quote_ident(&column), other, quote_ident(&key)],
+            _ => Vec::new(),
+        };
+        let owner = models
+            .iter()
+            .find(|model| same_table(&names.table(model), &table))
+            .map_or("", |model| model.name);
+        let quoted = quote_ident(&name);
+        deferred.push(Deferred {
+            position: 0,
+            model: owner.to_owned(),
+            kind: Kind::ForeignKey,
+            build: format!(
+                "ALTER TABLE {table} ADD CONSTRAINT {quoted} {definition}{}",
+                if validated { " NOT VALID" } else { "" }
+            ),
+            attach: comment.map(|comment| {
+                format!("COMMENT ON CONSTRAINT {quoted} ON {table} IS {}", quote_literal(&comment))
+            }),
+            validate: validated.then(|| format!("VALIDATE CONSTRAINT {quoted}")),
+            columns,
+            predicate: None,
+            table,
+            name,
+        });
     }
     Ok(deferred)
 }
@@ -320,6 +349,9 @@ pub(crate) async fn take_off(
     deferred: &[Deferred],
 ) -> Result<()> {
     for kind in [Kind::ForeignKey, Kind::Index, Kind::Unique, Kind::PrimaryKey] {
+        // All of a table in one statement, of each sort.
+        let mut constraints: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut indexes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for definition in deferred.iter().filter(|definition| definition.kind == kind) {
             let name = quote_ident(&definition.name);
             let is_constraint = kind == Kind::ForeignKey
@@ -328,17 +360,27 @@ pub(crate) async fn take_off(
                     .as_deref()
                     .and_then(|attach| attach.split("; ").next())
                     .is_some_and(|first| first.contains(" ADD CONSTRAINT "));
-            let sql = if is_constraint {
-                format!("ALTER TABLE {} DROP CONSTRAINT {name}", definition.table)
+            if is_constraint {
+                let drop = format!("DROP CONSTRAINT {name}");
+                constraints.entry(&definition.table).or_default().push(drop);
             } else {
                 let schema = registry
                     .model(&definition.model)
                     .and_then(|model| model.schema)
                     .unwrap_or(names.schema);
-                format!("DROP INDEX {}.{name}", quote_ident(schema))
-            };
+                let name = format!("{}.{name}", quote_ident(schema));
+                indexes.entry(&definition.table).or_default().push(name);
+            }
+        }
+        let constraints = constraints
+            .into_iter()
+            .map(|(table, drops)| (table, format!("ALTER TABLE {table} {}", drops.join(", "))));
+        let indexes = indexes
+            .into_iter()
+            .map(|(table, names)| (table, format!("DROP INDEX {}", names.join(", "))));
+        for (table, sql) in constraints.chain(indexes) {
             connection
-                .execute(&format!("taking {} off {}", definition.name, definition.table), sql)
+                .execute(&format!("taking keys and indexes off {table}"), sql)
                 .await
                 .map_err(|error| match crate::sink::sql_state(&error) {
                     Some("2BP01") => error.with_hint(

@@ -1075,18 +1075,19 @@ pub(crate) async fn fill_junction(
     model: &'static Model,
 ) -> Result<SettledJunction> {
     let open = deferred::open_of(connection, &context.state, context.run.run, model).await?;
-    // Foreign keys of tables that were there may say something else than the model.
-    let is_open = |own: &Deferred| {
+    // Foreign keys of tables that were there may say something else than the model, or nothing.
+    let is_open = |foreign: &Foreign| {
+        let columns = deferred::foreign_columns(context.names(), foreign);
         open.iter().any(|other| {
             other.kind == deferred::Kind::ForeignKey
-                && other.model == own.model
-                && other.build == own.build
-                && other.validate == own.validate
+                && other.columns == columns
+                && other.validate.is_some()
         })
     };
-    let mut keys = deferred::of_facts(context.names(), model);
-    keys.retain(|definition| definition.kind == deferred::Kind::ForeignKey);
-    let is_validated = keys.len() == model.pair().len() && keys.iter().all(is_open);
+    let keys = foreign_keys(model);
+    let is_validated = !kept::is_kept(context, model)
+        && keys.len() == model.pair().len()
+        && keys.iter().all(is_open);
     let may_be_long = open.iter().any(|definition| {
         [true, false].iter().any(|primary| fit::is_meant(model, definition, *primary))
     });
