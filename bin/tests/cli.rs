@@ -190,6 +190,10 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
         assert_eq!(server.query(database, tables).unwrap()[0][0].as_deref(), Some("0"));
         let done = run(migrate(&place, &arguments));
         assert_eq!(done.code, Some(code), "{done}");
+        // It may hold values of documents, and its next version is not left beside it.
+        let mode = fs::metadata(place.join("summary.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(!place.join("summary.json.new").exists());
         let text = fs::read_to_string(place.join("summary.json")).unwrap();
         let summary: Summary = serde_json::from_str(&text).unwrap();
         assert!(summary.balanced && summary.tables.len() == 29 && summary.junctions.len() == 10);
@@ -426,6 +430,16 @@ fn ids_are_exported() {
         run(migrate(folder.path(), &["run", "--quiet", "--source", source, "--target", &target]));
     assert_eq!(loaded.code, Some(0), "{loaded}");
     let file = folder.path().join("ids.csv");
+    // Where the ids cannot be read, nothing is said but why.
+    let empty = server.create_database("no_ids").unwrap();
+    for wrong in [
+        &["ids", "export", "--target", &empty][..],
+        &["ids", "export", "--target", &target, "--collection", "Nobody"],
+    ] {
+        let done = run(migrate(folder.path(), wrong));
+        assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{done}");
+        assert!(done.stderr.starts_with("error: "), "{done}");
+    }
     let export = ["ids", "export", "--target", &target, "--collection", "Users", "--out"];
     let done = run(migrate(folder.path(), &[&export[..], &[file.to_str().unwrap()]].concat()));
     assert_eq!(done.code, Some(0), "{done}");
@@ -625,6 +639,29 @@ fn a_cause_in_the_definitions_is_named_before_the_rows_that_follow_from_it() {
     assert_eq!(done.code, Some(2), "{done}");
     assert!(done.stderr.contains("lacks columns: Tasks: column content text"), "{done}");
     assert!(done.stderr.contains("`migrate schema diff` has a statement for each"), "{done}");
+}
+
+#[test]
+fn a_part_that_lacks_others_names_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = dump(folder.path(), &["--scale", "0.1"]);
+    let server = server();
+    let target = server.create_database("parts").unwrap();
+    let addresses =
+        ["run", "--source", dump.to_str().unwrap(), "--target", &target, "--no-validate"];
+    let only = |more: &[&str]| run(migrate(folder.path(), &[&addresses[..], more].concat()));
+    let done = only(&["--only", "Tasks"]);
+    assert_eq!(done.code, Some(2), "{done}");
+    assert!(
+        done.stderr.contains("`Tasks` refers to `Sections`, `Users`, which are not loaded"),
+        "{done}"
+    );
+    // With those that they refer to in turn; what is said is enough.
+    let said = done.stderr.split('`').find(|part| part.starts_with("--only ")).unwrap();
+    assert!(said.contains("--only Boards"), "{done}");
+    let more: Vec<&str> = said.split(' ').chain(["--only", "Tasks"]).collect();
+    let done = only(&more);
+    assert_eq!(done.code, Some(0), "{done}");
 }
 
 #[test]
@@ -883,6 +920,21 @@ fn a_document_nested_100000_levels_deep_is_a_reject_like_others() {
         assert_eq!(retry.code, Some(1), "{}", retry.stderr);
         assert!(retry.stdout.contains("1  rejected again\n"), "{retry}");
     }
+    // A run that cannot begin leaves no file, and one that is there as it was.
+    let nowhere =
+        ["run", "--source", dump.to_str().unwrap(), "--target", "postgres://localhost:1/x"];
+    let other = folder.path().join("other.json");
+    for (path, there) in [(&other, false), (&summary, true)] {
+        let before = fs::read(path).ok();
+        assert_eq!(before.is_some(), there);
+        let more = ["--patience", "0", "--summary", path.to_str().unwrap()];
+        let done = run(migrate(folder.path(), &[&nowhere[..], &more].concat()));
+        assert_eq!(done.code, Some(2), "{done}");
+        assert_eq!(fs::read(path).ok(), before);
+    }
+    let no_folder = ["--summary", "nowhere/summary.json"];
+    let done = run(migrate(folder.path(), &[&nowhere[..], &no_folder].concat()));
+    assert!(done.stderr.contains("cannot write the summary to `nowhere/summary.json`"), "{done}");
     // The summary's file says what kind of reject it is, and what to do about it.
     let summary: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(&summary).unwrap()).unwrap();

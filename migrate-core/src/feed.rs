@@ -118,6 +118,41 @@ pub(crate) fn shown_bytes(key: &[u8]) -> &[u8] {
     if key == OWN_ID.as_bytes() { b"_id" } else { key }
 }
 
+/// A document as people know it: without the keys that say where it comes from, and with its own
+/// `_id` where it has one. An element that is no document stands under `value`.
+pub fn shown_document(document: &[u8]) -> Cow<'_, [u8]> {
+    let fields = || Value::new(ElementType::EmbeddedDocument, document).elements();
+    let is_made = fields().next().and_then(Result::ok).is_some_and(|(key, id)| {
+        let of = || id.elements().next().and_then(Result::ok);
+        key == b"_id"
+            && id.kind == ElementType::EmbeddedDocument
+            && of().is_some_and(|(key, _)| key == OF.as_bytes())
+    });
+    if !is_made {
+        return Cow::Borrowed(document);
+    }
+    let mut out = Vec::with_capacity(document.len());
+    let mut is_whole = true;
+    nested(&mut out, |out| {
+        for field in fields().skip(1) {
+            let Ok((key, value)) = field else {
+                is_whole = false;
+                return;
+            };
+            if key == OWN_ID.as_bytes() {
+                element(out, value.kind, b"_id", value.bytes);
+            } else if key == VALUE.as_bytes() {
+                element(out, value.kind, b"value", value.bytes);
+            } else if !RESERVED.iter().any(|reserved| reserved.as_bytes() == key)
+                && key != ORIGIN.as_bytes()
+            {
+                element(out, value.kind, key, value.bytes);
+            }
+        }
+    });
+    if is_whole { Cow::Owned(out) } else { Cow::Borrowed(document) }
+}
+
 /// The way from a collection's documents to those of one model.
 #[derive(Clone, Debug)]
 pub struct Feed {

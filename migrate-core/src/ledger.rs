@@ -7,8 +7,10 @@ use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+use crate::cell::extended_json;
 use crate::copy::{HEADER, TRAILER};
 use crate::error::Result;
+use crate::feed::shown_document;
 use crate::reject::{Reason, Reject, Stage};
 use crate::sink::{Connection, send, target_error};
 use crate::state::State;
@@ -215,10 +217,10 @@ pub async fn insert_orphans(
     Ok(())
 }
 
-/// A document in canonical Extended JSON, every one of two equal keys included; `None` when it is
+/// A document as people know it in canonical Extended JSON, every one of two equal keys included; `None` when it is
 /// not there any more.
 pub fn canonical_json(document: &[u8]) -> Option<String> {
-    (!document.is_empty()).then(|| crate::cell::extended_json(document))
+    (!document.is_empty()).then(|| extended_json(&shown_document(document)))
 }
 
 /// Text without U+0000, which PostgreSQL's text cannot hold; the document itself is kept as bytes.

@@ -522,18 +522,48 @@ pub(crate) fn select(
             .filter_map(|column| column.reference)
             .filter(|reference| reference.orphan != crate::schema::Orphan::Keep)
     };
-    for (model, _) in registry.iter().filter(|(model, _)| chosen.contains(model.name)) {
-        for reference in references(model) {
-            let target = reference.target.get();
-            if !there(target) {
-                // Its rows would all look like orphans.
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("`{}` refers to `{}`, which is not loaded", model.name, target.name),
-                )
-                .with_hint(format!("load it too with `--only {}`, or before", target.name)));
+    // The rows of a model that is not there would all look like orphans.
+    let missing = |model: &'static Model| {
+        let mut missing: Vec<&'static Model> = Vec::new();
+        for target in references(model).map(|reference| reference.target.get()) {
+            if !there(target) && !missing.iter().any(|other| other.same(target)) {
+                missing.push(target);
             }
         }
+        missing
+    };
+    let mut refusals = Vec::new();
+    let mut needed: Vec<&'static Model> = Vec::new();
+    for (model, _) in registry.iter().filter(|(model, _)| chosen.contains(model.name)) {
+        let targets = missing(model);
+        if !targets.is_empty() {
+            let names: Vec<String> =
+                targets.iter().map(|target| format!("`{}`", target.name)).collect();
+            refusals.push(format!("`{}` refers to {}", model.name, names.join(", ")));
+            needed.extend(targets);
+        }
+    }
+    if !refusals.is_empty() {
+        // What they refer to in turn is needed as well.
+        let mut next = 0;
+        while let Some(model) = needed.get(next).copied() {
+            next += 1;
+            needed.extend(missing(model));
+            let mut seen = BTreeSet::new();
+            needed.retain(|model| seen.insert(model.name));
+        }
+        let needs = |model: &Model| needed.iter().any(|other| other.same(model));
+        let only: Vec<String> = registry
+            .iter()
+            .filter(|(model, _)| needs(model))
+            .map(|(model, _)| format!("--only {}", model.name))
+            .collect();
+        let (is, it) = if needed.len() == 1 { ("is", "it") } else { ("are", "them") };
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("{}, which {is} not loaded", refusals.join("; ")),
+        )
+        .with_hint(format!("load {it} too with `{}`, or before", only.join(" "))));
     }
     let is_filled = |junction: &'static Model| {
         let feeds =

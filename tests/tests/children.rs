@@ -339,6 +339,13 @@ async fn every_element_is_a_row_or_a_reject() {
                 "members.1: type: expected object, found null".to_owned(),
             ),
         ];
+        // What people read in the ledger are elements as they stand in their documents.
+        let json = "SELECT concat_ws(' ', table_name, document_json) FROM migrate.reject
+            WHERE table_name IN ('members', 'prices', 'stops') ORDER BY 1";
+        let shown = rows(&target, json).await;
+        assert!(!shown.iter().any(|line| line.contains("u0001")), "{shown:#?}");
+        assert!(shown.contains(&"members {\"value\":null}".to_owned()), "{shown:#?}");
+        assert!(shown.contains(&"stops {\"stopNo\":\"3\"}".to_owned()), "{shown:#?}");
         let found = rejects(&target).await;
         for (source_id, text) in expected {
             assert_eq!(found.get(&source_id), Some(&text), "{source_id} of {found:#?}");

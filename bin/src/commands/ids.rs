@@ -12,6 +12,8 @@ use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::reporter::rate::thousands;
 
+const HEAD: &str = "collection,source_id,id";
+
 /// Writes the pairs of ids of every loaded row, or of one collection's.
 pub(crate) async fn export(
     registry: &'static RegistryFacts,
@@ -22,8 +24,10 @@ pub(crate) async fn export(
     printer: Printer,
 ) -> Result<Outcome, Error> {
     let mut out = Out::open(path)?;
-    out.line("collection,source_id,id");
+    let mut has_head = false;
     let pairs = ids::export(registry, target, options, collection, |pair| {
+        // Where the ids cannot be read nothing is said but why.
+        has_head = has_head || out.line(HEAD);
         out.line(&format!(
             "{},{},{}",
             cell(&pair.collection),
@@ -32,6 +36,9 @@ pub(crate) async fn export(
         ))
     })
     .await?;
+    if !has_head {
+        out.line(HEAD);
+    }
     out.finish()?;
     if let Some(path) = path {
         printer.note(format_args!("{} ids are in `{}`", thousands(pairs), path.display()));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use migrate_core::cell::extended_json;
 use migrate_core::event::Silent;
+use migrate_core::feed::shown_document;
 use migrate_core::ledger::Entry;
 use migrate_core::rejects::{self, Filter, Group, Retried};
 use migrate_core::run::Stop;
@@ -153,7 +154,7 @@ fn entry_text(entry: &Entry) -> String {
 /// A document in canonical Extended JSON, unless its bytes are no BSON, or it is nested deeper than
 /// anybody could read.
 fn json(document: &[u8]) -> Option<String> {
-    let text = extended_json(document);
+    let text = extended_json(&shown_document(document));
     (!document.is_empty() && !text.starts_with("{\"$malformed\"")).then_some(text)
 }
 
@@ -274,9 +275,7 @@ async fn retry(
         }
     };
     let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer).map_err(|error| {
-        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
-    })?;
+    let _signals = signals::listen(&stop, printer)?;
     let retried = rejects::retry(
         registry,
         source,
@@ -367,6 +366,46 @@ mod tests {
         assert_eq!(value["bytes"], "01ff");
         assert!(value["document"].is_null());
         assert!(entry_text(&entry).ends_with("\n\nno BSON that can be shown, in hex: 01ff"));
+    }
+
+    #[test]
+    fn an_element_is_shown_as_it_stands_in_its_document() {
+        let locator = doc! { "\u{1}of": 5, "\u{1}at": ["lines", 0] };
+        let element = doc! {
+            "_id": locator.clone(), "\u{1}parent": 5, "\u{1}position": 0, "\u{1}key": "a",
+            "\u{1}_id": 7, "name": "n",
+        };
+        let reject = Reject {
+            collection: "c.lines".to_owned(),
+            table: "t".to_owned(),
+            source_id: "5/lines/0".to_owned(),
+            stage: Stage::Transform,
+            reason: Reason::Label,
+            field: "state".to_owned(),
+            message: "m".to_owned(),
+            document: element.to_vec().unwrap(),
+        };
+        let (schema, time) = ("public".to_owned(), "2026-01-02T03:04:05.678Z".to_owned());
+        let mut entry = Entry { run: 3, schema, time, reject };
+        let shown = r#"{"_id":{"$numberInt":"7"},"name":"n"}"#;
+        assert!(line(&entry).ends_with(&format!("\"document\":{shown}}}")), "{}", line(&entry));
+        assert!(entry_text(&entry).contains("\n_id         5/lines/0\n"));
+        assert!(!entry_text(&entry).contains("u0001"), "{}", entry_text(&entry));
+        let log = crate::reporter::entry(&entry.reject, "now");
+        assert!(log.contains(&format!("Original Document: {shown}\n")), "{log}");
+        // One that is no document.
+        let scalar = doc! { "_id": locator, "\u{1}parent": 5, "\u{1}value": "x" };
+        entry.reject.document = scalar.to_vec().unwrap();
+        assert!(line(&entry).ends_with(r#""document":{"value":"x"}}"#), "{}", line(&entry));
+        // A document of several collections has its own `_id`, and one of one is as it is.
+        let gathered = doc! {
+            "_id": { "\u{1}of": 5, "\u{1}in": "old" }, "\u{1}_id": 5, "\u{1}origin": "old", "a": "b",
+        };
+        for document in [gathered, doc! { "_id": 5, "a": "b" }] {
+            entry.reject.document = document.to_vec().unwrap();
+            let expected = r#""document":{"_id":{"$numberInt":"5"},"a":"b"}}"#;
+            assert!(line(&entry).ends_with(expected), "{}", line(&entry));
+        }
     }
 
     #[test]

@@ -16,13 +16,14 @@ use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate as compare_rows};
 use migrate_core::{Error, ErrorKind};
 
+use super::validate::Comparison;
 use super::{signals, summary, validate};
 use crate::address::redact;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
 use crate::report;
-use crate::reporter::{self, Both, Files};
+use crate::reporter::{self, Both, Files, try_private, write_private};
 use crate::settings::RunSettings;
 
 /// Runs, or goes on with a run that was interrupted.
@@ -38,11 +39,7 @@ pub(crate) async fn run(
     let summary_file = settings.summary.clone();
     if let Some(path) = &summary_file {
         // Better told now than after hours.
-        std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(|error| cannot_write(path, error))?;
+        try_private(path).map_err(|error| cannot_write(path, error))?;
     }
     let (summary, files) = execute(registry, &settings, printer).await?;
     if progress == ProgressKind::Json {
@@ -97,17 +94,13 @@ async fn compare(
     settings: &RunSettings,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer).map_err(|error| {
-        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
-    })?;
-    let memory = settings.options.validation_budget();
-    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::within(memory) };
-    let source = source::open_with(&settings.source, paced).await?;
     let (target, options) = (&settings.target, &settings.options);
+    let comparison = validate::open(&settings.source, settings.limits, options, printer).await?;
+    let Comparison { source, stop, .. } = &comparison;
+    let source = Arc::clone(source);
     let reporter = reporter::new(settings.progress, printer);
     let request = Request::default();
-    let report = compare_rows(registry, source, target, options, &request, reporter, &stop).await?;
+    let report = compare_rows(registry, source, target, options, &request, reporter, stop).await?;
     validate::finish_run(&report, &settings.files, settings.progress, printer)
 }
 
@@ -127,9 +120,7 @@ pub(super) async fn execute(
         printer.error(format_args!("warning: {other}"));
     }
     let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer).map_err(|error| {
-        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
-    })?;
+    let _signals = signals::listen(&stop, printer)?;
     let shown = reporter::new(settings.progress, printer);
     let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
     let waits = Arc::clone(&reporter);
@@ -215,7 +206,8 @@ fn write_summary(path: &Path, summary: &Summary) -> Result<(), Error> {
     let mut text =
         serde_json::to_string_pretty(summary).map_err(|error| cannot_write(path, error.into()))?;
     text.push('\n');
-    std::fs::write(path, text).map_err(|error| cannot_write(path, error))
+    // It holds values of documents, as the log of rejects does.
+    write_private(path, text.as_bytes()).map_err(|error| cannot_write(path, error))
 }
 
 fn cannot_write(path: &Path, error: std::io::Error) -> Error {

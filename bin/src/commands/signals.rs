@@ -2,15 +2,24 @@
 //! what is committed is in the target, and the rest was never there.
 
 use migrate_core::run::Stop;
+use migrate_core::{Error, ErrorKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit;
 use crate::printer::Printer;
 
 /// Listens for signals until the returned value is dropped.
-pub(super) fn listen(stop: &Stop, printer: Printer) -> std::io::Result<Listening> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+///
+/// # Errors
+/// When the system gives no signals.
+pub(super) fn listen(stop: &Stop, printer: Printer) -> Result<Listening, Error> {
+    let hear = |kind| {
+        signal(kind).map_err(|error| {
+            Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
+        })
+    };
+    let mut interrupt = hear(SignalKind::interrupt())?;
+    let mut terminate = hear(SignalKind::terminate())?;
     let stop = stop.clone();
     let task = tokio::spawn(async move {
         for first in [true, false] {

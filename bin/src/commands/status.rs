@@ -340,7 +340,7 @@ fn next(status: &Status) -> Option<String> {
     match status.activity {
         Activity::Running => None,
         Activity::Stopped => Some(format!(
-            "Nobody is at work on it. What is done stays done; go on with\n  {}\nPasswords and options of the addresses are not kept: add them where they are needed.",
+            "Nobody is at work on it. What is done stays done; go on with\n  {}\nPasswords and options of the addresses are not kept, nor is what changes no row (`--max-read-mb-s`,\n`--max-docs-s`, `--jobs`, `--memory` and the like): add what is needed.",
             resume(status)
         )),
         Activity::Unbalanced => Some(
@@ -515,7 +515,8 @@ all       2/4  8,000    16,000   7,990        10  4.0 MiB
 
 Nobody is at work on it. What is done stays done; go on with
   migrate run --source './my dump' --target postgres://me@h:5432/crm --uuid v7
-Passwords and options of the addresses are not kept: add them where they are needed."
+Passwords and options of the addresses are not kept, nor is what changes no row (`--max-read-mb-s`,
+`--max-docs-s`, `--jobs`, `--memory` and the like): add what is needed."
         );
         assert_eq!(outcome(&example()), Outcome::Differs);
     }

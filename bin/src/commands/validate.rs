@@ -2,15 +2,16 @@
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use migrate_core::run::Stop;
+use migrate_core::run::{Options, Stop};
 use migrate_core::schema::RegistryFacts;
-use migrate_core::source::{self, SourceOptions};
+use migrate_core::source::{self, Limits, Source, SourceOptions};
 use migrate_core::validate::{self, BrokenOff, Report, TableReport};
 use migrate_core::{Error, ErrorKind};
 
 use super::differences::{repaired, text, verdict};
-use super::signals;
+use super::signals::{self, Listening};
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
@@ -21,19 +22,38 @@ use crate::settings::ValidateSettings;
 /// The report, in the folder of the run's files.
 pub(super) const REPORT: &str = "migration-validation-report.json";
 
+/// What a comparison needs beside the target.
+pub(super) struct Comparison {
+    /// The source, read no faster than a person has said.
+    pub(super) source: Arc<dyn Source>,
+    /// What a signal stops.
+    pub(super) stop: Stop,
+    _signals: Listening,
+}
+
+/// Opens the source of a comparison and listens for signals.
+pub(super) async fn open(
+    address: &str,
+    limits: Limits,
+    options: &Options,
+    printer: Printer,
+) -> Result<Comparison, Error> {
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer)?;
+    let paced = SourceOptions { limits, ..SourceOptions::within(options.validation_budget()) };
+    let source = source::open_with(address, paced).await?;
+    Ok(Comparison { source, stop, _signals })
+}
+
 /// Compares, writes the report, and shows what differs.
 pub(crate) async fn validate(
     registry: &'static RegistryFacts,
     settings: ValidateSettings,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer).map_err(|error| {
-        Error::new(ErrorKind::File, "cannot listen for signals").caused_by(error)
-    })?;
-    let memory = settings.options.validation_budget();
-    let paced = SourceOptions { limits: settings.limits, ..SourceOptions::within(memory) };
-    let source = source::open_with(&settings.source, paced).await?;
+    let opened = open(&settings.source, settings.limits, &settings.options, printer).await?;
+    let Comparison { source, stop, .. } = &opened;
+    let source = Arc::clone(source);
     // Stdout is for the report.
     let progress = match settings.progress {
         ProgressKind::Json if settings.json => ProgressKind::None,
@@ -54,10 +74,10 @@ pub(crate) async fn validate(
         let agree = move |report: &Report| settings.yes || agree(report, &files, printer);
         let agree = &agree;
         let repaired =
-            validate::repair(registry, source, target, options, request, reporter, &stop, agree);
+            validate::repair(registry, source, target, options, request, reporter, stop, agree);
         repaired.await.map_err(|broken_off| give_up(broken_off, &settings, printer))?
     } else {
-        validate::validate(registry, source, target, options, request, reporter, &stop).await?
+        validate::validate(registry, source, target, options, request, reporter, stop).await?
     };
     finish(&report, &settings.files, settings.json, printer)
 }

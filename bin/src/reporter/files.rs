@@ -13,7 +13,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use migrate_core::Reject;
+use migrate_core::cell::extended_json;
 use migrate_core::event::{Event, Reporter};
+use migrate_core::feed::shown_document;
 use migrate_core::ledger::Entry;
 use migrate_core::status::{Status, TableStatus};
 use migrate_core::summary::Summary;
@@ -406,14 +408,43 @@ fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()
     fs::rename(&new, path)
 }
 
-/// Replaces a file that nobody else may read, in one step.
+/// Replaces a file that nobody else may read, in one step. A link stays one, and what is no file, as
+/// `/dev/stdout`, is written to as it is.
 pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    fs::rename(write_beside(path, text)?, path)
+    match place_of(path)? {
+        Some(place) => fs::rename(write_beside(&place, text)?, place),
+        None => fs::File::options().write(true).open(path)?.write_all(text),
+    }
+}
+
+/// Whether [`write_private`] could write the file, without a trace of it.
+pub(crate) fn try_private(path: &Path) -> io::Result<()> {
+    match place_of(path)? {
+        Some(place) => fs::remove_file(write_beside(&place, b"")?),
+        None => fs::File::options().write(true).open(path).map(drop),
+    }
+}
+
+/// Where a file is, or will be; `None` for what is there and is none.
+fn place_of(path: &Path) -> io::Result<Option<PathBuf>> {
+    // A file that stdout was sent to must not be replaced under it.
+    if path.starts_with("/dev") || path.starts_with("/proc") {
+        return Ok(None);
+    }
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(there) if there.is_file() => fs::canonicalize(path).map(Some),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(path.to_owned())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes the file's next version beside it.
 fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
-    let new = path.with_extension("json.new");
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
     let mut file =
         fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(text)?;
@@ -455,7 +486,7 @@ pub(crate) fn shown_id(source_id: &str) -> String {
 
 /// Canonical Extended JSON, every one of two equal keys included; of what is no BSON the bytes.
 fn document(bytes: &[u8]) -> String {
-    migrate_core::cell::extended_json(bytes)
+    extended_json(&shown_document(bytes))
 }
 
 #[cfg(test)]

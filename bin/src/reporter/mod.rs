@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use migrate_core::event::{Event, Reporter, Silent};
 
-pub(crate) use files::{Files, shown_id, write_private};
+#[cfg(test)]
+pub(crate) use files::entry;
+pub(crate) use files::{Files, shown_id, try_private, write_private};
 
 use crate::cli::ProgressKind;
 use crate::printer::Printer;
