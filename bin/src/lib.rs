@@ -151,6 +151,7 @@ fn run(
                 registry,
                 &target,
                 &schema,
+                &file.state_schema(),
                 arguments.json,
                 printer,
             ))

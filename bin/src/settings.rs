@@ -78,9 +78,7 @@ impl File {
         let defaults = Options::default();
         let options = Options {
             schema: self.schema(None),
-            state_schema: (flags.state_schema)
-                .or_else(|| self.state_schema.clone())
-                .unwrap_or_else(|| defaults.state_schema.clone()),
+            state_schema: flags.state_schema.unwrap_or_else(|| self.state_schema()),
             ..defaults
         };
         Ok((self.target(flags.target)?, options))
@@ -105,6 +103,11 @@ impl File {
     /// The folder of the files for people.
     pub(crate) fn files(&self) -> PathBuf {
         self.files.clone().unwrap_or_else(|| ".".into())
+    }
+
+    /// The schema of the runs' own tables.
+    pub(crate) fn state_schema(&self) -> String {
+        self.state_schema.clone().unwrap_or_else(|| Options::default().state_schema)
     }
 
     /// The schema of models that name none.

@@ -320,6 +320,13 @@ fn an_interrupted_run_ends_with_130_and_goes_on() {
         let counts = ["totalRecordsMigrated", "totalErrors"].map(|key| checkpoint[key].to_string());
         assert_eq!(counts.map(Some).as_slice(), committed[0]);
     }
+    // The command to go on does not pretend to be the whole one, and keys that are still to be built
+    // are not told as if they were lost.
+    let status = run(migrate(folder.path(), &["status", "--target", &target]));
+    assert!(status.stdout.contains("nor is what changes no row (`--max-read-mb-s`"), "{status}");
+    let diff = run(migrate(folder.path(), &["schema", "diff", "--target", &target]));
+    assert!(diff.stdout.contains("the foreign key to"), "{diff}");
+    assert!(diff.stderr.contains("run 1 is not finished: it builds keys and indexes"), "{diff}");
     let done = run(migrate(folder.path(), &arguments));
     assert_eq!(done.code, Some(0), "{done}");
     assert!(done.stdout.lines().any(|line| line.contains("\"resumed\"")), "{done}");

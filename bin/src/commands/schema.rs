@@ -59,11 +59,18 @@ pub(crate) async fn diff(
     registry: &'static RegistryFacts,
     target: &str,
     schema: &str,
+    state_schema: &str,
     json: bool,
     printer: Printer,
 ) -> Result<Outcome, Error> {
     let names = Names { schema };
     let mut connection = Target::parse(target)?.connect().await?;
+    let state = State::new(state_schema);
+    let unfinished = match state.exists(&mut connection).await? {
+        // A state of another version says nothing about the tables.
+        true => state.last_run(&mut connection).await.ok().flatten().filter(|run| !run.finished),
+        false => None,
+    };
     let there = existing::tables(&mut connection, registry, names).await?.len();
     let mut differences = existing::compare(&mut connection, registry, names).await?;
     differences.extend(existing::compare_keys(&mut connection, registry, names).await?);
@@ -84,6 +91,12 @@ pub(crate) async fn diff(
         registry.iter().count(),
         differences.len() - harmless,
     ));
+    if let Some(run) = unfinished {
+        printer.note(format_args!(
+            "run {} is not finished: it builds keys and indexes at its end, and puts back those that it took off",
+            run.run
+        ));
+    }
     Ok(if harmless == differences.len() { Outcome::Clean } else { Outcome::Differs })
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use migrate_core::rejects::Group;
 use migrate_core::status::{Activity, History, Stage, Status};
 use migrate_core::summary::Summary;
-use migrate_core::validate::Report;
+use migrate_core::validate::{CellDifference, Report};
 
 use self::flow::{Branch, share};
 use self::graph::Graph;
@@ -573,6 +573,22 @@ impl Page<'_> {
             thousands(pairs),
             seconds(report.seconds),
         );
+        // Rows may differ because of the definitions.
+        if !report.structure.is_empty() {
+            html.push_str("<h3>Definitions that are not as the models say</h3>\n<div class=\"wide\"><table><thead><tr><th>object</th><th>expected</th><th>found</th></tr></thead><tbody>\n");
+            for difference in report.structure.iter().take(MOST_LISTED) {
+                let side =
+                    |side: &Option<String>| side.as_deref().map_or("nothing".to_owned(), name);
+                let _ = writeln!(
+                    html,
+                    "<tr><td class=\"name\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td></tr>",
+                    name(&difference.object),
+                    side(&difference.expected),
+                    side(&difference.found),
+                );
+            }
+            html.push_str("</tbody></table></div>\n");
+        }
         let mut worst: Vec<_> = report
             .tables
             .iter()
@@ -581,7 +597,7 @@ impl Page<'_> {
             .collect();
         worst.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         if !worst.is_empty() {
-            html.push_str("<div class=\"wide\"><table><thead><tr><th>table</th><th class=\"n\">missing rows</th><th class=\"n\">extra rows</th><th class=\"n\">differing cells</th><th>counts</th></tr></thead><tbody>\n");
+            html.push_str("<h3>Tables that differ</h3>\n<div class=\"wide\"><table><thead><tr><th>table</th><th class=\"n\">missing rows</th><th class=\"n\">extra rows</th><th class=\"n\">differing cells</th><th>counts</th></tr></thead><tbody>\n");
             for (table, _) in &worst {
                 let _ = writeln!(
                     html,
@@ -595,7 +611,24 @@ impl Page<'_> {
             }
             html.push_str("</tbody></table></div>\n");
             for (table, _) in &worst {
-                if table.cells.first.is_empty() {
+                for column in &table.columns {
+                    let Some(cause) = &column.cause else { continue };
+                    let _ = writeln!(
+                        html,
+                        "<p>{} of {}.{}: {}</p>",
+                        counted(column.count, "cell", "cells"),
+                        name(&table.table),
+                        name(&column.column),
+                        name(cause),
+                    );
+                }
+                let is_explained = |cell: &&CellDifference| {
+                    let mut columns = table.columns.iter();
+                    columns.any(|column| column.column == cell.column && column.cause.is_some())
+                };
+                let cells: Vec<_> =
+                    table.cells.first.iter().filter(|cell| !is_explained(cell)).collect();
+                if cells.is_empty() {
                     continue;
                 }
                 let _ = writeln!(
@@ -603,7 +636,7 @@ impl Page<'_> {
                     "<details><summary>Cells of {}</summary><div class=\"wide\"><table><thead><tr><th>key</th><th>column</th><th>source</th><th>target</th></tr></thead><tbody>",
                     name(&table.table)
                 );
-                for cell in table.cells.first.iter().take(MOST_LISTED) {
+                for cell in cells.into_iter().take(MOST_LISTED) {
                     let value = |value: &Option<String>| match value {
                         Some(value) => format!("<code>{}</code>", name(&text::fit(value, 120))),
                         None => "NULL".to_owned(),
@@ -653,21 +686,6 @@ impl Page<'_> {
                     name(&reference.column),
                     name(&reference.target),
                     number(reference.orphans.count),
-                );
-            }
-            html.push_str("</tbody></table></div>\n");
-        }
-        if !report.structure.is_empty() {
-            html.push_str("<h3>Definitions that are not as the models say</h3>\n<div class=\"wide\"><table><thead><tr><th>object</th><th>expected</th><th>found</th></tr></thead><tbody>\n");
-            for difference in report.structure.iter().take(MOST_LISTED) {
-                let side =
-                    |side: &Option<String>| side.as_deref().map_or("nothing".to_owned(), name);
-                let _ = writeln!(
-                    html,
-                    "<tr><td class=\"name\">{}</td><td class=\"text\">{}</td><td class=\"text\">{}</td></tr>",
-                    name(&difference.object),
-                    side(&difference.expected),
-                    side(&difference.found),
                 );
             }
             html.push_str("</tbody></table></div>\n");

@@ -198,11 +198,16 @@ pub async fn repair(
         .map(|table| table.missing.count + table.cells.count + table.extra.count)
         .sum();
     let pairs: u64 = before.junctions.iter().map(|junction| junction.differences()).sum();
-    if rows + pairs == 0 || !agree(&before) {
+    let only_sums = rows + pairs == 0;
+    let nothing = only_sums && !sums_are_left(&mut prepared, &before).await?;
+    if nothing || !agree(&before) {
         prepared.connection.close().await;
         return Ok(before);
     }
-    let concerned = concerned(&prepared, &before);
+    let concerned = match only_sums {
+        true => prepared.compared.clone(),
+        false => concerned(&prepared, &before),
+    };
     let mut repair = Repair::new(prepared, options, elements.unwrap_or_default()).await?;
     let mended = repair.mend(&before).await;
     let Repair { mut prepared, done, .. } = repair;
@@ -235,6 +240,23 @@ async fn look_again(prepared: &mut Prepared, concerned: &HashSet<&'static str>) 
         .collect();
     let (after, _) = super::compare(prepared, false).await?;
     Ok(after)
+}
+
+/// Whether the notes about the source's documents and elements are not of the source as it is,
+/// although all rows are: where a repair broke off before it came to them.
+async fn sums_are_left(prepared: &mut Prepared, report: &Report) -> Result<bool> {
+    if !report.tables.iter().all(|table| table.counts_hold) {
+        return Ok(false);
+    }
+    for table in &report.tables {
+        for (count, documents) in [("read", table.source), ("skipped", table.skipped)] {
+            let Prepared { context, connection, .. } = prepared;
+            if noted(context, connection, &table.model, count).await? != documents {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(report.junctions.iter().any(|junction| !junction.counts_hold))
 }
 
 /// The models whose rows or pairs may change: those that differ, those that refer to them, and
@@ -940,12 +962,20 @@ async fn note_documents(
     count: &str,
     documents: u64,
 ) -> Result<()> {
-    const ACT: &str = "noting the documents of a repair";
+    let more = documents as i64 - noted(context, connection, model, count).await? as i64;
+    context.state.adjust(connection, model, count, more).await
+}
+
+/// How many documents of a model the runs have noted, or how many of them as `skipped`.
+async fn noted(
+    context: &Context,
+    connection: &mut Connection,
+    model: &str,
+    count: &str,
+) -> Result<u64> {
     let chunk = context.state.table("chunk");
     let sql = format!("SELECT coalesce(sum({count}), 0)::bigint FROM {chunk} WHERE model = $1");
-    let noted = connection.count(ACT, sql, &[Some(model)]).await?;
-    let more = documents as i64 - noted as i64;
-    context.state.adjust(connection, model, count, more).await
+    connection.count("reading the documents that were noted", sql, &[Some(model)]).await
 }
 
 /// Notes the elements of a junction as they are by now, where the sums do not hold any more: the
