@@ -3,8 +3,8 @@
 //! Tasks stand in levels; those of one level run side by side, on any worker of any process, and
 //! a level begins when the one before is done. Within a level the largest tables come first, so
 //! that no connection is left with a long one at the end. A worker that finds nothing left in the
-//! level takes a later task that needs less than all levels before its own: the indexes of a table
-//! wait for the table's own settling, not for that of others.
+//! level takes a later task that needs less than all levels before its own: an index can be built
+//! as soon as no value is too long for it, and a junction be filled when both its sides are settled.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -20,7 +20,9 @@ use crate::event::{Event, Step};
 use crate::fit;
 use crate::kept;
 use crate::run::Stop;
-use crate::schema::{Column, Model, ModelKind, Orphan, RegistryFacts, quote_ident, quote_literal};
+use crate::schema::{
+    BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_ident, quote_literal,
+};
 use crate::settle;
 use crate::sink::{Connection, target_error};
 use crate::state::State;
@@ -212,7 +214,13 @@ pub(crate) fn plan(
         });
     }
     let mut definitions: Vec<&Deferred> = deferred.iter().collect();
-    definitions.sort_by_key(|definition| std::cmp::Reverse(size(&definition.model)));
+    // Of one table those that take the longest come first as well.
+    definitions.sort_by_key(|definition| {
+        let is_quick = registry
+            .model(&definition.model)
+            .is_some_and(|model| key_columns(model, definition).all(is_quickly_sorted));
+        (std::cmp::Reverse(size(&definition.model)), is_quick)
+    });
     let mut validated = BTreeSet::new();
     for definition in definitions {
         let position = definition.position;
@@ -236,17 +244,24 @@ pub(crate) fn plan(
                 }
             }
             (_, Some(ModelKind::Junction)) => push(&mut tasks, JUNCTION_KEYS, index),
-            // Settling walks it.
-            (Kind::Index, Some(_))
-                if model.is_some_and(|model| is_of_reference(model, definition)) =>
-            {
-                push(&mut tasks, REFERENCE_INDEXES, index);
+            (kind, _) => {
+                let is_plain = |model: &&'static Model| {
+                    kind == Kind::Index
+                        && definition.predicate.is_none()
+                        && key_columns(model, definition).count() == definition.columns.len()
+                };
+                // Whoever has nothing else to do may build it, even if settling takes some of its
+                // rows away again. An expression may not take a row that settling rejects.
+                let ready = match model.filter(is_plain) {
+                    Some(model) if fit::is_meant(model, definition, false) => FIT,
+                    Some(_) => VACUUM,
+                    None => model.map_or(JUNCTIONS - 1, settled),
+                };
+                // Settling walks those of references.
+                let walked = model.is_some_and(|model| is_of_reference(model, definition));
+                let level = if walked { REFERENCE_INDEXES } else { JUNCTIONS };
+                tasks.push(Planned { level, ready: ready.min(level - 1), task: index });
             }
-            (_, _) => tasks.push(Planned {
-                level: JUNCTIONS,
-                ready: model.map_or(JUNCTIONS - 1, settled),
-                task: index,
-            }),
         }
     }
     push(&mut tasks, VACUUM, Task::Vacuum { junctions: false });
@@ -259,13 +274,42 @@ pub(crate) fn plan(
     tasks
 }
 
-/// Whether an index orders the rows by a column that refers to another table.
-fn is_of_reference(model: &Model, index: &Deferred) -> bool {
-    let first = index.columns.first();
-    model.columns.iter().any(|column| {
-        column.reference.is_some()
-            && first.is_some_and(|sql| *sql == column.name || *sql == quote_ident(column.name))
+/// The columns of an index that are columns of its model, and no expressions.
+fn key_columns(model: &'static Model, index: &Deferred) -> impl Iterator<Item = &'static Column> {
+    index.columns.iter().filter_map(move |sql| {
+        let is_it = |column: &&Column| *sql == column.name || *sql == quote_ident(column.name);
+        model.columns.iter().find(is_it)
     })
+}
+
+/// Whether values of a column are compared by a few instructions, and text by its collation is not.
+fn is_quickly_sorted(column: &Column) -> bool {
+    use BaseType::{
+        Bool, Date, Enum, Float4, Float8, Int2, Int4, Int8, Timestamp, TimestampTz, Uuid,
+    };
+    column.ty.dimensions == 0
+        && matches!(
+            column.ty.base,
+            Bool | Date
+                | Enum(_)
+                | Float4
+                | Float8
+                | Int2
+                | Int4
+                | Int8
+                | Timestamp
+                | TimestampTz
+                | Uuid
+        )
+}
+
+/// Whether an index orders the rows by a column that refers to another table.
+fn is_of_reference(model: &'static Model, index: &Deferred) -> bool {
+    let first = index.columns.first();
+    let is_first = |column: &&Column| {
+        first.is_some_and(|sql| *sql == column.name || *sql == quote_ident(column.name))
+    };
+    model.columns.iter().find(is_first).is_some_and(|column| column.reference.is_some())
 }
 
 /// Writes the tasks of a run down. The caller commits.
