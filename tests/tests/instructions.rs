@@ -2,9 +2,9 @@
 //! machine is. `migrate-core/benches/instructions.rs` is run under callgrind, and the counts are
 //! compared with those of `instructions.toml` beside it. `INSTRUCTIONS=overwrite` records them.
 //!
-//! The program is built as the tests' dependencies are, except that `migrate-core` itself is fully
-//! optimised. So nothing else is built a second time; a release build, which looks across crates,
-//! needs about a twentieth less.
+//! The program is built without the engine, and its dependencies as those of the tests are, only
+//! `migrate-core` itself is fully optimised. So few things are built a second time; a release build,
+//! which looks across crates, needs about a twentieth less.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -140,8 +140,16 @@ fn build() -> PathBuf {
             cargo.env_remove(name);
         }
     }
-    // The features of the dependencies are those of all members together, as for the other tests.
-    cargo.args(["build", "--workspace", "--locked", "--bench", "instructions"]);
+    // The engine is most of what there is to compile, and nothing of what is counted.
+    cargo.args([
+        "build",
+        "-p",
+        "migrate-core",
+        "--no-default-features",
+        "--locked",
+        "--bench",
+        "instructions",
+    ]);
     cargo.args(["--message-format", "json-render-diagnostics"]);
     for setting in settings {
         cargo.args(["--config", &format!("profile.dev.package.migrate-core.{setting}")]);

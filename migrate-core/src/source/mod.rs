@@ -7,6 +7,7 @@
 mod dump;
 #[cfg(any(test, feature = "test-util"))]
 pub mod memory;
+#[cfg(feature = "engine")]
 mod mongo;
 mod pace;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use bson::spec::ElementType;
 use futures_util::future::BoxFuture;
+#[cfg(feature = "engine")]
 use mongodb::raw_batch_cursor::RawBatch;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -25,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::value::{Elements, Value};
 
 pub use dump::DumpSource;
+#[cfg(feature = "engine")]
 pub use mongo::MongoSource;
 pub use pace::Limits;
 
@@ -44,6 +47,7 @@ pub struct Batch {
 
 enum Buffer {
     Bytes(Vec<u8>),
+    #[cfg(feature = "engine")]
     Reply(RawBatch),
 }
 
@@ -104,6 +108,7 @@ impl Batch {
     fn buffer(&self) -> &[u8] {
         match &self.buffer {
             Buffer::Bytes(bytes) => bytes.as_slice(),
+            #[cfg(feature = "engine")]
             Buffer::Reply(reply) => reply.as_raw_document().as_bytes(),
         }
     }
@@ -371,6 +376,7 @@ impl fmt::Debug for SourceOptions {
 ///
 /// # Errors
 /// When the address cannot be understood, the server not be reached, or there is no good dump.
+#[cfg(feature = "engine")]
 pub async fn open(address: &str) -> Result<Arc<dyn Source>> {
     open_with(address, SourceOptions::default()).await
 }
@@ -379,6 +385,7 @@ pub async fn open(address: &str) -> Result<Arc<dyn Source>> {
 ///
 /// # Errors
 /// As those of [`open`].
+#[cfg(feature = "engine")]
 pub async fn open_with(address: &str, mut options: SourceOptions) -> Result<Arc<dyn Source>> {
     let limits = options.limits;
     if limits.is_none() {
@@ -389,6 +396,7 @@ pub async fn open_with(address: &str, mut options: SourceOptions) -> Result<Arc<
     Ok(Arc::new(pace::Paced::new(source, limits)))
 }
 
+#[cfg(feature = "engine")]
 async fn open_unlimited(address: &str, options: SourceOptions) -> Result<Arc<dyn Source>> {
     let scheme = address.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {

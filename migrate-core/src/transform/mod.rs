@@ -31,7 +31,7 @@ use crate::value::Value;
 use keys::{Found, Keys, WalkError};
 pub use output::{
     IrregularId, JunctionMark, JunctionOutput, MAX_UNKNOWN_KEYS, OrphanElement, Output, ReplacedBy,
-    RowMark,
+    ReplacedValues, RowMark, UnknownField,
 };
 
 /// What has to be known of the target before the first row.

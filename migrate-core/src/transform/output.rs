@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use bson::spec::ElementType;
+use serde::{Deserialize, Serialize};
 
 use crate::reject::Reject;
-use crate::summary::{ReplacedValues, UnknownField};
 use crate::value::Value;
 
 /// The results of a number of documents.
@@ -39,6 +39,49 @@ pub struct Output {
     pub skipped: u64,
     /// Their size.
     pub bytes: u64,
+}
+
+/// A field that no column takes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnknownField {
+    /// Documents that have it.
+    pub documents: u64,
+    /// The `_id` of one of them.
+    pub example: String,
+}
+
+/// Values that one column did not take, by what took their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedValues {
+    /// Those that are NULL, by `on_invalid = null`.
+    pub null: u64,
+    /// Those that are the column's default, by `on_invalid = default`.
+    pub default: u64,
+    /// Documents with a label that is the enum's `other`.
+    pub other: u64,
+    /// The `_id` of one document.
+    pub example: String,
+    /// What was wrong with its value.
+    pub message: String,
+}
+
+impl ReplacedValues {
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.null + self.default + self.other
+    }
+
+    /// Adds the counts of another part; the example stays.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.null += other.null;
+        self.default += other.default;
+        self.other += other.other;
+    }
+
+    /// Counts from 0 again; the example stays.
+    pub(crate) fn clear(&mut self) {
+        (self.null, self.default, self.other) = (0, 0, 0);
+    }
 }
 
 /// What took the place of a value that its column did not take.

@@ -1,5 +1,5 @@
 //! What the compiler says about each mistake in a model: one small program per rule, with the
-//! messages that a user reads. `TRYBUILD=overwrite cargo test -p migrate-tests --test ui` writes
+//! messages that a user reads. `TRYBUILD=overwrite cargo test -p migrate-ui-tests` writes
 //! them anew.
 
 #[test]
