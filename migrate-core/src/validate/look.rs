@@ -131,6 +131,24 @@ pub(super) async fn send(
     connection.copy(&act, &statement, rows).await.map(drop)
 }
 
+/// Takes out what was sent twice because a range was read again: of rows of one document with one
+/// key all but one.
+pub(super) async fn forget_copies(
+    connection: &mut Connection,
+    model: &'static Model,
+) -> Result<()> {
+    let act = format!("taking a second look at {}", model.table);
+    let (suspects, id) = (suspects_table(model), quote_ident(id_column(model).name));
+    let sql = format!(
+        "DELETE FROM {suspects} WHERE ctid IN (
+            SELECT ctid FROM (
+                SELECT ctid, row_number() OVER (PARTITION BY {RAW_ID}, {id}::text) AS copy
+                FROM {suspects} WHERE {RAW_ID} <> '') AS numbered
+            WHERE copy > 1)"
+    );
+    connection.execute(&act, sql).await.map(drop)
+}
+
 /// Lets PostgreSQL judge the rows whose hash was not found; drops them afterwards.
 pub(super) async fn judge(
     context: &Context,

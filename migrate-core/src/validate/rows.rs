@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range as Span;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Row as _;
@@ -53,6 +54,8 @@ pub(super) struct Compared {
     pub(super) found: Mutex<TableReport>,
     /// Documents read, and those of them that are not the model's.
     documents: Mutex<(u64, u64)>,
+    /// Whether a range was read again after it had broken off.
+    is_read_again: AtomicBool,
 }
 
 impl Compared {
@@ -87,6 +90,7 @@ impl Compared {
             path,
             found: Mutex::new(found),
             documents: Mutex::default(),
+            is_read_again: AtomicBool::new(false),
         })
     }
 
@@ -360,6 +364,9 @@ async fn compare_group(
         }
         table.take(&mut compared.found.lock().unwrap_or_else(PoisonError::into_inner));
         if prepared.contains(model.name) {
+            if compared.is_read_again.load(Ordering::Relaxed) {
+                look::forget_copies(connection, model).await?;
+            }
             let links = &compared.links;
             look::judge(context, connection, model, links, work.nulled, table).await?;
         }
@@ -640,6 +647,7 @@ async fn read(
             break;
         }
         // Rows that were found already are not found again, and PostgreSQL sees that they are right.
+        compared.is_read_again.store(true, Ordering::Relaxed);
     }
     Ok(())
 }
