@@ -72,7 +72,7 @@ pub struct Deferred {
     pub attach: Option<String>,
     /// For a foreign key, the clause of `ALTER TABLE` that looks at the rows.
     pub validate: Option<String>,
-    /// The columns or expressions of a unique key, as SQL. Of a foreign key of one column that
+    /// The columns or expressions of a key or an index, as SQL. Of a foreign key of one column that
     /// column, the table it points to and the column there; of one of several nothing.
     pub columns: Vec<String>,
     /// The condition of a partial unique index, as SQL.

@@ -1067,8 +1067,8 @@ async fn note_orphaned_elements(
 /// The validation looks at each pair anyway, so where all are right, as they mostly are, nothing is
 /// looked at twice. The staging table stays for [`validate_junction`]. Nothing can have come to
 /// depend on a pair by then, because no table refers to a junction. It is done so only where that
-/// validation will come, and where a pair to nothing cannot be too long for the junction's indexes,
-/// which are built in between.
+/// validation will come, and where a pair to nothing can neither be too long for the junction's
+/// indexes nor exclude another pair by one of its keys, which are built in between.
 pub(crate) async fn fill_junction(
     context: &Context,
     connection: &mut Connection,
@@ -1084,8 +1084,18 @@ pub(crate) async fn fill_junction(
                 && other.validate.is_some()
         })
     };
+    // A pair to nothing must not be in the way of another one, until it is found.
+    let pair = model.pair().map(|column| [column.name.to_owned(), quote_ident(column.name)]);
+    let lets_both_in = |definition: &Deferred| {
+        let has = |names: &[String; 2]| definition.columns.iter().any(|sql| names.contains(sql));
+        definition.predicate.is_none() && pair.iter().all(has)
+    };
+    let is_key = |definition: &&Deferred| {
+        matches!(definition.kind, deferred::Kind::PrimaryKey | deferred::Kind::Unique)
+    };
     let keys = foreign_keys(model);
-    let is_validated = !kept::is_kept(context, model)
+    let is_validated = open.iter().filter(is_key).all(lets_both_in)
+        && !kept::is_kept(context, model)
         && keys.len() == model.pair().len()
         && keys.iter().all(is_open);
     let may_be_long = open.iter().any(|definition| {

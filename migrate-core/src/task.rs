@@ -248,13 +248,15 @@ pub(crate) fn plan(
                 let is_plain = |model: &&'static Model| {
                     kind == Kind::Index
                         && definition.predicate.is_none()
+                        && definition.attach.is_none()
                         && key_columns(model, definition).count() == definition.columns.len()
                 };
                 // Whoever has nothing else to do may build it, even if settling takes some of its
-                // rows away again. An expression may not take a row that settling rejects.
+                // rows away again. An expression may not take a row that settling rejects. What
+                // attaches a key waits for whoever builds an index of that table.
                 let ready = match model.filter(is_plain) {
                     Some(model) if fit::is_meant(model, definition, false) => FIT,
-                    Some(_) => VACUUM,
+                    Some(_) => PRIMARY_KEYS,
                     None => model.map_or(JUNCTIONS - 1, settled),
                 };
                 // Settling walks those of references.
@@ -417,10 +419,12 @@ pub(crate) async fn work(
             "preparing the tasks",
             format!(
                 "SET synchronous_commit = off; SET jit = off; SET work_mem = '{work}kB';
-                 SET maintenance_work_mem = '{memory}kB'; BEGIN"
+                 SET maintenance_work_mem = '{memory}kB'"
             ),
         )
         .await?;
+    // A message of its own, or a rollback would take the settings back.
+    connection.execute("beginning a transaction", "BEGIN").await?;
     loop {
         context.check_stop()?;
         if failed.is_stopped() {

@@ -530,3 +530,63 @@ mod refused {
         assert_eq!(rows(&target, "SELECT id::text FROM links").await, ["1"]);
     }
 }
+
+mod sole {
+    use migrate_core::{Migrate, registry};
+
+    #[derive(Migrate)]
+    #[migrate(collection = "owners", table = "owners")]
+    #[allow(dead_code)]
+    pub(super) struct Owners {
+        #[migrate(id)]
+        id: i32,
+        #[junction(OwnersToCars)]
+        cars: Vec<i32>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "cars", table = "cars")]
+    #[allow(dead_code)]
+    pub(super) struct Cars {
+        #[migrate(id)]
+        id: i32,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction, table = "owners_to_cars")]
+    #[allow(dead_code)]
+    pub(super) struct OwnersToCars {
+        #[fk(Owners)]
+        owner: i32,
+        #[fk(Cars)]
+        car: i32,
+    }
+
+    registry! { pub(super) Garage = [Owners, Cars, OwnersToCars] }
+}
+
+/// A junction that was there lets an owner have one car only. A car that is not there takes no place.
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_to_nothing_are_not_in_the_way_of_a_key_of_a_junction() {
+    for key in ["(owner)", "(owner) WHERE car > 0"] {
+        let Some(target) = servers::database(servers::NEWEST) else { return };
+        let facts = sole::Garage::FACTS;
+        let all = statements(facts, Names { schema: "public" }).into_iter();
+        let sql: Vec<String> = all.map(|statement| statement.sql).collect();
+        execute(&target, &sql.join("; ")).await;
+        execute(&target, &format!("CREATE UNIQUE INDEX sole ON owners_to_cars {key}")).await;
+        let source = MemorySource::new()
+            .with(
+                "owners",
+                [doc! { "_id": 1, "cars": [77, 2] }, doc! { "_id": 2, "cars": [1, 78] }],
+            )
+            .with("cars", [doc! { "_id": 1 }, doc! { "_id": 2 }]);
+        let options = Options::default();
+        let summary = migrate_tests::moved::load(facts, &target, Arc::new(source), &options).await;
+        assert!(summary.balanced, "{key}: {summary:#?}");
+        let pairs =
+            rows(&target, "SELECT owner || ' ' || car FROM owners_to_cars ORDER BY 1").await;
+        assert_eq!(pairs, ["1 2", "2 1"], "{key}");
+        assert_eq!(summary.junctions[0].orphans, 2, "{key}");
+    }
+}
