@@ -435,18 +435,26 @@ fn place_of(path: &Path) -> io::Result<Option<PathBuf>> {
         Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
         Ok(there) if there.is_file() => fs::canonicalize(path).map(Some),
         Ok(_) => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(path.to_owned())),
+        // A link to what is not there yet: that is made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Ok(link) => Ok(Some(path.parent().unwrap_or(Path::new("")).join(link))),
+            Err(_) => Ok(Some(path.to_owned())),
+        },
         Err(error) => Err(error),
     }
 }
 
-/// Writes the file's next version beside it.
+/// Writes the file's next version beside it, where no other process writes one.
 fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
-    name.push(".new");
+    name.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(name);
-    let mut file =
-        fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // What stands there was left by a process of the same number.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     Ok(new)

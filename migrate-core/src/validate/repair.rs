@@ -139,7 +139,6 @@ impl BrokenOff {
             failed = format!("{failed}: {error}");
             cause = error.source();
         }
-        done.balanced = false;
         done.failed = Some(failed);
         let error = match error.kind() {
             ErrorKind::Interrupted => error,
@@ -210,10 +209,13 @@ pub async fn repair(
     };
     let mut repair = Repair::new(prepared, options, elements.unwrap_or_default()).await?;
     let mended = repair.mend(&before).await;
-    let Repair { mut prepared, done, .. } = repair;
+    let Repair { mut prepared, mut done, .. } = repair;
     let after = match mended {
         Ok(()) => look_again(&mut prepared, &concerned).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            done.balanced = false;
+            Err(error)
+        }
     };
     match after {
         Ok(mut after) => {
