@@ -126,9 +126,7 @@ pub(crate) fn foreign_columns(names: Names<'_>, foreign: &Foreign) -> Vec<String
 
 /// What a primary or unique key is to a model, by its columns.
 fn kind_of_key<T: AsRef<str>>(model: &Model, primary: bool, columns: &[T]) -> Kind {
-    let is_id = |column: &str| {
-        model.id().is_some_and(|id| column == id.name || column == quote_ident(id.name))
-    };
+    let is_id = |column: &str| model.column_of(column).is_some_and(|column| column.primary_key);
     let tells_apart = match model.own_key.is_empty() || model.shares_key() {
         true => primary,
         false => matches!(columns, [only] if is_id(only.as_ref())),

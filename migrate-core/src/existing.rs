@@ -186,15 +186,7 @@ async fn indexes(
     let act = format!("comparing the indexes of {table}");
     let there = table_indexes(connection, &act, &table).await?;
     let columns = attributes(connection, &table).await?;
-    connection
-        .execute(
-            &act,
-            format!(
-                "DROP TABLE IF EXISTS {COPY};
-                 CREATE TEMPORARY TABLE migrate_indexes (LIKE {table}) ON COMMIT DROP"
-            ),
-        )
-        .await?;
+    make_like(connection, &act, COPY, &table).await?;
     // Primary keys, and that of the id beside another one, are looked at with the columns.
     let own_id = |key: &Key| {
         !model.own_key.is_empty() && model.id().is_some_and(|id| key.columns == [id.name])
@@ -641,6 +633,14 @@ async fn has_unique(connection: &mut Connection, table: &str, column: &str) -> R
     Ok(found > 0)
 }
 
+/// Makes a temporary table, for the rest of the transaction, with the columns of another.
+async fn make_like(connection: &mut Connection, act: &str, copy: &str, table: &str) -> Result<()> {
+    let sql = format!(
+        "DROP TABLE IF EXISTS {copy}; CREATE TEMPORARY TABLE {copy} (LIKE {table}) ON COMMIT DROP"
+    );
+    connection.execute(act, sql).await.map(drop)
+}
+
 /// Compares the conditions on each row. Those of the model are made on a table like the one that
 /// is there, and PostgreSQL prints both.
 async fn checks(
@@ -655,15 +655,7 @@ async fn checks(
     let there = check_definitions(connection, &act, &table).await?;
     let wanted = ddl::checks(model);
     let mut known = Vec::new();
-    connection
-        .execute(
-            &act,
-            format!(
-                "DROP TABLE IF EXISTS {COPY};
-                 CREATE TEMPORARY TABLE migrate_checks (LIKE {table}) ON COMMIT DROP"
-            ),
-        )
-        .await?;
+    make_like(connection, &act, COPY, &table).await?;
     for (index, (name, sql)) in wanted.iter().enumerate() {
         let quoted = quote_ident(name);
         let mut differ = |harmless, what: String, mend: Option<String>| {

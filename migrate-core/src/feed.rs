@@ -285,6 +285,24 @@ impl Feed {
         .await
     }
 
+    /// Sends them in the order of the ids, which goes on after a stumble, or in whichever is the
+    /// cheapest, which may break off.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(crate) async fn read_either(
+        &self,
+        source: &dyn Source,
+        (collection, range): (&str, &Range),
+        in_order: bool,
+        batches: mpsc::Sender<Batch>,
+    ) -> Result<Ending> {
+        match in_order {
+            true => self.read(source, collection, range, batches).await.map(|()| Ending::Whole),
+            false => self.read_in_any_order(source, collection, range, batches).await,
+        }
+    }
+
     /// Sends what is the model's of the documents that `read` sends.
     async fn send<T, F: Future<Output = T>>(
         &self,

@@ -30,11 +30,7 @@ pub(crate) fn is_meant(model: &Model, definition: &Deferred, primary: bool) -> b
         && (definition.kind == Kind::PrimaryKey) == primary
         && tail(definition).is_some()
         && definition.columns.iter().any(|sql| {
-            let column = model
-                .columns
-                .iter()
-                .find(|column| column.name == sql.as_str() || quote_ident(column.name) == *sql);
-            column.is_none_or(|column| {
+            model.column_of(sql).is_none_or(|column| {
                 column.ty.dimensions > 0
                     || matches!(
                         column.ty.base,
@@ -57,7 +53,7 @@ pub(crate) async fn table(
     primary: bool,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
-    let open = deferred::open(connection, &context.state, context.run.run).await?;
+    let open = deferred::open_of(connection, &context.state, context.run.run, model).await?;
     for definition in open {
         if is_meant(model, &definition, primary)
             && !fits_anyway(context, connection, model, &definition).await?

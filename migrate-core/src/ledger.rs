@@ -2,6 +2,7 @@
 //! out.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use futures_util::TryStreamExt as _;
 use sqlx::Row as _;
@@ -12,6 +13,7 @@ use crate::copy::{HEADER, TRAILER};
 use crate::error::Result;
 use crate::feed::shown_document;
 use crate::reject::{Reason, Reject, Stage};
+use crate::schema::quote_ident;
 use crate::sink::{Connection, send, target_error};
 use crate::state::State;
 
@@ -226,4 +228,24 @@ pub fn canonical_json(document: &[u8]) -> Option<String> {
 /// Text without U+0000, which PostgreSQL's text cannot hold; the document itself is kept as bytes.
 fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// Counts of what the state notes, by the table in SQL and a word: from a query for the schema, the
+/// table, the word and the count.
+pub(crate) async fn by_table(
+    connection: &mut Connection,
+    sql: &str,
+) -> Result<HashMap<String, BTreeMap<String, u64>>> {
+    const ACT: &str = "adding up the ledger";
+    let get = |error| target_error(ACT, error);
+    let mut counts: HashMap<String, BTreeMap<String, u64>> = HashMap::new();
+    for row in &connection.query(ACT, sql, &[]).await? {
+        let schema: String = row.try_get(0).map_err(get)?;
+        let table: String = row.try_get(1).map_err(get)?;
+        let word: String = row.try_get(2).map_err(get)?;
+        let count: i64 = row.try_get(3).map_err(get)?;
+        let table = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
+        counts.entry(table).or_default().insert(word, count.unsigned_abs());
+    }
+    Ok(counts)
 }

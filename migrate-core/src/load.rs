@@ -391,14 +391,7 @@ async fn stream_chunk(
         let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
         let collection = chunk.collection.clone();
         let range = chunk.range.clone();
-        async move {
-            match in_order {
-                true => {
-                    feed.read(&*source, &collection, &range, sender).await.map(|()| Ending::Whole)
-                }
-                false => feed.read_in_any_order(&*source, &collection, &range, sender).await,
-            }
-        }
+        async move { feed.read_either(&*source, (&collection, &range), in_order, sender).await }
     });
     let mut stream = Stream {
         batches,

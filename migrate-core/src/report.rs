@@ -7,9 +7,10 @@ use sqlx::Row as _;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feed::Feed;
+use crate::ledger;
 use crate::preflight;
 use crate::rejects::{self, Filter};
-use crate::schema::{Model, quote_ident};
+use crate::schema::Model;
 use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
@@ -37,8 +38,10 @@ pub(crate) async fn summary(
     let chunks = chunk_notes(context, connection).await?;
     let settled = junction_tasks(context, connection).await?;
     let elements = elements(context, connection).await?;
-    let rows = rows(context, connection).await?;
-    let mut reasons = by_table(
+    let models = context.document_models().map(|(model, _)| model);
+    let models: Vec<&'static Model> = models.chain(context.junction_models()).collect();
+    let rows = rows(context, connection, &models).await?;
+    let mut reasons = ledger::by_table(
         connection,
         &format!(
             "SELECT table_schema, table_name, reason, count(*) FROM {} WHERE run = {run}
@@ -47,7 +50,7 @@ pub(crate) async fn summary(
         ),
     )
     .await?;
-    let mut orphans = by_table(
+    let mut orphans = ledger::by_table(
         connection,
         &format!(
             "SELECT table_schema, table_name, column_name, count(*) FROM {}
@@ -56,7 +59,7 @@ pub(crate) async fn summary(
         ),
     )
     .await?;
-    let orphaned_elements = by_table(
+    let orphaned_elements = ledger::by_table(
         connection,
         &format!(
             "SELECT table_schema, table_name, '', count(*) FROM {} WHERE element GROUP BY 1, 2",
@@ -113,19 +116,15 @@ pub(crate) async fn summary(
     Ok(summary)
 }
 
-/// The rows of every table, by the model's name: counted in one statement, of which the server may
-/// do several parts side by side.
-async fn rows(
+/// The rows of the models' tables, by the model's name: counted in one statement, of which the
+/// server may do several parts side by side.
+pub(crate) async fn rows(
     context: &Context,
     connection: &mut Connection,
+    models: &[&'static Model],
 ) -> Result<HashMap<&'static str, u64>> {
     const ACT: &str = "counting the rows of the tables";
     let get = |error| target_error(ACT, error);
-    let models: Vec<&'static Model> = context
-        .document_models()
-        .map(|(model, _)| model)
-        .chain(context.junction_models())
-        .collect();
     let counts: Vec<String> = models
         .iter()
         .enumerate()
@@ -297,24 +296,4 @@ async fn junction_tasks(
         settled.insert(model, serde_json::from_str(&result).unwrap_or_default());
     }
     Ok(settled)
-}
-
-/// Counts by the table in SQL and a word, from a query for the schema, the table, the word and the
-/// count.
-async fn by_table(
-    connection: &mut Connection,
-    sql: &str,
-) -> Result<HashMap<String, BTreeMap<String, u64>>> {
-    const ACT: &str = "adding up the ledger";
-    let get = |error| target_error(ACT, error);
-    let mut counts: HashMap<String, BTreeMap<String, u64>> = HashMap::new();
-    for row in &connection.query(ACT, sql, &[]).await? {
-        let schema: String = row.try_get(0).map_err(get)?;
-        let table: String = row.try_get(1).map_err(get)?;
-        let word: String = row.try_get(2).map_err(get)?;
-        let count: i64 = row.try_get(3).map_err(get)?;
-        let table = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
-        counts.entry(table).or_default().insert(word, count.unsigned_abs());
-    }
-    Ok(counts)
 }

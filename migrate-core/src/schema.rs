@@ -252,6 +252,12 @@ impl Model {
     pub fn column(&self, name: &str) -> Option<(usize, &'static Column)> {
         self.columns.iter().enumerate().find(|(_, column)| column.name == name)
     }
+
+    /// The column that SQL names, with quotes or, as PostgreSQL prints what needs none, without;
+    /// `None` for an expression.
+    pub(crate) fn column_of(&self, sql: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|column| column.name == sql || quote_ident(column.name) == sql)
+    }
 }
 
 /// A pointer from one model's facts to another's, followed with [`ModelRef::get`].

@@ -546,11 +546,7 @@ pub(crate) fn fields_of(model: &'static Model, columns: &[String]) -> String {
         .iter()
         .map(|column| {
             let plain = column.split(" COLLATE ").next().unwrap_or_default();
-            let known = model
-                .columns
-                .iter()
-                .find(|known| known.name == plain || quote_ident(known.name) == plain);
-            known.map_or_else(|| column.clone(), field_of)
+            model.column_of(plain).map_or_else(|| column.clone(), field_of)
         })
         .collect::<Vec<_>>()
         .join(", ")
@@ -1085,10 +1081,12 @@ pub(crate) async fn fill_junction(
         })
     };
     // A pair to nothing must not be in the way of another one, until it is found.
-    let pair = model.pair().map(|column| [column.name.to_owned(), quote_ident(column.name)]);
     let lets_both_in = |definition: &Deferred| {
-        let has = |names: &[String; 2]| definition.columns.iter().any(|sql| names.contains(sql));
-        definition.predicate.is_none() && pair.iter().all(has)
+        let has = |side: &Column| {
+            let mut columns = definition.columns.iter().filter_map(|sql| model.column_of(sql));
+            columns.any(|column| column.name == side.name)
+        };
+        definition.predicate.is_none() && model.pair().into_iter().all(has)
     };
     let is_key = |definition: &&Deferred| {
         matches!(definition.kind, deferred::Kind::PrimaryKey | deferred::Kind::Unique)

@@ -20,9 +20,7 @@ use crate::event::{Event, Step};
 use crate::fit;
 use crate::kept;
 use crate::run::Stop;
-use crate::schema::{
-    BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_ident, quote_literal,
-};
+use crate::schema::{BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, target_error};
 use crate::state::State;
@@ -277,41 +275,26 @@ pub(crate) fn plan(
 }
 
 /// The columns of an index that are columns of its model, and no expressions.
-fn key_columns(model: &'static Model, index: &Deferred) -> impl Iterator<Item = &'static Column> {
-    index.columns.iter().filter_map(move |sql| {
-        let is_it = |column: &&Column| *sql == column.name || *sql == quote_ident(column.name);
-        model.columns.iter().find(is_it)
-    })
+fn key_columns(model: &Model, index: &Deferred) -> impl Iterator<Item = &'static Column> {
+    index.columns.iter().filter_map(|sql| model.column_of(sql))
 }
 
-/// Whether values of a column are compared by a few instructions, and text by its collation is not.
+/// Whether values of a column are sorted by a few instructions each, and text by its collation is
+/// not.
 fn is_quickly_sorted(column: &Column) -> bool {
-    use BaseType::{
-        Bool, Date, Enum, Float4, Float8, Int2, Int4, Int8, Timestamp, TimestampTz, Uuid,
-    };
-    column.ty.dimensions == 0
-        && matches!(
-            column.ty.base,
-            Bool | Date
-                | Enum(_)
-                | Float4
-                | Float8
-                | Int2
-                | Int4
-                | Int8
-                | Timestamp
-                | TimestampTz
-                | Uuid
-        )
+    use BaseType::{Bool, Date, Enum, Float4, Float8, Timestamp, TimestampTz};
+    upkeep::is_quickly_compared(column)
+        || (column.ty.dimensions == 0
+            && matches!(
+                column.ty.base,
+                Bool | Date | Enum(_) | Float4 | Float8 | Timestamp | TimestampTz
+            ))
 }
 
 /// Whether an index orders the rows by a column that refers to another table.
-fn is_of_reference(model: &'static Model, index: &Deferred) -> bool {
-    let first = index.columns.first();
-    let is_first = |column: &&Column| {
-        first.is_some_and(|sql| *sql == column.name || *sql == quote_ident(column.name))
-    };
-    model.columns.iter().find(is_first).is_some_and(|column| column.reference.is_some())
+fn is_of_reference(model: &Model, index: &Deferred) -> bool {
+    let first = index.columns.first().and_then(|sql| model.column_of(sql));
+    first.is_some_and(|column| column.reference.is_some())
 }
 
 /// Writes the tasks of a run down. The caller commits.
@@ -412,7 +395,7 @@ pub(crate) async fn work(
     const MOST_WORK_KB: u64 = 64 << 10;
     let memory = context.options.index_bytes() >> 10;
     let work = memory.min(MOST_WORK_KB);
-    let mut helpers = Helpers::default();
+    let mut processes = Processes::default();
     // A task's note commits with what it did, as a chunk's does: see the load.
     connection
         .execute(
@@ -439,7 +422,7 @@ pub(crate) async fn work(
                 context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
-                helpers.allow(connection, alone).await?;
+                processes.allow(connection, alone).await?;
                 let result = run(context, connection, &task).await?;
                 let elapsed = started.elapsed();
                 context.options.fail_points.hit("a task is written")?;
@@ -482,11 +465,11 @@ pub(crate) async fn work(
 
 /// Whether the server may build an index with several processes, as a connection was told last.
 #[derive(Default)]
-struct Helpers {
+struct Processes {
     forbidden: bool,
 }
 
-impl Helpers {
+impl Processes {
     /// Tells the connection, if that is news to it. What is told in a transaction that is rolled
     /// back is forgotten, so the caller commits or gives the connection up.
     async fn allow(&mut self, connection: &mut Connection, allowed: bool) -> Result<()> {

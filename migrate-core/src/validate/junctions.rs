@@ -20,6 +20,7 @@ use super::{JunctionReport, Named, Report, canonical};
 use crate::context::Context;
 use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
+use crate::report;
 use crate::run;
 use crate::schema::{Model, ModelKind, quote_ident};
 use crate::sink::{Connection, target_error};
@@ -149,16 +150,16 @@ impl Elements {
             context.junction_models().filter(|model| compared.contains(model.name)).collect();
         let mut pairs = HashMap::new();
         let mut bytes = 0;
+        // A position can be told from another one only in the target's own table.
+        let mut hashed = junctions.clone();
+        hashed.retain(|model| most_bytes > 0 && model.ordinal().is_none());
+        let rows = report::rows(context, connection, &hashed).await?;
         for model in &junctions {
-            // A position can be told from another one only in the target's own table.
-            if most_bytes > 0 && model.ordinal().is_none() {
-                let act = format!("counting the rows of {}", model.table);
-                let sql = format!("SELECT count(*) FROM {}", context.names().table(model));
-                let rows = connection.count(&act, sql, &[]).await?;
-                if bytes + Hashes::<()>::bytes(rows) <= most_bytes {
-                    bytes += Hashes::<()>::bytes(rows);
-                    pairs.insert(model.name, Arc::new(Pairs::new(model, rows)));
-                }
+            if let Some(&rows) = rows.get(model.name)
+                && bytes + Hashes::<()>::bytes(rows) <= most_bytes
+            {
+                bytes += Hashes::<()>::bytes(rows);
+                pairs.insert(model.name, Arc::new(Pairs::new(model, rows)));
             }
             let sql = format!(
                 "CREATE TEMPORARY TABLE {} {}",

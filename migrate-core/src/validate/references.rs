@@ -18,6 +18,7 @@ use super::{MOST_NAMED, OrphanReference, ReferenceReport, Report};
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger;
 use crate::schema::{Model, RegistryFacts, quote_ident};
 use crate::sink::{Connection, target_error};
 
@@ -152,7 +153,16 @@ pub(super) async fn compare(
     (nulled, followed): (&Nulled, &Followed),
     report: &mut Report,
 ) -> Result<()> {
-    let noted = noted(context, connection).await?;
+    // The references that runs have made NULL.
+    let noted = ledger::by_table(
+        connection,
+        &format!(
+            "SELECT table_schema, table_name, column_name, count(*) FROM {} WHERE NOT element
+             GROUP BY 1, 2, 3",
+            context.state.table("orphan")
+        ),
+    )
+    .await?;
     let all = loaded.iter().flat_map(|(model, _)| {
         foreign_keys(model).into_iter().map(move |foreign| (model, foreign))
     });
@@ -200,36 +210,12 @@ pub(super) async fn compare(
     found.sort_by_key(|(place, ..)| *place);
     report.references.extend(found.into_iter().map(|(_, (model, foreign), mut reference)| {
         reference.nulled = nulled.of(model, foreign.column.name);
-        let its = (context.names().table(model), foreign.column.name.to_owned());
-        reference.noted = noted.get(&its).copied().unwrap_or_default();
+        let its = noted.get(&context.names().table(model));
+        reference.noted =
+            its.and_then(|its| its.get(foreign.column.name)).copied().unwrap_or_default();
         reference
     }));
     Ok(())
-}
-
-/// The references that runs have made NULL, by the table in SQL and the column.
-async fn noted(
-    context: &Context,
-    connection: &mut Connection,
-) -> Result<HashMap<(String, String), u64>> {
-    const ACT: &str = "counting references to nothing";
-    let get = |error| target_error(ACT, error);
-    let sql = format!(
-        "SELECT table_schema, table_name, column_name, count(*) FROM {}
-         WHERE NOT element AND column_name IS NOT NULL GROUP BY 1, 2, 3",
-        context.state.table("orphan")
-    );
-    let rows = connection.query(ACT, sql, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            let schema: String = row.try_get(0).map_err(get)?;
-            let table: String = row.try_get(1).map_err(get)?;
-            let column: String = row.try_get(2).map_err(get)?;
-            let count: i64 = row.try_get(3).map_err(get)?;
-            let table = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
-            Ok(((table, column), count.unsigned_abs()))
-        })
-        .collect()
 }
 
 /// The report of a reference, without what is found.

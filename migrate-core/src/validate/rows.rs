@@ -22,7 +22,9 @@ use crate::ddl::list;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::feed::Feed;
-use crate::schema::{Model, quote_ident};
+use crate::ledger;
+use crate::report;
+use crate::schema::Model;
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Ending, Range};
 use crate::transform::Output;
@@ -171,25 +173,20 @@ pub(super) async fn compare(
     report: &mut Report,
 ) -> Result<Elements> {
     let is_independent = report.scope.independent;
-    let mut sized = Vec::new();
-    for (model, _) in context.document_models() {
-        let rows = match compared.contains(model.name) {
-            true => {
-                let act = format!("counting the rows of {}", model.table);
-                let sql = format!("SELECT count(*) FROM {}", context.names().table(model));
-                connection.count(&act, sql, &[]).await?
-            }
-            false => 0,
-        };
-        sized.push((model, rows));
-    }
+    let models: Vec<&'static Model> = context.document_models().map(|(model, _)| model).collect();
+    let mut with_rows = models.clone();
+    with_rows.retain(|model| compared.contains(model.name));
+    let rows = report::rows(context, connection, &with_rows).await?;
+    let sized: Vec<(&'static Model, u64)> = models
+        .into_iter()
+        .map(|model| (model, rows.get(model.name).copied().unwrap_or_default()))
+        .collect();
     announce(context).await?;
     // The second path writes its pairs as text, and a repair looks at all elements.
     let hash_bytes = budget::hash_bytes(context.options.memory_bytes);
     let for_pairs = if is_independent || keeps_elements { 0 } else { hash_bytes / 2 };
     let elements = Elements::prepare(context, connection, compared, for_pairs).await?;
     let hash_bytes = hash_bytes - elements.hash_bytes();
-    let rows = sized.iter().map(|(model, rows)| (model.name, *rows)).collect();
     let mut work = Work {
         compared,
         rows,
@@ -202,13 +199,21 @@ pub(super) async fn compare(
     for (index, (models, part)) in groups(&sized, hash_bytes).into_iter().enumerate() {
         compare_group(context, connection, &models, (part, index == 0), &mut work).await?;
     }
-    let rejected = rejected_by_table(context, connection).await?;
+    let rejected = ledger::by_table(
+        connection,
+        &format!(
+            "SELECT table_schema, table_name, '', count(*) FROM {} GROUP BY 1, 2",
+            context.state.table("reject")
+        ),
+    )
+    .await?;
     for (model, rows) in sized.into_iter().filter(|(model, _)| compared.contains(model.name)) {
         let mut table = work.tables.remove(model.name).unwrap_or_default();
         table.model = model.name.to_owned();
         table.table = model.table.to_owned();
         table.target = rows;
-        table.rejected = rejected.get(&context.names().table(model)).copied().unwrap_or_default();
+        let rejected = rejected.get(&context.names().table(model));
+        table.rejected = rejected.map_or(0, |counts| counts.values().sum());
         table.before = rows_before(context, &context.names().table(model));
         if table.extra.count <= table.before {
             // Rows that were there before came from no document.
@@ -319,17 +324,18 @@ async fn compare_group(
         units(context, scans, part, None)
     )?;
     if is_first {
-        let mut scans: Vec<(Arc<Pairs>, Vec<Link>)> = work
+        let mut scans: Vec<(&Arc<Pairs>, Arc<[Link]>)> = work
             .elements
             .hashed()
-            .map(|pairs| (Arc::clone(pairs), Link::all(pairs.model(), &hashed)))
+            .map(|pairs| (pairs, Link::all(pairs.model(), &hashed).into()))
             .collect();
         scans.sort_by_key(|(pairs, _)| std::cmp::Reverse(pairs.rows()));
-        let scans: Vec<Arc<(Arc<Pairs>, Vec<Link>)>> = scans.into_iter().map(Arc::new).collect();
-        let pairs = scans.iter().map(|scan| Unit::Pairs(Arc::clone(scan))).collect();
-        units(context, pairs, part, None).await?;
-        for scan in scans {
-            work.followed.add(scan.0.model(), &scan.1);
+        let unit = |(pairs, links): &(&Arc<Pairs>, Arc<[Link]>)| {
+            Unit::Pairs(Arc::clone(pairs), Arc::clone(links))
+        };
+        units(context, scans.iter().map(unit).collect(), part, None).await?;
+        for (pairs, links) in scans {
+            work.followed.add(pairs.model(), &links);
         }
     }
     // Rows that were not found and junction rows leave through one connection.
@@ -412,7 +418,7 @@ async fn reads(
 
 /// A piece of work for one connection or one reader.
 enum Unit {
-    Pairs(Arc<(Arc<Pairs>, Vec<Link>)>),
+    Pairs(Arc<Pairs>, Arc<[Link]>),
     Scan(Arc<Compared>),
     Read(Arc<Compared>, &'static str, Range),
 }
@@ -482,7 +488,7 @@ async fn units(
                 context.check_stop()?;
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let needs_target = match &next {
-                    Some(Unit::Scan(_) | Unit::Pairs(_)) => true,
+                    Some(Unit::Scan(_) | Unit::Pairs(..)) => true,
                     Some(Unit::Read(compared, ..)) => compared.path.is_some(),
                     None => false,
                 };
@@ -490,8 +496,8 @@ async fn units(
                     connection = Some(context.target.connect().await?);
                 }
                 match (next, &results, &mut connection) {
-                    (Some(Unit::Pairs(scan)), _, Some(connection)) => {
-                        scan.0.scan(&context, connection, &scan.1).await?;
+                    (Some(Unit::Pairs(pairs, links)), _, Some(connection)) => {
+                        pairs.scan(&context, connection, &links).await?;
                     }
                     (Some(Unit::Scan(compared)), _, Some(connection)) => match &compared.path {
                         Some(path) => {
@@ -668,14 +674,7 @@ async fn read_once(
     let reader = tokio::spawn({
         let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
         let range = range.clone();
-        async move {
-            match in_order {
-                true => {
-                    feed.read(&*source, collection, &range, sender).await.map(|()| Ending::Whole)
-                }
-                false => feed.read_in_any_order(&*source, collection, &range, sender).await,
-            }
-        }
+        async move { feed.read_either(&*source, (collection, &range), in_order, sender).await }
     });
     let mut scratch = transformer.scratch();
     let mut output = Output::default();
@@ -736,31 +735,4 @@ async fn read_once(
         let _receiver_gone = results.send(found).await;
     }
     Ok(ending)
-}
-
-async fn rejected_by_table(
-    context: &Context,
-    connection: &mut Connection,
-) -> Result<HashMap<String, u64>> {
-    const ACT: &str = "counting the ledger";
-    let rows = connection
-        .query(
-            ACT,
-            format!(
-                "SELECT table_schema, table_name, count(*) FROM {} GROUP BY 1, 2",
-                context.state.table("reject")
-            ),
-            &[],
-        )
-        .await?;
-    let mut counts = HashMap::new();
-    for row in &rows {
-        let get = |error| target_error(ACT, error);
-        let count: i64 = row.try_get(2).map_err(get)?;
-        let schema: String = row.try_get(0).map_err(get)?;
-        let table: String = row.try_get(1).map_err(get)?;
-        let name = format!("{}.{}", quote_ident(&schema), quote_ident(&table));
-        counts.insert(name, count.unsigned_abs());
-    }
-    Ok(counts)
 }
