@@ -198,8 +198,8 @@ impl Floor {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Loads it into a schema of its own of `database`, which has the tables to copy, and removes
-    /// it again; only the load and the constraints are timed.
+    /// Loads it into a schema of its own of `database`, which has the tables to copy; only the load
+    /// and the constraints are timed.
     pub(super) fn load(
         &self,
         server: &Postgres,
@@ -210,7 +210,6 @@ impl Floor {
         let schemas: BTreeSet<String> =
             self.tables.iter().map(|table| floor_schema(&table.schema)).collect();
         for schema in &schemas {
-            session.query(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))?;
             session.query(&format!("CREATE SCHEMA {schema}"))?;
         }
         session.query(&self.settings)?;
@@ -239,9 +238,6 @@ impl Floor {
         }
         self.side_by_side(server, database, jobs, self.validations.iter().cloned())?;
         let seconds = started.elapsed().as_secs_f64();
-        for schema in &schemas {
-            session.query(&format!("DROP SCHEMA {schema} CASCADE"))?;
-        }
         Ok(FloorTimes {
             seconds,
             load_seconds: loaded,

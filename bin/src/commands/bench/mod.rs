@@ -29,9 +29,15 @@ use crate::reporter::rate::{bytes, thousands};
 use floor::{Floor, FloorTimes, Table};
 use measure::{Cost, cpu_seconds_of_family};
 
-/// What an administrator would set for a load, for both sides of the comparison alike.
-const SETTINGS: [(&str, &str); 3] =
-    [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
+/// What an administrator would set for a load, for both sides of the comparison alike. Autovacuum is
+/// on, as a run expects it, but what it does for the tables of one round, minutes later, must not fall
+/// into the next ones.
+const SETTINGS: [(&str, &str); 4] = [
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "8GB"),
+    ("checkpoint_timeout", "30min"),
+    ("autovacuum_naptime", "1d"),
+];
 /// The source's database.
 const DATABASE: &str = "bench";
 
@@ -209,10 +215,6 @@ impl Lab<'_> {
         floor: &mut Option<Floor>,
     ) -> Result<(Summary, Round), Error> {
         let refused = |error| failed("the private PostgreSQL failed", error);
-        let drop_database = |database: &str| {
-            let sql = format!("DROP DATABASE {database} WITH (FORCE)");
-            self.server.query("postgres", &sql).map(drop).map_err(refused)
-        };
         let only: Vec<&str> = arguments.only.iter().map(String::as_str).collect();
         let created = match arguments.existing {
             true => {
@@ -220,7 +222,6 @@ impl Lab<'_> {
                 let target = self.prepare(arguments, before, &database, false)?;
                 let mut command = self.run_command(arguments, &only, &target, "created")?;
                 let cost = finish(measure::run(&mut command), "run", &[0])?;
-                drop_database(&database)?;
                 Some(cost)
             }
             false => None,
@@ -262,7 +263,6 @@ impl Lab<'_> {
             Some(floor) => floor.load(self.server, &database, self.jobs).map_err(refused)?,
             None => FloorTimes::default(),
         };
-        drop_database(&database)?;
         let round = Round {
             run,
             postgresql_cpu_seconds: servers_after.0 - servers_before.0,
@@ -277,6 +277,10 @@ impl Lab<'_> {
     }
 
     /// Makes a database with what stands in it before the run that is measured; gives its address.
+    ///
+    /// No database is dropped before the server is: without a journal, ext4 takes no number of a file
+    /// that was just deleted for a new one, and looks for another one at each file that the next
+    /// round makes.
     fn prepare(
         &self,
         arguments: &Bench,
