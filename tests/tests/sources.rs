@@ -666,6 +666,30 @@ async fn a_read_in_any_order_that_breaks_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sizes_are_told_by_statistics_or_not_at_all_where_a_server_refuses_to_measure() {
+    let server = failing_server();
+    let (database, source, ids) = shuffled(&server, "sizes").await;
+    let told = async || {
+        let infos = source.collections().await.unwrap();
+        assert_eq!(infos[0].documents, Some(ids.len() as u64));
+        infos[0].bytes
+    };
+    let bytes = told().await.expect("a size");
+    assert!(bytes > 500 * ids.len() as u64);
+    // As many ranges as were asked for, and no more.
+    assert_eq!(source.split("things", bytes.div_ceil(4)).await.unwrap().len(), 4);
+    assert_eq!(source.split("things", bytes.div_ceil(2)).await.unwrap().len(), 2);
+    for (refused, size) in [
+        (doc! { "failCommands": ["dataSize"], "errorCode": 59 }, Some(bytes)),
+        (doc! { "failCommands": ["dataSize", "aggregate"], "errorCode": 13 }, None),
+    ] {
+        fail(&database, "dataSize", doc! { "times": 4 }, refused.clone()).await;
+        assert_eq!(told().await, size, "{refused}");
+        fail(&database, "dataSize", doc! { "times": 0 }, refused).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_shows_no_moments_is_read_in_the_order_of_ids() {
     let server = failing_server();
     let (database, source, ids) = shuffled(&server, "no_moments").await;
