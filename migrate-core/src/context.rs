@@ -1,8 +1,10 @@
 //! What every part of a run shares: the facts, both ends, the state, and who is told.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use sqlx::Connection as _;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use crate::budget;
@@ -17,6 +19,7 @@ use crate::source::{Batch, Source};
 use crate::stages::Stages;
 use crate::state::{RunRow, State};
 use crate::transform::Transformer;
+use crate::upkeep;
 use crate::watch::Watch;
 
 /// One run as its workers see it.
@@ -24,6 +27,8 @@ pub(crate) struct Context {
     pub(crate) registry: &'static RegistryFacts,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) target: Target,
+    /// See [`Context::idle_connection`].
+    pub(crate) idle: Mutex<Vec<Connection>>,
     pub(crate) state: State,
     pub(crate) run: RunRow,
     pub(crate) options: Options,
@@ -67,6 +72,37 @@ impl Context {
     pub(crate) fn takes_all_cores(&self) -> bool {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.target.is_here() && self.options.jobs() >= cores
+    }
+
+    /// A connection that a worker does not need any more, if there is one that lives. To prove who one
+    /// is takes longer than most of what is done with a connection.
+    pub(crate) async fn idle_connection(&self) -> Option<Connection> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = idle?;
+            let ping = connection.raw().ping();
+            if matches!(tokio::time::timeout(PATIENCE, ping).await, Ok(Ok(()))) {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection that has no transaction open for the next worker.
+    pub(crate) async fn keep(&self, mut connection: Connection) {
+        // An older server counts a session's changes when it ends, and what follows wants to know.
+        match upkeep::counts_at_once(&mut connection) {
+            true => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection),
+            false => connection.close().await,
+        }
+    }
+
+    /// Closes the connections that nobody uses.
+    pub(crate) async fn close(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for connection in idle {
+            connection.close().await;
+        }
     }
 
     /// Where unqualified tables go.

@@ -443,7 +443,7 @@ pub(crate) async fn insert(
 /// # Errors
 /// When the server does not answer.
 pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Result<Vec<Deferred>> {
-    open_where(connection, state, run, "").await
+    open_where(connection, state, run, "", &[]).await
 }
 
 /// The definition of a run at that position, if it is not built yet.
@@ -453,8 +453,9 @@ pub(crate) async fn open_at(
     run: i64,
     position: i32,
 ) -> Result<Option<Deferred>> {
-    let is_it = format!("AND position = {position}");
-    Ok(open_where(connection, state, run, &is_it).await?.pop())
+    let position = position.to_string();
+    let is_it = "AND position = $1::text::int";
+    Ok(open_where(connection, state, run, is_it, &[Some(&position)]).await?.pop())
 }
 
 /// The definitions of a model in a run that are not built yet, in order.
@@ -464,8 +465,7 @@ pub(crate) async fn open_of(
     run: i64,
     model: &Model,
 ) -> Result<Vec<Deferred>> {
-    let is_its = format!("AND model = {}", quote_literal(model.name));
-    open_where(connection, state, run, &is_its).await
+    open_where(connection, state, run, "AND model = $1", &[Some(model.name)]).await
 }
 
 /// The foreign keys of a table, given in SQL, whose rows are not looked at yet, in order.
@@ -475,8 +475,8 @@ pub(crate) async fn open_foreign_keys(
     run: i64,
     table: &str,
 ) -> Result<Vec<Deferred>> {
-    let is_its = format!("AND validate IS NOT NULL AND table_name = {}", quote_literal(table));
-    open_where(connection, state, run, &is_its).await
+    let is_its = "AND validate IS NOT NULL AND table_name = $1";
+    open_where(connection, state, run, is_its, &[Some(table)]).await
 }
 
 async fn open_where(
@@ -484,6 +484,7 @@ async fn open_where(
     state: &State,
     run: i64,
     condition: &str,
+    parameters: &[Option<&str>],
 ) -> Result<Vec<Deferred>> {
     const ACT: &str = "reading the deferred definitions";
     let rows = connection
@@ -495,7 +496,7 @@ async fn open_where(
                  FROM {} WHERE run = {run} AND NOT restored {condition} ORDER BY position",
                 state.table("deferred_ddl")
             ),
-            &[],
+            parameters,
         )
         .await?;
     let get = |error| target_error(ACT, error);

@@ -10,7 +10,7 @@ use sqlx::Row as _;
 
 use crate::ddl::{self, Key, Names, Part, foreign_keys};
 use crate::error::Result;
-use crate::preflight;
+use crate::preflight::{self, Lookup};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{self, Connection, target_error};
 
@@ -52,20 +52,11 @@ pub async fn tables(
     registry: &'static RegistryFacts,
     names: Names<'_>,
 ) -> Result<Vec<&'static Model>> {
-    let mut there = Vec::new();
-    for (model, _) in registry.iter() {
-        let found = connection
-            .count(
-                "looking for the table",
-                "SELECT count(to_regclass($1))",
-                &[Some(&names.table(model))],
-            )
-            .await?;
-        if found > 0 {
-            there.push(model);
-        }
-    }
-    Ok(there)
+    let models: Vec<&'static Model> = registry.iter().map(|(model, _)| model).collect();
+    let tables: Vec<String> = models.iter().map(|model| names.table(model)).collect();
+    let found = preflight::oids(connection, Lookup::Table, &tables).await?;
+    let there = models.into_iter().zip(found).filter(|(_, oid)| oid.is_some());
+    Ok(there.map(|(model, _)| model).collect())
 }
 
 /// Waits until no other process makes types and tables, for the rest of the transaction.
@@ -93,7 +84,7 @@ pub async fn compare(
     let result = async {
         lock_schema(connection).await?;
         let there = tables(connection, registry, names).await?;
-        let mut differences = enums(connection, registry, names).await?;
+        let mut differences = enums(connection, registry, names, !there.is_empty()).await?;
         // Without its enum types a table cannot be made for comparison.
         if differences.iter().all(|difference| difference.harmless) {
             for model in there {
@@ -322,40 +313,45 @@ async fn references(
     Ok(())
 }
 
-/// Compares the enum types that are there; makes those that are not, for the comparison of
-/// tables (the transaction is rolled back).
+/// Compares the enum types that are there; with `make` makes those that are not, for the comparison
+/// of tables (the transaction is rolled back).
 async fn enums(
     connection: &mut Connection,
     registry: &'static RegistryFacts,
     names: Names<'_>,
+    make: bool,
 ) -> Result<Vec<Difference>> {
     const ACT: &str = "comparing the enum types";
     let mut differences = Vec::new();
-    for schema in ddl::schemas(registry, names) {
-        // `IF NOT EXISTS` asks for the right to make one even where it is there.
-        if !preflight::schema_exists(connection, schema).await? {
-            connection.execute(ACT, format!("CREATE SCHEMA {}", quote_ident(schema))).await?;
+    if make {
+        for schema in ddl::schemas(registry, names) {
+            // `IF NOT EXISTS` asks for the right to make one even where it is there.
+            if !preflight::schema_exists(connection, schema).await? {
+                connection.execute(ACT, format!("CREATE SCHEMA {}", quote_ident(schema))).await?;
+            }
         }
     }
-    for ty in ddl::enum_types(registry) {
-        let name = names.enum_type(ty);
+    let types = ddl::enum_types(registry);
+    let type_names: Vec<String> = types.iter().map(|ty| names.enum_type(ty)).collect();
+    let found = preflight::oids(connection, Lookup::Type, &type_names).await?;
+    for ((ty, name), oid) in types.into_iter().zip(type_names).zip(found) {
+        if oid.is_none() {
+            if make {
+                connection.execute(ACT, ddl::create_enum(names, ty)).await?;
+            }
+            continue;
+        }
         let rows = connection
             .query(
                 ACT,
-                "SELECT e.enumlabel::text FROM pg_type t
-                 LEFT JOIN pg_enum e ON e.enumtypid = t.oid
-                 WHERE t.oid = to_regtype($1) ORDER BY e.enumsortorder",
+                "SELECT enumlabel::text FROM pg_enum
+                 WHERE enumtypid = to_regtype($1) ORDER BY enumsortorder",
                 &[Some(&name)],
             )
             .await?;
-        if rows.is_empty() {
-            connection.execute(ACT, ddl::create_enum(names, ty)).await?;
-            continue;
-        }
-        let mut labels = Vec::new();
+        let mut labels: Vec<String> = Vec::with_capacity(rows.len());
         for row in &rows {
-            let label: Option<String> = row.try_get(0).map_err(|error| target_error(ACT, error))?;
-            labels.extend(label);
+            labels.push(row.try_get(0).map_err(|error| target_error(ACT, error))?);
         }
         if labels.is_empty() {
             differences.push(Difference {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sqlx::Row as _;
+use futures_util::stream::{self, StreamExt as _};
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
@@ -104,12 +105,35 @@ pub(crate) async fn table_exists(connection: &mut Connection, table: &str) -> Re
         > 0)
 }
 
-/// Whether there is a type of that SQL name.
-pub(crate) async fn type_exists(connection: &mut Connection, name: &str) -> Result<bool> {
-    Ok(connection
-        .count("looking for the type", "SELECT count(to_regtype($1))", &[Some(name)])
-        .await?
-        > 0)
+/// What SQL names are looked up as.
+#[derive(Clone, Copy)]
+pub(crate) enum Lookup {
+    /// Tables.
+    Table,
+    /// Types.
+    Type,
+}
+
+/// The OIDs behind SQL names, in their order; `None` where there is nothing of that name.
+pub(crate) async fn oids(
+    connection: &mut Connection,
+    lookup: Lookup,
+    names: &[String],
+) -> Result<Vec<Option<u32>>> {
+    let (act, function) = match lookup {
+        Lookup::Table => ("looking for the tables", "to_regclass"),
+        Lookup::Type => ("looking for the types", "to_regtype"),
+    };
+    let sql = format!(
+        "SELECT {function}(name)::oid::bigint
+         FROM unnest($1::text[]) WITH ORDINALITY AS named (name, place) ORDER BY place"
+    );
+    let oids: Vec<Option<i64>> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(names)
+        .fetch_all(connection.raw())
+        .await
+        .map_err(|error| target_error(act, error))?;
+    Ok(oids.into_iter().map(|oid| u32::try_from(oid?).ok()).collect())
 }
 
 /// OIDs of enum types by the schema and the name that a model gives them.
@@ -124,17 +148,12 @@ pub(crate) async fn enum_oids(
     registry: &'static RegistryFacts,
     names: Names<'_>,
 ) -> Result<EnumOids> {
-    const ACT: &str = "looking for the enum types";
+    let types = ddl::enum_types(registry);
+    let type_names: Vec<String> = types.iter().map(|ty| names.enum_type(ty)).collect();
+    let found = oids(connection, Lookup::Type, &type_names).await?;
     let mut oids = HashMap::new();
-    for ty in ddl::enum_types(registry) {
-        let name = names.enum_type(ty);
-        let rows =
-            connection.query(ACT, "SELECT to_regtype($1)::oid::bigint", &[Some(&name)]).await?;
-        let oid: Option<i64> = match rows.first() {
-            Some(row) => row.try_get(0).map_err(|error| target_error(ACT, error))?,
-            None => None,
-        };
-        let oid = oid.and_then(|oid| u32::try_from(oid).ok()).ok_or_else(|| {
+    for ((ty, name), oid) in types.into_iter().zip(type_names).zip(found) {
+        let oid = oid.ok_or_else(|| {
             Error::new(ErrorKind::Preflight, format!("the type {name} is not in the target"))
         })?;
         oids.insert((ty.schema, ty.name), oid);
@@ -192,8 +211,13 @@ pub(crate) async fn source_rights(
         registry.iter().flat_map(|(model, _)| model.collections()).collect();
     names.sort_unstable();
     names.dedup();
-    for name in names {
-        match source.check(name).await {
+    // Each is one round trip, so a few are on their way at once.
+    const AT_ONCE: usize = 8;
+    let checks: Vec<_> = names.iter().map(|name| source.check(name)).collect();
+    let checks = stream::iter(checks).buffered(AT_ONCE);
+    let mut checks = checks.zip(stream::iter(&names));
+    while let Some((checked, name)) = checks.next().await {
+        match checked {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Source => {
                 refused.push(format!("`{name}`"));

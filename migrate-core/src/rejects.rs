@@ -296,6 +296,7 @@ pub async fn retry(
             // Every key is on by now, so all tables are loaded as those whose constraints are kept.
             row.created.tables.clear();
             Context {
+                idle: Default::default(),
                 stages: Default::default(),
                 large_rows: Context::large_rows(&options),
                 registry,

@@ -26,7 +26,7 @@ use crate::feed::Feed;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::ledger;
-use crate::preflight;
+use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
@@ -253,6 +253,7 @@ async fn watched_run(
         registry,
         source,
         target: target.clone().named(&status::worker_name(run.run, &options.state_schema)),
+        idle: Default::default(),
         state,
         run,
         options: options.clone(),
@@ -275,13 +276,14 @@ async fn watched_run(
 
     let mut stumbles = Stumbles::default();
     loop {
-        let mut connection = connect(target, options, reporter, stop).await?;
+        let mut connection = connect_worker(&context).await?;
         let committed = watch.committed();
         let pid = connection.pid();
         let finish = finish(&context, &mut connection, &collections, started, &seconds);
         match watch.over(pid, finish).await {
             Ok(summary) => {
                 connection.close().await;
+                context.close().await;
                 return Ok(summary);
             }
             Err(error) => stumbles.wait(options, reporter, stop, watch, committed, error).await?,
@@ -393,6 +395,17 @@ impl Timer {
 
 /// How long the first connection of a run is tried.
 const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Gives a connection for a worker of a run: one that nobody uses any more, or as [`connect`] does.
+async fn connect_worker(context: &Context) -> Result<Connection> {
+    match context.idle_connection().await {
+        Some(connection) => Ok(connection),
+        None => {
+            let Context { target, options, reporter, stop, .. } = context;
+            connect(target, options, reporter, stop).await
+        }
+    }
+}
 
 /// Opens a connection, again and again for as long as the options' patience lasts.
 async fn connect(
@@ -728,13 +741,14 @@ impl Beginning<'_> {
         deferred::insert(connection, self.state, run.run, &mut deferred).await?;
         deferred::take_off(connection, names, registry, &deferred[..taken]).await?;
         let kept: Vec<&'static Model> = existing
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|model| {
                 options.keep_constraints
                     || run.created.rows_before.contains_key(&names.table(model))
             })
             .collect();
-        let tasks = task::plan(registry, &deferred, &kept, &bytes);
+        let tasks = task::plan(registry, &deferred, &existing, &kept, &bytes);
         task::insert(connection, self.state, run.run, &tasks).await?;
         options.fail_points.hit("the plan is written")?;
         connection.execute("committing the plan", "COMMIT").await?;
@@ -994,10 +1008,10 @@ async fn create_schema(
         ));
     }
     created.rows_before = filled;
-    for ty in ddl::enum_types(registry) {
-        if preflight::type_exists(connection, &names.enum_type(ty)).await? {
-            continue;
-        }
+    let types = ddl::enum_types(registry);
+    let type_names: Vec<String> = types.iter().map(|ty| names.enum_type(ty)).collect();
+    let found = preflight::oids(connection, Lookup::Type, &type_names).await?;
+    for (ty, _) in types.into_iter().zip(found).filter(|(_, oid)| oid.is_none()) {
         connection
             .execute(&format!("making the type {}", ty.name), ddl::create_enum(names, ty))
             .await?;
@@ -1332,8 +1346,7 @@ async fn workers(context: &Arc<Context>, work: Work) -> Result<()> {
 async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()> {
     let mut stumbles = Stumbles::default();
     loop {
-        let mut connection =
-            connect(&context.target, &context.options, &context.reporter, &context.stop).await?;
+        let mut connection = connect_worker(context).await?;
         let committed = context.watch.committed();
         let pid = connection.pid();
         let result = match work {
@@ -1346,7 +1359,11 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
         };
         let error = match result {
             Ok(()) => {
-                connection.close().await;
+                // Who ends because another one has failed may leave a transaction open.
+                match failed.is_stopped() {
+                    true => connection.close().await,
+                    false => context.keep(connection).await,
+                }
                 return Ok(());
             }
             Err(error) => error,

@@ -33,17 +33,28 @@ pub(crate) enum Work {
     Task,
 }
 
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chunk => "chunk",
+            Self::Task => "task",
+        }
+    }
+}
+
 /// An expression that names the connection after the work in the column `number`, until the
-/// transaction ends. Its first parameter is the state's schema.
+/// transaction ends; see [`announcement`]. Its first parameter is the state's schema.
 pub(crate) fn announce_sql(run: i64, work: Work, number: &str) -> String {
-    let work = match work {
-        Work::Chunk => "chunk",
-        Work::Task => "task",
-    };
+    let work = work.name();
     // Together with the taking, so that it costs no round trip.
     format!(
         "set_config('application_name', 'migrate run {run} {work} ' || {number} || ' in ' || $1, true)"
     )
+}
+
+/// The name of a worker's connection that has this in hand.
+pub(crate) fn announcement(run: i64, work: Work, number: i64, state_schema: &str) -> String {
+    format!("migrate run {run} {} {number} in {state_schema}", work.name())
 }
 
 /// The name of a worker's connection that has nothing in hand.

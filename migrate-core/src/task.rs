@@ -1,10 +1,12 @@
-//! What follows the load, as tasks in the state: each is one transaction with its note.
+//! What follows the load, as tasks in the state: each is done in one transaction with its note.
 //!
 //! Tasks stand in levels; those of one level run side by side, on any worker of any process, and
 //! a level begins when the one before is done. Within a level the largest tables come first, so
 //! that no connection is left with a long one at the end. A worker that finds nothing left in the
 //! level takes a later task that needs less than all levels before its own: an index can be built
 //! as soon as no value is too long for it, and a junction be filled when both its sides are settled.
+//! Tasks of small tables that would take no longer than their own transactions are done together in
+//! one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -63,7 +65,16 @@ pub(crate) struct Planned {
     /// The last level that must be done before it.
     pub(crate) ready: i32,
     pub(crate) task: Task,
+    /// Tasks that bear the same mark are done in one transaction.
+    pub(crate) together: Option<String>,
 }
+
+/// A table whose collection has no more bytes is small: all its indexes are built in one
+/// transaction.
+const SMALL_BYTES: u64 = 2 << 20;
+/// The keys of tables as small as this, and their statistics, are made together, so many at a time.
+const TINY_BYTES: u64 = 256 << 10;
+const TINY_TABLES: usize = 16;
 
 // The levels leave room for one per phase of the plan (`u16`).
 const VACUUM: i32 = 0;
@@ -134,11 +145,13 @@ impl Task {
     }
 }
 
-/// The tasks of a run, in order. The constraints of the models in `kept` are on, and their chunks
-/// were settled one by one; `bytes` gives the size of a model's collection.
+/// The tasks of a run, in order. The tables of the models in `existing` were there before it. The
+/// constraints of those in `kept` are on, and their chunks were settled one by one; `bytes` gives the
+/// size of a model's collection.
 pub(crate) fn plan(
     registry: &'static RegistryFacts,
     deferred: &[Deferred],
+    existing: &[&'static Model],
     kept: &[&'static Model],
     bytes: &HashMap<&'static str, u64>,
 ) -> Vec<Planned> {
@@ -157,9 +170,13 @@ pub(crate) fn plan(
             models.iter().find(|(other, _)| other.same(model)).map_or(0, |(_, phase)| *phase);
         if again { SETTLE_AGAIN } else { SETTLE + i32::from(phase) }
     };
+    // Of a size of 0 nobody knows whether it is one.
+    let has_at_most =
+        |model: &str, most: u64| bytes.get(model).is_some_and(|bytes| (1..=most).contains(bytes));
+    let (mut keys, mut statistics) = (Marks::default(), Marks::default());
     // Most tasks wait for all levels before theirs.
     let push = |tasks: &mut Vec<Planned>, level: i32, task| {
-        tasks.push(Planned { level, ready: level - 1, task });
+        tasks.push(Planned { level, ready: level - 1, task, together: None });
     };
     for &(model, phase) in &models {
         let name = model.name.to_owned();
@@ -196,20 +213,15 @@ pub(crate) fn plan(
             ModelKind::Junction => {
                 let sides = model.columns.iter().filter_map(|column| column.reference);
                 let ready = sides.map(|to| settled(to.target.get())).max().unwrap_or(JUNCTIONS - 1);
-                tasks.push(Planned {
-                    level: JUNCTIONS,
-                    ready,
-                    task: Task::Junction { model: name.clone() },
-                });
+                let task = Task::Junction { model: name.clone() };
+                tasks.push(Planned { level: JUNCTIONS, ready, task, together: None });
             }
             // No registry has one.
             ModelKind::Embedded => {}
         }
-        tasks.push(Planned {
-            level: ANALYZE,
-            ready: ADD_FOREIGN_KEYS,
-            task: Task::Analyze { model: name },
-        });
+        let task = Task::Analyze { model: name };
+        let together = has_at_most(model.name, TINY_BYTES).then(|| statistics.next("statistics"));
+        tasks.push(Planned { level: ANALYZE, ready: ADD_FOREIGN_KEYS, task, together });
     }
     let mut definitions: Vec<&Deferred> = deferred.iter().collect();
     // Of one table those that take the longest come first as well.
@@ -227,11 +239,14 @@ pub(crate) fn plan(
         let index = Task::Index { name: definition.name.clone(), position };
         match (definition.kind, kind) {
             (Kind::PrimaryKey, Some(kind)) if kind.has_documents() => {
-                push(
-                    &mut tasks,
-                    PRIMARY_KEYS,
-                    Task::PrimaryKey { model: definition.model.clone(), position },
-                );
+                let name = &definition.model;
+                // A key shuts its table. Somebody who reads two tables that were there must not find
+                // one shut while the other one waits for him.
+                let is_new = !existing.iter().any(|model| model.name == name);
+                let together = (is_new && has_at_most(name, TINY_BYTES)).then(|| keys.next("keys"));
+                let task = Task::PrimaryKey { model: name.clone(), position };
+                let (level, ready) = (PRIMARY_KEYS, PRIMARY_KEYS - 1);
+                tasks.push(Planned { level, ready, task, together });
             }
             // A collection's unique keys are built by its settling.
             (Kind::Unique, Some(kind)) if kind.has_documents() => {}
@@ -251,16 +266,25 @@ pub(crate) fn plan(
                 };
                 // Whoever has nothing else to do may build it, even if settling takes some of its
                 // rows away again. An expression may not take a row that settling rejects. What
-                // attaches a key waits for whoever builds an index of that table.
+                // attaches a key waits for whoever builds an index of that table, so two of that kind
+                // would wait for each other; one that attaches nothing waits for nobody. The primary
+                // key must not wait for one that takes much longer than itself.
                 let ready = match model.filter(is_plain) {
                     Some(model) if fit::is_meant(model, definition, false) => FIT,
+                    Some(model) if key_columns(model, definition).all(is_quickly_sorted) => {
+                        FIT_PRIMARY
+                    }
                     Some(_) => PRIMARY_KEYS,
                     None => model.map_or(JUNCTIONS - 1, settled),
                 };
                 // Settling walks those of references.
                 let walked = model.is_some_and(|model| is_of_reference(model, definition));
                 let level = if walked { REFERENCE_INDEXES } else { JUNCTIONS };
-                tasks.push(Planned { level, ready: ready.min(level - 1), task: index });
+                let ready = ready.min(level - 1);
+                // What can be done early must not wait for the others.
+                let together = has_at_most(&definition.model, SMALL_BYTES)
+                    .then(|| format!("indexes of {} after {ready}", definition.model));
+                tasks.push(Planned { level, ready, task: index, together });
             }
         }
     }
@@ -272,6 +296,17 @@ pub(crate) fn plan(
     }
     tasks.sort_by_key(|planned| planned.level);
     tasks
+}
+
+/// Marks of tasks that are done together, so many to each mark.
+#[derive(Default)]
+struct Marks(usize);
+
+impl Marks {
+    fn next(&mut self, what: &str) -> String {
+        self.0 += 1;
+        format!("{what} {}", (self.0 - 1) / TINY_TABLES)
+    }
 }
 
 /// The columns of an index that are columns of its model, and no expressions.
@@ -310,6 +345,9 @@ pub(crate) async fn insert(
         .map(|(index, planned)| {
             let mut body = serde_json::to_value(&planned.task).unwrap_or_default();
             body["ready"] = planned.ready.into();
+            if let Some(together) = &planned.together {
+                body["together"] = together.as_str().into();
+            }
             format!(
                 "({run}, {index}, {}, {}::jsonb)",
                 planned.level,
@@ -334,9 +372,9 @@ pub(crate) async fn insert(
 
 /// The next thing for a worker to do.
 enum Next {
-    /// This task, taken in the current transaction, and the number of tasks that are open and
-    /// could be done now, those that other workers are at included.
-    Task(i64, Task, u64),
+    /// These tasks with their numbers, taken in the current transaction, and the number of tasks that
+    /// are open and could be done now, those that other workers are at included.
+    Tasks(Vec<(i64, Task)>, u64),
     /// Others are at the last tasks of a level.
     Wait,
     /// Everything is done.
@@ -354,29 +392,51 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
         .query(
             ACT,
             format!(
-                "WITH taken AS (
-                    SELECT task, body::text FROM {table}
-                    WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 SELECT *, (SELECT count(*) FROM {table} WHERE {ready}), {} FROM taken",
-                status::announce_sql(run, Work::Task, "task"),
+                "WITH first AS (
+                    SELECT task, body FROM {table}
+                    WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
+                 others AS (
+                    SELECT task, body FROM {table}
+                    WHERE {ready} AND task > (SELECT task FROM first)
+                        AND body->>'together' = (SELECT body->>'together' FROM first)
+                    FOR UPDATE SKIP LOCKED),
+                 taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
+                 SELECT task, body::text, (SELECT count(*) FROM {table} WHERE {ready}), {}
+                 FROM taken ORDER BY task",
+                status::announce_sql(run, Work::Task, "(SELECT task FROM first)"),
             ),
             &[Some(state.name())],
         )
         .await?;
-    if let Some(row) = rows.first() {
+    let mut tasks = Vec::with_capacity(rows.len());
+    let mut ready = 0;
+    for row in &rows {
         let get = |error| target_error(ACT, error);
         let body: String = row.try_get(1).map_err(get)?;
         let task = serde_json::from_str(&body).map_err(|error| {
             Error::new(ErrorKind::Preflight, "a task of the run cannot be understood")
                 .caused_by(error)
         })?;
-        let ready: i64 = row.try_get(2).map_err(get)?;
-        return Ok(Next::Task(row.try_get(0).map_err(get)?, task, ready.unsigned_abs()));
+        tasks.push((row.try_get(0).map_err(get)?, task));
+        ready = row.try_get::<i64, _>(2).map_err(get)?.unsigned_abs();
+    }
+    if !tasks.is_empty() {
+        return Ok(Next::Tasks(tasks, ready));
     }
     let open = connection
         .count(ACT, format!("SELECT count(*) FROM {table} WHERE run = {run} AND NOT done"), &[])
         .await?;
     Ok(if open == 0 { Next::Done } else { Next::Wait })
+}
+
+/// A task whose work is in the open transaction.
+struct Done {
+    number: i64,
+    step: Step,
+    describe: String,
+    result: String,
+    started: Instant,
+    elapsed: Duration,
 }
 
 /// Does tasks until all are done. On return every task of the run is committed, whoever did it.
@@ -402,7 +462,7 @@ pub(crate) async fn work(
             "preparing the tasks",
             format!(
                 "SET synchronous_commit = off; SET jit = off; SET work_mem = '{work}kB';
-                 SET maintenance_work_mem = '{memory}kB'"
+                 SET maintenance_work_mem = '{memory}kB'; RESET max_parallel_maintenance_workers"
             ),
         )
         .await?;
@@ -414,40 +474,53 @@ pub(crate) async fn work(
             return Ok(());
         }
         match take(connection, &context.state, context.run.run).await? {
-            Next::Task(number, task, ready) => {
+            Next::Tasks(tasks, ready) => {
+                let (run_number, state) = (context.run.run, &context.state);
                 waiting = None;
-                let describe = task.describe();
-                let started = Instant::now();
                 context.options.fail_points.hit("a task is taken")?;
-                context.reporter.event(&Event::TaskStarted { step: task.step(), task: &describe });
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
                 processes.allow(connection, alone).await?;
-                let result = run(context, connection, &task).await?;
-                let elapsed = started.elapsed();
+                let mut done = Vec::with_capacity(tasks.len());
+                for (number, task) in tasks {
+                    if !done.is_empty() {
+                        let name =
+                            status::announcement(run_number, Work::Task, number, state.name());
+                        let announce =
+                            format!("SET LOCAL application_name = {}", quote_literal(&name));
+                        connection.execute("telling of a task", announce).await?;
+                    }
+                    let (step, describe) = (task.step(), task.describe());
+                    let started = Instant::now();
+                    context.reporter.event(&Event::TaskStarted { step, task: &describe });
+                    let result = run(context, connection, &task).await?;
+                    let elapsed = started.elapsed();
+                    done.push(Done { number, step, describe, result, started, elapsed });
+                }
                 context.options.fail_points.hit("a task is written")?;
-                // In one message, because most tasks of small tables take no longer than a few.
-                connection
-                    .execute(
-                        "noting that a task is done",
-                        format!(
-                            "UPDATE {} SET done = true, done_at = clock_timestamp(), seconds = {},
-                                result = {}::jsonb
-                             WHERE run = {} AND task = {number}; COMMIT; BEGIN",
-                            context.state.table("task"),
-                            elapsed.as_secs_f64(),
-                            quote_literal(&result),
-                            context.run.run
-                        ),
+                let note = |done: &Done| {
+                    format!(
+                        "UPDATE {} SET done = true, seconds = {}, result = {}::jsonb,
+                            done_at = clock_timestamp() - make_interval(secs => {})
+                         WHERE run = {} AND task = {};",
+                        state.table("task"),
+                        done.elapsed.as_secs_f64(),
+                        quote_literal(&done.result),
+                        (done.started.elapsed() - done.elapsed).as_secs_f64(),
+                        run_number,
+                        done.number
                     )
-                    .await?;
+                };
+                // In one message, because most tasks of small tables take no longer than a few.
+                let mut notes: String = done.iter().map(note).collect();
+                notes.push_str("COMMIT; BEGIN");
+                connection.execute("noting that a task is done", notes).await?;
                 context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
-                context.reporter.event(&Event::TaskFinished {
-                    step: task.step(),
-                    task: &describe,
-                    elapsed,
-                });
+                for Done { step, describe, elapsed, .. } in &done {
+                    let (step, elapsed) = (*step, *elapsed);
+                    context.reporter.event(&Event::TaskFinished { step, task: describe, elapsed });
+                }
             }
             Next::Wait => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;

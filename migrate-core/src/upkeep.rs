@@ -23,7 +23,7 @@ use crate::sink::{Connection, sql_state, target_error};
 /// How a run gathers statistics for the planner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Analyze {
-    /// From a tenth of the usual sample where autovacuum will gather the full ones soon after;
+    /// From a small part of the usual sample where autovacuum will gather the full ones soon after;
     /// from all of it elsewhere.
     #[default]
     Quick,
@@ -34,7 +34,7 @@ pub enum Analyze {
 }
 
 /// The `statistics target` of quick statistics; PostgreSQL's own is 100.
-const QUICK_TARGET: i32 = 10;
+const QUICK_TARGET: i32 = 3;
 /// PostgreSQL's sample has 300 rows for each unit of the target.
 const SAMPLED_ROWS: i32 = 300;
 
@@ -100,10 +100,15 @@ async fn vacuum_with(
     Ok(())
 }
 
+/// Whether a session can have the server count what it has changed as soon as it is idle again.
+pub(crate) fn counts_at_once(connection: &mut Connection) -> bool {
+    connection.raw().server_version_num().is_some_and(|version| version >= 150_000)
+}
+
 /// Has the server count what the session has changed as soon as it is idle again, and not some time
 /// later, so that [`analyze`] finds the counts. Servers before PostgreSQL 15 cannot be asked.
 pub(crate) async fn count_changes(connection: &mut Connection) -> Result<()> {
-    if connection.raw().server_version_num().is_some_and(|version| version >= 150_000) {
+    if counts_at_once(connection) {
         let act = "counting changes";
         connection.execute(act, "SELECT pg_stat_force_next_flush()").await?;
     }
@@ -142,7 +147,8 @@ pub(crate) async fn analyze(
                 least(current_setting('default_statistics_target')::int, {QUICK_TARGET})::text, true);
              ANALYZE {table} ({columns})"
         ),
-        None => format!("ANALYZE {table}"),
+        // Another table's quick statistics may stand before these in one transaction.
+        None => format!("SET LOCAL default_statistics_target TO DEFAULT; ANALYZE {table}"),
     };
     connection.execute(&act, statement).await.map(drop)
 }

@@ -197,7 +197,7 @@ async fn a_run_that_is_held_in_the_load_is_told_as_it_is() {
 async fn tasks_and_a_process_that_crashes_in_one_are_told() {
     let Some(target) = servers::database(servers::NEWEST) else { return };
     let dump = dirty_dump(0.2);
-    for (number, stage) in [(60, Stage::Settle), (20, Stage::Constrain), (80, Stage::Analyze)] {
+    for (number, stage) in [(25, Stage::Settle), (10, Stage::Constrain), (20, Stage::Analyze)] {
         let (gate, task) = held(&dump, &target, "a task is taken", number, 1).await;
         let status = look(&target).await;
         assert_eq!(status.activity, Activity::Running);

@@ -333,8 +333,9 @@ fn is_transient(error: &sqlx::Error) -> bool {
             let code = error.code();
             is_busy(code.as_deref())
                 || code.is_some_and(|code| {
-                    // Admin shutdown, crash shutdown, starting up.
-                    code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code.as_ref())
+                    // Admin shutdown, crash shutdown, starting up, idle for too long.
+                    code.starts_with("08")
+                        || ["57P01", "57P02", "57P03", "57P05"].contains(&code.as_ref())
                 })
         }
         _ => false,

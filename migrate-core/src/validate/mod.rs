@@ -524,6 +524,7 @@ async fn prepare(
         independent: request.independent,
     };
     let context = Arc::new(Context {
+        idle: Default::default(),
         stages: Default::default(),
         large_rows: Context::large_rows(options),
         registry,

@@ -303,6 +303,7 @@ impl Repair {
                 run::transformers(prepared.whole, loaded, server_version, run.ids, oids, &origins)?;
             let shared = &prepared.context;
             contexts.push(Context {
+                idle: Default::default(),
                 stages: Default::default(),
                 large_rows: Context::large_rows(&options),
                 registry: loaded,
