@@ -81,7 +81,7 @@ fn kill_until_complete(
         // fast one are killed in the same places, and then for a moment counted in time. What is
         // left to do is shared out among more kills than must be, for some processes do more than
         // was heard of them; but never so little that nothing is done any more.
-        let share = left / (kills + kills / 2).saturating_sub(done).max(1);
+        let share = left / (2 * kills).saturating_sub(done).max(1);
         let went_on = program.hear(1 + random.below(2 * share.max(3)));
         if went_on {
             std::thread::sleep(Duration::from_micros(random.below(30_000)));
