@@ -290,7 +290,7 @@ pub struct Worker {
     pub seconds: f64,
     /// Rows that it has sent and not committed, where the server tells (14 and later).
     pub rows: u64,
-    /// Who holds a lock that it waits for.
+    /// Who holds a lock that it waits for, workers of the run last.
     pub waits_for: Vec<Blocker>,
 }
 
@@ -722,6 +722,11 @@ impl Observer {
             for pid in blockers {
                 worker.waits_for.push(self.blocker(pid).await?);
             }
+            // Of the run's own workers another line says what they wait for.
+            let is_ours = |blocker: &Blocker| {
+                parse_name(&blocker.application, &status.state_schema).is_some()
+            };
+            worker.waits_for.sort_by_key(is_ours);
             status.workers.push(worker);
         }
         Ok(())

@@ -235,7 +235,10 @@ async fn a_lock_that_a_worker_waits_for_is_named_also_to_a_user_with_few_rights(
     let begun = Instant::now();
     let waiting = loop {
         let status = look(&target).await;
-        let found = status.workers.into_iter().find(|worker| !worker.waits_for.is_empty());
+        // The others may wait for one that waits for it.
+        let found = status.workers.into_iter().find(|worker| {
+            worker.waits_for.iter().any(|blocker| blocker.application == "an editor")
+        });
         if let Some(worker) = found {
             break worker;
         }
