@@ -16,11 +16,11 @@ use crate::ddl::{Foreign, foreign_keys, list};
 use crate::error::{Error, ErrorKind, Result};
 use crate::load;
 use crate::reject::Reason;
-use crate::run;
 use crate::schema::{Column, Model, Orphan, quote_ident};
 use crate::settle::{self, Loser, Settled, id_column};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
+use crate::staging;
 
 /// Where a chunk's rows wait, in SQL.
 pub(crate) const TABLE: &str = "pg_temp.kept_rows";
@@ -85,7 +85,7 @@ pub(crate) async fn prepare(
         let stage = stage_name(junction);
         sql.push_str(&format!(
             "; DROP TABLE IF EXISTS pg_temp.{stage}; CREATE TEMPORARY TABLE {stage} {} ON COMMIT DROP",
-            run::stage_columns(context.names(), junction)
+            staging::columns(context.names(), junction)
         ));
     }
     connection.execute(&format!("making temporary tables for {}", model.table), sql).await.map(drop)

@@ -69,6 +69,8 @@ pub mod source_id;
 #[cfg(feature = "engine")]
 mod stages;
 #[cfg(feature = "engine")]
+mod staging;
+#[cfg(feature = "engine")]
 pub mod state;
 #[cfg(feature = "engine")]
 pub mod status;

@@ -24,13 +24,14 @@ use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{self, Reason, Reject};
-use crate::run::{self, Stop};
-use crate::schema::{Model, quote_ident};
+use crate::run::Stop;
+use crate::schema::Model;
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
 use crate::source::{Batch, Ending};
 use crate::source_id;
 use crate::stages::{Stage, timed};
+use crate::staging;
 use crate::state::{Chunk, ChunkNote};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
@@ -68,6 +69,7 @@ pub(crate) async fn work(
             return Ok(());
         }
         let begun = Instant::now();
+        let moved = context.watch.next_commit();
         connection.execute("beginning a transaction", BEGIN).await?;
         match context.state.take_chunk(connection, context.run.run).await? {
             Some(chunk) => {
@@ -81,7 +83,10 @@ pub(crate) async fn work(
                 if !context.state.has_open_chunks(connection, context.run.run).await? {
                     break;
                 }
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = moved => {}
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -751,8 +756,7 @@ async fn write_relations(
             continue;
         }
         let table = junction.table.get();
-        let statement = run::stage_copy(&kept::stage(context, model, table), table);
-        connection.copy(&format!("staging rows of {}", table.table), &statement, rows).await?;
+        staging::write(connection, &kept::stage(context, model, table), table, rows).await?;
         rows.clear();
     }
     let orphan = kept::orphan_table(context, model);
@@ -820,17 +824,11 @@ pub(crate) async fn unstage(
         let table = junction.table.get();
         let (own, _) = junction.sides(model);
         let column = &table.columns[own];
-        let deleted = sqlx::query(AssertSqlSafe(format!(
-            "DELETE FROM {} WHERE origin = $1 AND {} = ANY ($2::text[]::{}[])",
-            kept::stage(context, model, table),
-            quote_ident(column.name),
-            context.names().column_type(column)
-        )))
-        .bind(context.origins(model)[index])
-        .bind(keys)
-        .execute(connection.raw())
-        .await
-        .map_err(|error| target_error("taking staged rows back", error))?;
+        let stage = kept::stage(context, model, table);
+        let key_type = context.names().column_type(column);
+        let origin = context.origins(model)[index];
+        let gone =
+            staging::remove(connection, &stage, (table, column), &key_type, origin, keys).await?;
         let notes = sqlx::query(AssertSqlSafe(format!(
             "DELETE FROM {} WHERE run = {run} AND table_schema = $4 AND table_name = $1
                 AND column_name = $2 AND element AND row_key = ANY ($3::text[])",
@@ -843,7 +841,7 @@ pub(crate) async fn unstage(
         .execute(connection.raw())
         .await
         .map_err(|error| target_error("taking staged rows back", error))?;
-        *elements.entry(table.name).or_default() += deleted.rows_affected() + notes.rows_affected();
+        *elements.entry(table.name).or_default() += gone + notes.rows_affected();
     }
     Ok(elements)
 }

@@ -32,7 +32,7 @@ use crate::source_id;
 use crate::state::{ChunkNote, RunRow, State};
 use crate::summary::add_replaced;
 use crate::transform::Output;
-use crate::{kept, load, preflight, run};
+use crate::{kept, load, preflight, run, staging};
 
 /// Which rejects are meant; what is `None` is not restricted.
 #[derive(Clone, Debug, Default)]
@@ -677,7 +677,7 @@ async fn stage_tables(
         connection
             .execute(
                 "making a staging table",
-                run::stage_sql(&context.state, context.names(), table),
+                staging::create_sql(&context.state, context.names(), table),
             )
             .await?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::Row as _;
 
 use crate::context::Context;
@@ -15,6 +16,9 @@ use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
 use crate::summary::{JunctionSummary, Summary, TableSummary};
+
+/// Collections that are counted at the same time.
+const COUNTED: usize = 4;
 
 /// Adds everything up. The rows are counted in the tables, not taken from the notes, so that a
 /// sum can fail.
@@ -32,15 +36,17 @@ pub(crate) async fn summary(
         collections_without_model: preflight::left_out(context.registry, collections),
         ..Summary::default()
     };
-    for documents in summary.collections_without_model.iter_mut() {
-        *documents.1 = context.source.count(documents.0).await?;
-    }
     let chunks = chunk_notes(context, connection).await?;
     let settled = junction_tasks(context, connection).await?;
     let elements = elements(context, connection).await?;
     let models = context.document_models().map(|(model, _)| model);
     let models: Vec<&'static Model> = models.chain(context.junction_models()).collect();
-    let rows = rows(context, connection, &models).await?;
+    // Both servers count at the same time.
+    let others: Vec<String> = summary.collections_without_model.keys().cloned().collect();
+    let counts: Vec<_> = others.iter().map(|name| context.source.count(name)).collect();
+    let counts = futures_util::stream::iter(counts).buffered(COUNTED).try_collect::<Vec<u64>>();
+    let (counts, rows) = tokio::try_join!(counts, rows(context, connection, &models))?;
+    summary.collections_without_model = others.into_iter().zip(counts).collect();
     let mut reasons = ledger::by_table(
         connection,
         &format!(

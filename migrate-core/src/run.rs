@@ -30,6 +30,7 @@ use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
+use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
 use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
@@ -202,9 +203,13 @@ async fn watched_run(
     // Nothing has been done yet, and an address that is wrong stays wrong: only a server that is
     // just starting is waited for.
     let first = Options { patience: options.patience.min(FIRST_PATIENCE), ..options.clone() };
-    let mut connection = connect(target, &first, reporter, stop).await?;
-    let server_version = preflight::server(&mut connection).await?;
-    let collections = source.collections().await?;
+    let connecting = async {
+        let mut connection = connect(target, &first, reporter, stop).await?;
+        let version = preflight::server(&mut connection).await?;
+        Ok((connection, version))
+    };
+    let ((mut connection, server_version), collections) =
+        tokio::try_join!(connecting, source.collections())?;
     for notice in source.notices() {
         reporter.event(&Event::Notice { message: &notice });
     }
@@ -324,8 +329,10 @@ impl Preparation<'_> {
             return Ok(Prepared::Complete(Box::new(summary)));
         }
         let selected = select(registry, &self.options, &runs)?;
-        preflight::source_rights(source, selected).await?;
-        preflight::target_rights(connection, selected, names, &self.options).await?;
+        tokio::try_join!(
+            preflight::source_rights(source, selected),
+            preflight::target_rights(connection, selected, names, &self.options)
+        )?;
         preflight::name_left_out(registry, self.collections, reporter);
         if self.options.clean {
             // What cannot be run is refused before anything is thrown away.
@@ -648,6 +655,14 @@ struct Beginning<'a> {
     earlier: &'a [RunRow],
 }
 
+/// What has become of a new run.
+enum Made {
+    /// It is written down, and the transaction is open.
+    Run(Box<RunRow>),
+    /// Another process has begun it.
+    Elsewhere(Box<RunRow>),
+}
+
 impl Beginning<'_> {
     /// Goes on with the unfinished run in the target, or writes a new one down: its tables,
     /// chunks and tasks, in one transaction.
@@ -655,64 +670,20 @@ impl Beginning<'_> {
         let (options, registry) = (self.options, self.registry);
         let names = Names { schema: &options.schema };
         let fingerprint = fingerprint(registry, self.source, options);
-        // Splitting asks the source, which may take a while: it is done before the lock is taken,
-        // unless there is a run to go on with.
         if let Some(run) = self.unfinished(&fingerprint).await? {
             return self.resume(run).await;
         }
         if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
-        if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
-            // Another process may have begun the run since: then the tables are as they should be.
-            return match self.unfinished(&fingerprint).await {
-                Ok(Some(run)) => self.resume(run).await,
-                _ => Err(error),
-            };
-        }
-        if !options.keep_constraints && !options.append {
-            check_partitions(registry, names, self.connection).await?;
-        }
-        let (chunks, bytes) =
-            plan_chunks(registry, self.source, options, self.collections, self.reporter).await?;
-
-        self.connection.execute("beginning a transaction", "BEGIN").await?;
-        // Two processes that are started at once must not both begin a run.
-        self.connection
-            .execute_with(
-                "locking the state",
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-                &[Some(&format!("migrate:{}", options.state_schema))],
-            )
-            .await?;
-        if let Some(run) = self.unfinished(&fingerprint).await? {
-            self.connection.execute("ending a transaction", "ROLLBACK").await?;
-            return self.resume(run).await;
-        }
-        let connection = &mut *self.connection;
-        let own_schema = !preflight::schema_exists(connection, &options.state_schema).await?;
-        if own_schema {
-            let schema = quote_ident(&options.state_schema);
-            connection
-                .execute("making the state's schema", format!("CREATE SCHEMA {schema}"))
-                .await?;
-        }
-        connection
-            .execute(
-                "making the state's tables",
-                state::create_sql(&options.state_schema, options.uuid),
-            )
-            .await?;
-        existing::lock_schema(connection).await?;
-        let mut created = create_schema(registry, names, options, connection).await?;
-        created.state_schema = own_schema;
-        let left_out = preflight::left_out(registry, self.collections);
-        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
-        let run = self
-            .state
-            .insert_run(connection, &fingerprint, options.uuid, key, &created, &left_out)
-            .await?;
-        self.stage_junctions(names).await?;
+        // Cutting large collections takes the source about as long as tables take the target.
+        let planning = plan_chunks(registry, self.source, options, self.collections, self.reporter);
+        let making = self.make_schema(names, &fingerprint);
+        let ((chunks, bytes), made) = tokio::try_join!(planning, making)?;
+        let run = match made {
+            Made::Run(run) => *run,
+            Made::Elsewhere(run) => return self.resume(*run).await,
+        };
         let connection = &mut *self.connection;
         self.state.insert_chunks(connection, run.run, &chunks).await?;
         // What was there is taken off in the transaction that writes it down. Unique keys of
@@ -757,6 +728,60 @@ impl Beginning<'_> {
         Ok(run)
     }
 
+    /// Begins the transaction that writes a new run down, and makes its tables in it, unless another
+    /// process has begun one.
+    async fn make_schema(&mut self, names: Names<'_>, fingerprint: &Fingerprint) -> Result<Made> {
+        let (options, registry) = (self.options, self.registry);
+        if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
+            // Another process may have begun the run since: then the tables are as they should be.
+            return match self.unfinished(fingerprint).await {
+                Ok(Some(run)) => Ok(Made::Elsewhere(Box::new(run))),
+                _ => Err(error),
+            };
+        }
+        if !options.keep_constraints && !options.append {
+            check_partitions(registry, names, self.connection).await?;
+        }
+        self.connection.execute("beginning a transaction", "BEGIN").await?;
+        // Two processes that are started at once must not both begin a run.
+        self.connection
+            .execute_with(
+                "locking the state",
+                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+                &[Some(&format!("migrate:{}", options.state_schema))],
+            )
+            .await?;
+        if let Some(run) = self.unfinished(fingerprint).await? {
+            self.connection.execute("ending a transaction", "ROLLBACK").await?;
+            return Ok(Made::Elsewhere(Box::new(run)));
+        }
+        let connection = &mut *self.connection;
+        let own_schema = !preflight::schema_exists(connection, &options.state_schema).await?;
+        if own_schema {
+            let schema = quote_ident(&options.state_schema);
+            connection
+                .execute("making the state's schema", format!("CREATE SCHEMA {schema}"))
+                .await?;
+        }
+        connection
+            .execute(
+                "making the state's tables",
+                state::create_sql(&options.state_schema, options.uuid),
+            )
+            .await?;
+        existing::lock_schema(connection).await?;
+        let mut created = create_schema(registry, names, options, connection).await?;
+        created.state_schema = own_schema;
+        let left_out = preflight::left_out(registry, self.collections);
+        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
+        let run = self
+            .state
+            .insert_run(connection, fingerprint, options.uuid, key, &created, &left_out)
+            .await?;
+        self.stage_junctions(names).await?;
+        Ok(Made::Run(Box::new(run)))
+    }
+
     /// Makes the staging table of each junction that the models feed.
     async fn stage_junctions(&mut self, names: Names<'_>) -> Result<()> {
         let mut junctions: Vec<&'static Model> = Vec::new();
@@ -770,7 +795,7 @@ impl Beginning<'_> {
             }
         }
         for model in junctions {
-            let sql = stage_sql(self.state, names, model);
+            let sql = staging::create_sql(self.state, names, model);
             self.connection.execute("making a staging table", sql).await?;
         }
         Ok(())
@@ -849,40 +874,6 @@ impl Beginning<'_> {
         .await?;
         Ok(run)
     }
-}
-
-/// The statement that makes a junction's staging table, unless it is there.
-pub(crate) fn stage_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
-    format!(
-        "CREATE TABLE IF NOT EXISTS {} {}{}",
-        state.stage(junction.name),
-        stage_columns(names, junction),
-        upkeep::WITHOUT_AUTOVACUUM,
-    )
-}
-
-/// The columns of a junction's staging table, in parentheses.
-pub(crate) fn stage_columns(names: Names<'_>, junction: &Model) -> String {
-    let columns: Vec<String> = junction
-        .pair()
-        .iter()
-        .map(|column| format!("{} {}", quote_ident(column.name), names.column_type(column)))
-        .collect();
-    let ordinal = match junction.ordinal() {
-        Some(column) => format!(", {} integer", quote_ident(column.name)),
-        None => String::new(),
-    };
-    format!("({}, origin smallint NOT NULL{ordinal})", columns.join(", "))
-}
-
-/// The statement that fills a table of [`stage_columns`] with the rows of a transformer.
-pub(crate) fn stage_copy(table: &str, junction: &Model) -> String {
-    let ordinal = match junction.ordinal() {
-        Some(column) => format!(", {}", quote_ident(column.name)),
-        None => String::new(),
-    };
-    let pair = ddl::list(&junction.pair().map(|column| column.name));
-    format!("COPY {table} ({pair}, origin{ordinal}) FROM STDIN (FORMAT binary)")
 }
 
 /// One transformer per model with documents; `whole` is the registry that it was selected from.

@@ -25,6 +25,7 @@ use crate::reject::{Reason, Reject, Stage};
 use crate::schema::{Column, Model, ModelKind, Orphan, key_path, quote_ident};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source_id;
+use crate::staging;
 use crate::strays;
 use crate::transform::Output;
 use crate::upkeep;
@@ -968,7 +969,7 @@ pub(crate) async fn junction(
             format!(
                 "WITH pair AS MATERIALIZED (
                     SELECT {qualified}{found}, s.copies, {there} AS there
-                    FROM (SELECT {pair}, count(*) AS copies{smallest} FROM {stage} GROUP BY {pair})
+                    FROM (SELECT {pair}, count(*) AS copies{smallest} FROM {elements} e GROUP BY {pair})
                         s{joins}
                  ), inserted AS (
                     INSERT INTO {table} ({pair}{position}) SELECT {pair}{position} FROM pair
@@ -985,6 +986,7 @@ pub(crate) async fn junction(
                 joins = filling.joins,
                 there = filling.there,
                 table = context.names().table(model),
+                elements = staging::elements(&stage, model),
             ),
             &[],
         )
@@ -1043,7 +1045,7 @@ async fn note_orphaned_elements(
                 context.state.table("orphan"),
                 context.run.run,
                 filling.ordinal.as_ref().map_or("NULL".to_owned(), |column| format!("s.{column}")),
-                context.state.stage(model.name),
+                staging::elements(&context.state.stage(model.name), model),
                 filling.joins,
                 filling.there
             ),
@@ -1117,12 +1119,13 @@ pub(crate) async fn fill_junction(
         .execute(
             &act,
             format!(
-                "INSERT INTO {table} ({pair}{position}) SELECT {pair}{smallest} FROM {stage}
-                 GROUP BY {pair} {conflict}"
+                "INSERT INTO {table} ({pair}{position}) SELECT {pair}{smallest} FROM {} e
+                 GROUP BY {pair} {conflict}",
+                staging::elements(&stage, model)
             ),
         )
         .await?;
-    let elements = connection.count(&act, format!("SELECT count(*) FROM {stage}"), &[]).await?;
+    let elements = connection.count(&act, staging::count_sql(&stage, model), &[]).await?;
     Ok(SettledJunction { inserted, duplicates: elements - inserted, orphans: 0 })
 }
 

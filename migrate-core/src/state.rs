@@ -21,7 +21,7 @@ use crate::source::Range;
 use crate::status::{self, Work};
 
 /// The version of the state schema; a run of another version is not touched.
-pub const VERSION: i32 = 3;
+pub const VERSION: i32 = 4;
 
 /// Makes the state's tables in its schema where they are missing, and the functions that translate
 /// derived ids; random ones have none. Every statement can be repeated.
@@ -71,6 +71,8 @@ CREATE TABLE IF NOT EXISTS {s}.task (
     run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
     task bigint NOT NULL,
     level integer NOT NULL,
+    ready integer NOT NULL,
+    together text,
     body jsonb NOT NULL,
     done boolean NOT NULL DEFAULT false,
     result jsonb,

@@ -158,7 +158,7 @@ pub(crate) fn plan(
     let size = |model: &str| bytes.get(model).copied().unwrap_or(0);
     let mut models: Vec<(&'static Model, u16)> = registry.iter().collect();
     // Largest first; junctions have no collection and keep the registry's order.
-    models.sort_by_key(|(model, _)| std::cmp::Reverse(size(model.name)));
+    models.sort_by_cached_key(|(model, _)| std::cmp::Reverse(size(model.name)));
     let mut tasks = Vec::new();
     let again = models.iter().any(|(model, _)| {
         !kept.iter().any(|kept| kept.same(model))
@@ -225,7 +225,7 @@ pub(crate) fn plan(
     }
     let mut definitions: Vec<&Deferred> = deferred.iter().collect();
     // Of one table those that take the longest come first as well.
-    definitions.sort_by_key(|definition| {
+    definitions.sort_by_cached_key(|definition| {
         let is_quick = registry
             .model(&definition.model)
             .is_some_and(|model| key_columns(model, definition).all(is_quickly_sorted));
@@ -343,15 +343,14 @@ pub(crate) async fn insert(
         .iter()
         .enumerate()
         .map(|(index, planned)| {
-            let mut body = serde_json::to_value(&planned.task).unwrap_or_default();
-            body["ready"] = planned.ready.into();
-            if let Some(together) = &planned.together {
-                body["together"] = together.as_str().into();
-            }
+            let body = serde_json::to_string(&planned.task).unwrap_or_default();
+            let together = planned.together.as_deref().map(quote_literal);
             format!(
-                "({run}, {index}, {}, {}::jsonb)",
+                "({run}, {index}, {}, {}, {}, {})",
                 planned.level,
-                quote_literal(&body.to_string())
+                planned.ready,
+                together.as_deref().unwrap_or("NULL"),
+                quote_literal(&body)
             )
         })
         .collect();
@@ -360,7 +359,7 @@ pub(crate) async fn insert(
             .execute(
                 "writing the tasks down",
                 format!(
-                    "INSERT INTO {} (run, task, level, body) VALUES {}",
+                    "INSERT INTO {} (run, task, level, ready, together, body) VALUES {}",
                     state.table("task"),
                     values.join(", ")
                 ),
@@ -385,7 +384,7 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
     const ACT: &str = "taking a task";
     let table = state.table("task");
     let ready = format!(
-        "run = {run} AND NOT done AND coalesce((body->>'ready')::int, level - 1) < (
+        "run = {run} AND NOT done AND ready < (
             SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)"
     );
     let rows = connection
@@ -393,12 +392,12 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
             ACT,
             format!(
                 "WITH first AS (
-                    SELECT task, body FROM {table}
+                    SELECT task, together, body FROM {table}
                     WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
                  others AS (
-                    SELECT task, body FROM {table}
+                    SELECT task, together, body FROM {table}
                     WHERE {ready} AND task > (SELECT task FROM first)
-                        AND body->>'together' = (SELECT body->>'together' FROM first)
+                        AND together = (SELECT together FROM first)
                     FOR UPDATE SKIP LOCKED),
                  taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
                  SELECT task, body::text, (SELECT count(*) FROM {table} WHERE {ready}), {}
@@ -445,9 +444,9 @@ pub(crate) async fn work(
     connection: &mut Connection,
     failed: &Stop,
 ) -> Result<()> {
-    /// How long to wait for other workers at the end of a level: ever longer, but never by more
-    /// than this part of the time that was waited already.
-    const PAUSE: Duration = Duration::from_millis(2);
+    /// How long to wait for other processes at the end of a level: ever longer, but never by more
+    /// than this part of the time that was waited already. Workers of this one wake each other.
+    const PAUSE: Duration = Duration::from_millis(5);
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
     const PART: u32 = 8;
     let mut waiting: Option<Instant> = None;
@@ -473,10 +472,10 @@ pub(crate) async fn work(
         if failed.is_stopped() {
             return Ok(());
         }
+        let moved = context.watch.next_commit();
         match take(connection, &context.state, context.run.run).await? {
             Next::Tasks(tasks, ready) => {
                 let (run_number, state) = (context.run.run, &context.state);
-                waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
@@ -515,6 +514,7 @@ pub(crate) async fn work(
                 let mut notes: String = done.iter().map(note).collect();
                 notes.push_str("COMMIT; BEGIN");
                 connection.execute("noting that a task is done", notes).await?;
+                waiting = None;
                 context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 for Done { step, describe, elapsed, .. } in &done {
@@ -525,7 +525,10 @@ pub(crate) async fn work(
             Next::Wait => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
                 let waited = waiting.get_or_insert_with(Instant::now).elapsed();
-                tokio::time::sleep((waited / PART).clamp(PAUSE, LONGEST_PAUSE)).await;
+                tokio::select! {
+                    () = tokio::time::sleep((waited / PART).clamp(PAUSE, LONGEST_PAUSE)) => {}
+                    () = moved => {}
+                }
                 connection.execute("beginning a transaction", "BEGIN").await?;
             }
             Next::Done => {
@@ -569,7 +572,8 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                 false => context.document_models().map(|(model, _)| model).collect(),
             };
             models.retain(|model| !kept::is_kept(context, model));
-            upkeep::vacuum(context, &models).await;
+            let large = upkeep::large_tables(context, connection, &models).await?;
+            upkeep::vacuum(context, &large).await;
             "{}".to_owned()
         }
         Task::PrimaryKey { model, position } => {

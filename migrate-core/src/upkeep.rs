@@ -41,16 +41,56 @@ const SAMPLED_ROWS: i32 = 300;
 /// What is written behind `CREATE TABLE`; [`analyze`] takes it back.
 pub(crate) const WITHOUT_AUTOVACUUM: &str = " WITH (autovacuum_enabled = off)";
 
-/// Makes the visibility maps of the models' tables, on connections besides that of the task,
-/// because `VACUUM` cannot be part of a transaction; as many as the run has workers, which wait
-/// meanwhile.
+/// A table of up to so many bytes of documents, or of up to so many pairs, is read as quickly without
+/// its visibility map, which is a file of its own.
+const SMALL_BYTES: u64 = 512 << 10;
+const SMALL_PAIRS: u64 = 10_000;
+
+/// The tables of the models, but for small ones that the run has made. Nobody is asked for more than
+/// the run's own notes: a look at the table itself would wait for whoever has shut it.
+pub(crate) async fn large_tables(
+    context: &Context,
+    connection: &mut Connection,
+    models: &[&'static Model],
+) -> Result<Vec<String>> {
+    const ACT: &str = "looking for large tables";
+    let (state, run) = (&context.state, context.run.run);
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT model FROM {} WHERE run = {run} GROUP BY model
+                 HAVING sum(bytes) > {SMALL_BYTES}
+                 UNION ALL
+                 SELECT body->>'model' FROM {} WHERE run = {run} AND body->>'task' = 'junction'
+                    AND (result->>'inserted')::bigint > {SMALL_PAIRS}",
+                state.table("chunk"),
+                state.table("task"),
+            ),
+            &[],
+        )
+        .await?;
+    let large: BTreeSet<String> = rows
+        .iter()
+        .map(|row| row.try_get(0).map_err(|error| target_error(ACT, error)))
+        .collect::<Result<_>>()?;
+    let tables = models.iter().map(|model| (model, context.names().table(model)));
+    Ok(tables
+        .filter(|(model, table)| {
+            large.contains(model.name) || !context.run.created.tables.contains(table)
+        })
+        .map(|(_, table)| table)
+        .collect())
+}
+
+/// Makes the visibility maps of tables, on connections besides that of the task, because `VACUUM`
+/// cannot be part of a transaction; as many as the run has workers, which wait meanwhile.
 ///
 /// All depends on the maps only in speed, so when this does not work the run goes on: the user may
 /// not own the tables, the server may have no connection left.
-pub(crate) async fn vacuum(context: &Context, models: &[&'static Model]) {
-    let tables: Vec<String> = models.iter().map(|model| context.names().table(model)).collect();
+pub(crate) async fn vacuum(context: &Context, tables: &[String]) {
     let count = context.options.jobs().min(tables.len());
-    let tables = Mutex::new(tables.into_iter());
+    let tables = Mutex::new(tables.to_vec().into_iter());
     let mut workers = Vec::new();
     for _ in 0..count {
         workers.push(vacuum_each(context, &tables));

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row as _};
-use tokio::sync::oneshot;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
@@ -25,6 +26,8 @@ pub(crate) struct Watch {
     sessions: Mutex<HashMap<i64, oneshot::Sender<Error>>>,
     commits: AtomicU64,
     moves: AtomicU64,
+    /// Wakes those who wait for what others do.
+    done: Notify,
 }
 
 /// A session of ours as the server sees it.
@@ -54,6 +57,13 @@ impl Watch {
     /// Notes that something is done for good.
     pub(crate) fn note_commit(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
+        self.done.notify_waiters();
+    }
+
+    /// Waits until something is done for good after this was called, by this process; another one
+    /// does not tell, so callers do not wait for ever.
+    pub(crate) fn next_commit(&self) -> Notified<'_> {
+        self.done.notified()
     }
 
     /// Notes that documents went by, which a failure may still undo.

@@ -43,7 +43,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::ElementType;
 use bson::{Bson, Document, RawDocumentBuf, Timestamp, doc};
 use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::StreamExt;
+use futures_util::stream::{StreamExt, TryStreamExt};
 use mongodb::error::{Error as DriverError, ErrorKind as DriverErrorKind};
 use mongodb::options::{ClientOptions, Hint, SessionOptions};
 use mongodb::raw_batch_cursor::RawBatch;
@@ -75,6 +75,9 @@ const BEGUN_AGAIN_BYTES: u64 = 256 << 20;
 /// How long the server may take until it can show the moment that is asked for: it waits for the
 /// other members of the set, for ever where too few are up.
 const MOMENT_TIME: Duration = Duration::from_secs(3);
+
+/// Collections that are measured at the same time.
+const MEASURED: usize = 4;
 
 /// Ids in one `$in`, and the bytes they may have together; a command may have 16 MB.
 const FETCHED_IDS: usize = 10_000;
@@ -430,6 +433,19 @@ impl MongoSource {
                 Ok(Known { documents: Some(documents), bytes: None, ordered: true, plain })
             }
         }
+    }
+
+    /// Measures a collection until the server answers, and remembers what it says.
+    async fn measure_patiently(&self, collection: &str, kind: &str) -> Result<CollectionInfo> {
+        let context = format!("the collection `{collection}` cannot be looked at");
+        let known = self.patiently(&context, || self.measure(collection, kind).boxed()).await?;
+        let mut all = self.known.lock().expect("no panic under the lock");
+        all.insert(collection.to_owned(), known);
+        Ok(CollectionInfo {
+            name: collection.to_owned(),
+            documents: known.documents,
+            bytes: known.bytes,
+        })
     }
 
     /// Runs a command on the member that the address chooses for reading.
@@ -919,9 +935,9 @@ impl Source for MongoSource {
         async {
             let context = format!("the collections of {} cannot be listed", self.description);
             let names = self.patiently(&context, || self.names().boxed()).await?;
-            let mut infos = Vec::new();
             let mut notices = Vec::new();
-            for (name, kind) in names {
+            let mut measures = Vec::new();
+            for (name, kind) in &names {
                 match kind.as_str() {
                     "view" => {
                         notices.push(format!("the view `{name}` is left out: it holds no documents of its own"));
@@ -932,12 +948,10 @@ impl Source for MongoSource {
                     )),
                     _ => {}
                 }
-                let context = format!("the collection `{name}` cannot be looked at");
-                let known =
-                    self.patiently(&context, || self.measure(&name, &kind).boxed()).await?;
-                self.known.lock().expect("no panic under the lock").insert(name.clone(), known);
-                infos.push(CollectionInfo { name, documents: known.documents, bytes: known.bytes });
+                measures.push(self.measure_patiently(name, kind));
             }
+            let infos = futures_util::stream::iter(measures).buffered(MEASURED).try_collect();
+            let infos = infos.await?;
             *self.notices.lock().expect("no panic under the lock") = notices;
             Ok(infos)
         }

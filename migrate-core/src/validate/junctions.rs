@@ -21,9 +21,9 @@ use crate::context::Context;
 use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
 use crate::report;
-use crate::run;
 use crate::schema::{Model, ModelKind, quote_ident};
 use crate::sink::{Connection, target_error};
+use crate::staging;
 
 /// Pairs that nobody asked for are sent to the target in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -164,7 +164,7 @@ impl Elements {
             let sql = format!(
                 "CREATE TEMPORARY TABLE {} {}",
                 quote_ident(&format!("element_{}", model.name)),
-                run::stage_columns(context.names(), model)
+                staging::element_columns(context.names(), model)
             );
             connection.execute("preparing the junctions", sql).await?;
         }
@@ -230,7 +230,7 @@ impl Elements {
                 continue;
             }
             self.filled.insert(junction.name);
-            let statement = run::stage_copy(&Self::table(junction), junction);
+            let statement = staging::copy(&Self::table(junction), junction);
             connection.copy("comparing a junction", &statement, rows).await?;
         }
         Ok(())
