@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::context::Context;
 use crate::deferred::{self, Deferred, Kind};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::reject::Reason;
 use crate::schema::{BaseType, Model, quote_ident};
 use crate::settle::{self, Loser, Settled, id_column};
@@ -96,6 +96,43 @@ async fn fits_anyway(
         )
         .await?;
     Ok(fits > 0)
+}
+
+/// Whether an index could not be built because of a value that is too long for it.
+///
+/// No row has one any more by then. But an index also gets the rows that somebody else may still
+/// see: those that were deleted after the oldest transaction that is open began. So the index can
+/// be built as soon as that one ends.
+pub(crate) fn is_of_a_rejected_row(error: &Error) -> bool {
+    sql_state(error) == Some(TOO_LONG)
+}
+
+/// Says of an error of [`is_of_a_rejected_row`] what to do about it: `None` where workers of the run
+/// hold transactions open, which end by themselves. The caller has no transaction open.
+pub(crate) async fn seen_by_others(
+    context: &Context,
+    connection: &mut Connection,
+    error: Error,
+) -> Result<Option<Error>> {
+    let workers = connection
+        .count(
+            "looking for other workers",
+            format!(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    AND backend_xid IS NOT NULL AND application_name LIKE 'migrate run {} %'",
+                context.run.run
+            ),
+            &[],
+        )
+        .await?;
+    if workers > 0 {
+        return Ok(None);
+    }
+    let seen = "a row that was rejected because of its length may still be seen by another session";
+    Ok(Some(Error::new(ErrorKind::TargetBusy, seen).caused_by(error).with_hint(
+        "end what has been open on the target since before (`SELECT * FROM pg_stat_activity ORDER BY xact_start`), then give the same command again",
+    )))
 }
 
 /// Rejects the rows whose values do not fit into one index.

@@ -346,8 +346,10 @@ mod tests {
         row
     }
 
+    type Cell = Option<Vec<u8>>;
+
     /// The elements of each array of each packed row, and the origin.
-    fn unpacked(mut out: &[u8]) -> Vec<(Vec<Vec<Option<Vec<u8>>>>, u16)> {
+    fn unpacked(mut out: &[u8]) -> Vec<(Vec<Vec<Cell>>, u16)> {
         fn take<const N: usize>(out: &mut &[u8]) -> [u8; N] {
             let (head, rest) = out.split_first_chunk().unwrap();
             *out = rest;
@@ -414,8 +416,8 @@ mod tests {
         for (arrays, origin) in packed {
             let bytes: usize = arrays.iter().flatten().flatten().map(|value| value.len() + 4).sum();
             assert!(bytes <= ROW_BYTES);
-            for index in 0..arrays[0].len() {
-                let [first, second, place] = [0, 1, 2].map(|array| arrays[array][index].clone());
+            let [firsts, seconds, places] = arrays.try_into().unwrap();
+            for ((first, second), place) in firsts.into_iter().zip(seconds).zip(places) {
                 found.push((first, second, place, origin));
             }
         }

@@ -467,7 +467,7 @@ pub(crate) async fn work(
         .await?;
     // A message of its own, or a rollback would take the settings back.
     connection.execute("beginning a transaction", "BEGIN").await?;
-    loop {
+    'tasks: loop {
         context.check_stop()?;
         if failed.is_stopped() {
             return Ok(());
@@ -492,7 +492,24 @@ pub(crate) async fn work(
                     let (step, describe) = (task.step(), task.describe());
                     let started = Instant::now();
                     context.reporter.event(&Event::TaskStarted { step, task: &describe });
-                    let result = run(context, connection, &task).await?;
+                    let result = match run(context, connection, &task).await {
+                        Err(error) if fit::is_of_a_rejected_row(&error) => {
+                            connection.execute("ending a transaction", "ROLLBACK").await?;
+                            processes.forget(connection).await?;
+                            let seen = fit::seen_by_others(context, connection, error).await?;
+                            if let Some(error) = seen {
+                                return Err(error);
+                            }
+                            let waited = waiting.get_or_insert_with(Instant::now).elapsed();
+                            tokio::select! {
+                                () = tokio::time::sleep((waited / PART).max(PAUSE)) => {}
+                                () = moved => {}
+                            }
+                            connection.execute("beginning a transaction", "BEGIN").await?;
+                            continue 'tasks;
+                        }
+                        result => result?,
+                    };
                     let elapsed = started.elapsed();
                     done.push(Done { number, step, describe, result, started, elapsed });
                 }
@@ -559,6 +576,12 @@ impl Processes {
         }
         Ok(())
     }
+
+    /// After a transaction that was rolled back, and with it perhaps what was told in it.
+    async fn forget(&mut self, connection: &mut Connection) -> Result<()> {
+        self.forbidden = true;
+        self.allow(connection, true).await
+    }
 }
 
 /// Does one task within the caller's transaction; gives its result as JSON.
@@ -573,7 +596,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             };
             models.retain(|model| !kept::is_kept(context, model));
             let large = upkeep::large_tables(context, connection, &models).await?;
-            upkeep::vacuum(context, &large).await;
+            upkeep::vacuum(context, large).await;
             "{}".to_owned()
         }
         Task::PrimaryKey { model, position } => {

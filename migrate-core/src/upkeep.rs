@@ -88,9 +88,9 @@ pub(crate) async fn large_tables(
 ///
 /// All depends on the maps only in speed, so when this does not work the run goes on: the user may
 /// not own the tables, the server may have no connection left.
-pub(crate) async fn vacuum(context: &Context, tables: &[String]) {
+pub(crate) async fn vacuum(context: &Context, tables: Vec<String>) {
     let count = context.options.jobs().min(tables.len());
-    let tables = Mutex::new(tables.to_vec().into_iter());
+    let tables = Mutex::new(tables.into_iter());
     let mut workers = Vec::new();
     for _ in 0..count {
         workers.push(vacuum_each(context, &tables));

@@ -2,6 +2,7 @@
 //! back when a run is given up.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{Document, doc};
@@ -15,6 +16,7 @@ use migrate_core::summary::Summary;
 use migrate_core::{Error, ErrorKind, Migrate, Registry, registry};
 use migrate_servers::Postgres;
 use migrate_tests::servers;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 #[derive(Migrate)]
@@ -212,6 +214,43 @@ async fn a_value_too_long_for_an_index_is_a_reject() {
     // The server names the index only, so the field may be less exact.
     let ledger = "SELECT table_name, reason, source_id FROM migrate.reject ORDER BY 1, 3";
     assert_eq!(one("too_long_kept", ledger), one("too_long", ledger));
+}
+
+/// An index also gets rows that are gone for everybody but a transaction that began before: a
+/// stranger's is waited for as long as patience lasts, a worker's until it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_row_that_another_session_may_see_is_waited_for() {
+    const SEEN: Duration = Duration::from_millis(1500);
+    let source = || MemorySource::new().with("labels", [doc! { "_id": noise(5_000) }]);
+    let hasty = Options { patience: Duration::from_millis(300), ..Options::default() };
+    for (database, is_worker) in [("seen", false), ("seen_by_worker", true)] {
+        let url = server().create_database(database).unwrap();
+        let mut other = PgConnection::connect(&url).await.unwrap();
+        let open = match is_worker {
+            false => "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class",
+            true => {
+                "SET application_name = 'migrate run 1 task 9 in migrate';
+                 BEGIN; SELECT pg_current_xact_id()"
+            }
+        };
+        sqlx::raw_sql(open).execute(&mut other).await.unwrap();
+        let begun = Instant::now();
+        let (hasty, patient) = (&hasty, Options::default());
+        if !is_worker {
+            let error = migrate(source(), &url, hasty).await.unwrap_err();
+            assert!(error.to_string().contains("may still be seen by another session"), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("pg_stat_activity")), "{error}");
+        }
+        let options = if is_worker { hasty } else { &patient };
+        let (summary, ()) =
+            tokio::join!(async { migrate(source(), &url, options).await.unwrap() }, async {
+                tokio::time::sleep(SEEN).await;
+                sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+            });
+        assert!(begun.elapsed() > SEEN && summary.balanced, "{summary:#?}");
+        assert_eq!(summary.totals.rejected, 1);
+        assert_eq!(one(database, "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), "0");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
