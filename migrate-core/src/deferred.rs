@@ -529,27 +529,57 @@ pub(crate) async fn build(
 ) -> Result<()> {
     let act = format!("building {} on {}", definition.name, definition.table);
     let mut sql = definition.build.clone();
-    for next in definition.attach.iter().chain([&note_sql(state, run, definition.position)]) {
+    for next in definition.attach.iter().chain([&note_sql(state, run, &[definition])]) {
         sql.push_str("; ");
         sql.push_str(next);
     }
     connection.execute(&act, sql).await.map(drop)
 }
 
-/// Notes that a definition is built, within the transaction that builds it.
+/// Adds foreign keys of one table within the caller's transaction. Those whose rows are still to be
+/// looked at are built only then.
+pub(crate) async fn add_foreign_keys(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    definitions: &[Deferred],
+) -> Result<()> {
+    let Some(first) = definitions.first() else { return Ok(()) };
+    let mut sql: Vec<&str> = Vec::new();
+    for definition in definitions {
+        sql.push(&definition.build);
+        sql.extend(definition.attach.as_deref());
+    }
+    let built: Vec<&Deferred> =
+        definitions.iter().filter(|definition| definition.validate.is_none()).collect();
+    let note = note_sql(state, run, &built);
+    if !built.is_empty() {
+        sql.push(&note);
+    }
+    let act = format!("adding the foreign keys of {}", first.table);
+    connection.execute(&act, sql.join("; ")).await.map(drop)
+}
+
+/// Notes that definitions are built, within the transaction that builds them.
 pub(crate) async fn note_built(
     connection: &mut Connection,
     state: &State,
     run: i64,
-    position: i32,
+    definitions: &[&Deferred],
 ) -> Result<()> {
+    if definitions.is_empty() {
+        return Ok(());
+    }
     let act = "noting that a definition is built";
-    connection.execute(act, note_sql(state, run, position)).await.map(drop)
+    connection.execute(act, note_sql(state, run, definitions)).await.map(drop)
 }
 
-fn note_sql(state: &State, run: i64, position: i32) -> String {
+fn note_sql(state: &State, run: i64, definitions: &[&Deferred]) -> String {
     let table = state.table("deferred_ddl");
-    format!("UPDATE {table} SET restored = true WHERE run = {run} AND position = {position}")
+    let positions: Vec<String> =
+        definitions.iter().map(|definition| definition.position.to_string()).collect();
+    let positions = positions.join(", ");
+    format!("UPDATE {table} SET restored = true WHERE run = {run} AND position IN ({positions})")
 }
 
 /// Puts every definition back that the last run has taken off or not yet built, one transaction
@@ -627,5 +657,5 @@ async fn put_one_back(
             )
             .await?;
     }
-    note_built(connection, state, run, definition.position).await
+    note_built(connection, state, run, &[definition]).await
 }

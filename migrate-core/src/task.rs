@@ -629,19 +629,10 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             "{}".to_owned()
         }
         Task::AddForeignKeys => {
-            for definition in deferred::open(connection, state, number).await? {
-                if definition.kind == Kind::ForeignKey {
-                    let act = format!("adding {} to {}", definition.name, definition.table);
-                    connection.execute(&act, definition.build.clone()).await?;
-                    if let Some(attach) = &definition.attach {
-                        connection.execute(&act, attach.clone()).await?;
-                    }
-                    // The others are done when their rows have been looked at.
-                    if definition.validate.is_none() {
-                        deferred::note_built(connection, state, number, definition.position)
-                            .await?;
-                    }
-                }
+            let mut open = deferred::open(connection, state, number).await?;
+            open.retain(|definition| definition.kind == Kind::ForeignKey);
+            for of_table in open.chunk_by(|one, next| one.table == next.table) {
+                deferred::add_foreign_keys(connection, state, number, of_table).await?;
             }
             "{}".to_owned()
         }
@@ -665,9 +656,8 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                     }
                 }
             }
-            for definition in &open {
-                deferred::note_built(connection, state, number, definition.position).await?;
-            }
+            let open: Vec<&Deferred> = open.iter().collect();
+            deferred::note_built(connection, state, number, &open).await?;
             "{}".to_owned()
         }
         Task::Analyze { model } => {

@@ -103,11 +103,14 @@ pub(crate) async fn vacuum(context: &Context, tables: Vec<String>) {
 }
 
 async fn vacuum_each(context: &Context, tables: &Mutex<IntoIter<String>>) -> Result<()> {
-    let mut connection = context.target.connect().await?;
+    let mut connection = match context.idle_connection().await {
+        Some(connection) => connection,
+        None => context.target.connect().await?,
+    };
     let pid = connection.pid();
     let work = vacuum_with(context, &mut connection, tables);
     context.watch.over(pid, work).await?;
-    connection.close().await;
+    context.keep(connection).await;
     Ok(())
 }
 
