@@ -52,9 +52,10 @@ pub async fn dry_run(
     let collections = source.collections().await?;
     let whole = registry;
     let registry = crate::run::select(registry, options, &[])?;
-    let (chunks, _) = plan_chunks(registry, &source, options, &collections, &reporter).await?;
+    let plan = plan_chunks(registry, &source, options, &collections).await?;
+    plan.tell(&reporter);
     let transformers = Arc::new(transformers(whole, registry, server_version, options)?);
-    let queue = Arc::new(Mutex::new(chunks.into_iter()));
+    let queue = Arc::new(Mutex::new(plan.chunks.into_iter()));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..options.jobs() {
         let worker = Worker {

@@ -6,15 +6,21 @@
 //! to be settled again. The index is built in a later transaction, because one that is built where
 //! rows were deleted takes those up too.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::context::Context;
 use crate::deferred::{self, Deferred, Kind};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::reject::Reason;
+use crate::run::Stop;
 use crate::schema::{BaseType, Model, quote_ident};
 use crate::settle::{self, Loser, Settled, id_column};
 use crate::sink::{Connection, database_error, sql_state, target_error};
+use crate::status;
 
 /// An entry below this size always fits; the limit itself depends on the page and the columns.
 const ALWAYS_FITS: usize = 2_600;
@@ -98,41 +104,113 @@ async fn fits_anyway(
     Ok(fits > 0)
 }
 
-/// Whether an index could not be built because of a value that is too long for it.
-///
-/// No row has one any more by then. But an index also gets the rows that somebody else may still
-/// see: those that were deleted after the oldest transaction that is open began. So the index can
-/// be built as soon as that one ends.
-pub(crate) fn is_of_a_rejected_row(error: &Error) -> bool {
+/// Whether a statement failed at a value that is too long for an index, of whatever kind.
+pub(crate) fn is_too_long(error: &Error) -> bool {
     sql_state(error) == Some(TOO_LONG)
 }
 
-/// Says of an error of [`is_of_a_rejected_row`] what to do about it: `None` where workers of the run
-/// hold transactions open, which end by themselves. The caller has no transaction open.
-pub(crate) async fn seen_by_others(
+/// Whether indexes of a model, or the one at `position`, may have met a row that was rejected for
+/// its length.
+///
+/// An index also gets the rows that somebody else may still see: those that were deleted after the
+/// oldest open transaction began. So it can be built as soon as that one ends.
+pub(crate) async fn may_meet_a_rejected_row(
     context: &Context,
     connection: &mut Connection,
-    error: Error,
-) -> Result<Option<Error>> {
-    let workers = connection
+    model: &Model,
+    position: Option<i32>,
+) -> Result<bool> {
+    let (state, run) = (&context.state, context.run.run);
+    let open = deferred::open_of(connection, state, run, model).await?;
+    let mut meant = open.iter().filter(|definition| {
+        position.is_none_or(|position| position == definition.position)
+            && [true, false].iter().any(|primary| is_meant(model, definition, *primary))
+    });
+    if meant.next().is_none() {
+        return Ok(false);
+    }
+    let rejected = connection
         .count(
-            "looking for other workers",
+            "looking for rejected rows",
             format!(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()
-                    AND backend_xid IS NOT NULL AND application_name LIKE 'migrate run {} %'",
-                context.run.run
+                "SELECT count(*) FROM (
+                    SELECT FROM {} WHERE run = {run} AND table_schema = $1 AND table_name = $2
+                        AND reason = $3 LIMIT 1) AS first",
+                state.table("reject")
             ),
+            &[
+                Some(context.names().schema_of(model)),
+                Some(model.table),
+                Some(Reason::TooLong.code()),
+            ],
+        )
+        .await?;
+    Ok(rejected > 0)
+}
+
+/// Waits until the transactions have ended that other workers of the run have open now, or until
+/// this process is asked to stop, or one of its workers has failed. The caller has none open.
+pub(crate) async fn wait_for_workers(
+    context: &Context,
+    connection: &mut Connection,
+    failed: &Stop,
+) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let before = open_transactions(context, connection).await?;
+    let mut is_told = false;
+    loop {
+        context.check_stop()?;
+        let moved = context.watch.next_commit();
+        let now = open_transactions(context, connection).await?;
+        if failed.is_stopped() || before.is_disjoint(&now) {
+            return Ok(());
+        }
+        if !is_told {
+            let what = "a row that was rejected for its length may still be seen by another worker";
+            context.reporter.event(&Event::Waiting { what, delay: PAUSE });
+            is_told = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = moved => {}
+        }
+    }
+}
+
+/// The transactions of other workers of the run that have changed something: session and number.
+async fn open_transactions(
+    context: &Context,
+    connection: &mut Connection,
+) -> Result<BTreeSet<(i32, String)>> {
+    const ACT: &str = "looking for other workers";
+    let rows = connection
+        .query(
+            ACT,
+            "SELECT pid, backend_xid::text, application_name FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()
+                AND backend_xid IS NOT NULL"
+                .to_owned(),
             &[],
         )
         .await?;
-    if workers > 0 {
-        return Ok(None);
+    let mut open = BTreeSet::new();
+    for row in &rows {
+        let get = |error| target_error(ACT, error);
+        let name: String = row.try_get(2).map_err(get)?;
+        if status::is_worker(&name, context.state.name(), context.run.run) {
+            open.insert((row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?));
+        }
     }
-    let seen = "a row that was rejected because of its length may still be seen by another session";
-    Ok(Some(Error::new(ErrorKind::TargetBusy, seen).caused_by(error).with_hint(
-        "end what has been open on the target since before (`SELECT * FROM pg_stat_activity ORDER BY xact_start`), then give the same command again",
-    )))
+    Ok(open)
+}
+
+/// Says of an index that could not be built although no worker's transaction is in its way, that
+/// somebody else's may be: that may pass.
+pub(crate) fn seen_by_others(error: Error) -> Error {
+    let seen = "a row that was rejected for its length may still be seen by another session";
+    Error::new(ErrorKind::TargetBusy, seen).caused_by(error).with_hint(
+        "end what has been open on the target since before (`SELECT * FROM pg_stat_activity ORDER BY xact_start`, `pg_prepared_xacts`, `pg_replication_slots` with an `xmin`), then give the same command again",
+    )
 }
 
 /// Rejects the rows whose values do not fit into one index.

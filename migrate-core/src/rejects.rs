@@ -672,16 +672,9 @@ async fn stage_tables(
     connection: &mut Connection,
     model: &'static Model,
 ) -> Result<()> {
-    for junction in model.junctions {
-        let table = junction.table.get();
-        connection
-            .execute(
-                "making a staging table",
-                staging::create_sql(&context.state, context.names(), table),
-            )
-            .await?;
-    }
-    Ok(())
+    let junctions: Vec<&'static Model> =
+        model.junctions.iter().map(|junction| junction.table.get()).collect();
+    staging::create(connection, &context.state, context.names(), &junctions).await
 }
 
 /// Adds the elements of arrays and the replaced values that no chunk has counted.

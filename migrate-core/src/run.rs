@@ -230,9 +230,12 @@ async fn watched_run(
         let (committed, pid) = (watch.committed(), connection.pid());
         match watch.over(pid, preparation.prepare(&mut connection)).await {
             Ok(prepared) => break prepared,
-            Err(error) => stumbles.wait(options, reporter, stop, watch, committed, error).await?,
+            Err(error) => {
+                // What it has left open goes with the connection.
+                drop(connection);
+                stumbles.wait(options, reporter, stop, watch, committed, error).await?;
+            }
         }
-        // What it has left open goes with the connection.
         connection = connect(target, options, reporter, stop).await?;
     };
     timer.finish(reporter, &mut seconds);
@@ -676,16 +679,31 @@ impl Beginning<'_> {
         if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
-        // Cutting large collections takes the source about as long as tables take the target.
-        let planning = plan_chunks(registry, self.source, options, self.collections, self.reporter);
-        let making = self.make_schema(names, &fingerprint);
-        let ((chunks, bytes), made) = tokio::try_join!(planning, making)?;
+        if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
+            // Another process may have begun the run since: then the tables are as they should be.
+            return match self.unfinished(&fingerprint).await {
+                Ok(Some(run)) => self.resume(run).await,
+                _ => Err(error),
+            };
+        }
+        if !options.keep_constraints && !options.append {
+            check_partitions(registry, names, self.connection).await?;
+        }
+        // Cutting large collections takes the source about as long as tables take the target. Where
+        // it takes longer, nobody who comes to the target meanwhile must wait for it.
+        let is_cut_at_once = is_cut_at_once(registry, options, self.collections);
+        let planning = plan_chunks(registry, self.source, options, self.collections);
+        let (plan, made) = match is_cut_at_once {
+            true => tokio::try_join!(planning, self.make_schema(names, &fingerprint))?,
+            false => (planning.await?, self.make_schema(names, &fingerprint).await?),
+        };
         let run = match made {
             Made::Run(run) => *run,
             Made::Elsewhere(run) => return self.resume(*run).await,
         };
+        plan.tell(self.reporter);
         let connection = &mut *self.connection;
-        self.state.insert_chunks(connection, run.run, &chunks).await?;
+        self.state.insert_chunks(connection, run.run, &plan.chunks).await?;
         // What was there is taken off in the transaction that writes it down. Unique keys of
         // tables with rows stay on: they decide about clashes.
         let existing: Vec<&'static Model> = registry
@@ -719,7 +737,7 @@ impl Beginning<'_> {
                     || run.created.rows_before.contains_key(&names.table(model))
             })
             .collect();
-        let tasks = task::plan(registry, &deferred, &existing, &kept, &bytes);
+        let tasks = task::plan(registry, &deferred, &existing, &kept, &plan.bytes);
         task::insert(connection, self.state, run.run, &tasks).await?;
         options.fail_points.hit("the plan is written")?;
         connection.execute("committing the plan", "COMMIT").await?;
@@ -732,16 +750,6 @@ impl Beginning<'_> {
     /// process has begun one.
     async fn make_schema(&mut self, names: Names<'_>, fingerprint: &Fingerprint) -> Result<Made> {
         let (options, registry) = (self.options, self.registry);
-        if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
-            // Another process may have begun the run since: then the tables are as they should be.
-            return match self.unfinished(fingerprint).await {
-                Ok(Some(run)) => Ok(Made::Elsewhere(Box::new(run))),
-                _ => Err(error),
-            };
-        }
-        if !options.keep_constraints && !options.append {
-            check_partitions(registry, names, self.connection).await?;
-        }
         self.connection.execute("beginning a transaction", "BEGIN").await?;
         // Two processes that are started at once must not both begin a run.
         self.connection
@@ -794,11 +802,7 @@ impl Beginning<'_> {
                 }
             }
         }
-        for model in junctions {
-            let sql = staging::create_sql(self.state, names, model);
-            self.connection.execute("making a staging table", sql).await?;
-        }
-        Ok(())
+        staging::create(self.connection, self.state, names, &junctions).await
     }
 
     /// The unfinished run in the target, when it is the one that this command means.
@@ -899,17 +903,51 @@ pub(crate) fn transformers(
         .collect()
 }
 
-/// Cuts every collection into chunks, and gives the collections' sizes by model. The largest
-/// chunks come first, so that the small ones fill the connections' last moments.
+/// What is to be loaded.
+#[derive(Default)]
+pub(crate) struct LoadPlan {
+    /// The largest ones first, so that the small ones fill the connections' last moments.
+    pub(crate) chunks: Vec<PlannedChunk>,
+    /// The collections' sizes by model.
+    bytes: HashMap<&'static str, u64>,
+    tables: Vec<PlannedTable>,
+    notices: Vec<String>,
+}
+
+struct PlannedTable {
+    table: &'static str,
+    collection: String,
+    documents: u64,
+    chunks: u64,
+}
+
+impl LoadPlan {
+    /// Tells of it, once it is what will be done.
+    pub(crate) fn tell(&self, reporter: &Arc<dyn Reporter>) {
+        for message in &self.notices {
+            reporter.event(&Event::Notice { message });
+        }
+        for PlannedTable { table, collection, documents, chunks } in &self.tables {
+            reporter.event(&Event::TablePlanned {
+                table,
+                collection,
+                documents: *documents,
+                documents_done: 0,
+                chunks: *chunks,
+            });
+        }
+    }
+}
+
+/// Cuts every collection into chunks.
 pub(crate) async fn plan_chunks(
     registry: &'static RegistryFacts,
     source: &Arc<dyn Source>,
     options: &Options,
     collections: &[CollectionInfo],
-    reporter: &Arc<dyn Reporter>,
-) -> Result<(Vec<PlannedChunk>, HashMap<&'static str, u64>)> {
+) -> Result<LoadPlan> {
+    let mut plan = LoadPlan::default();
     let mut sized = Vec::new();
-    let mut bytes = HashMap::new();
     let models = || registry.iter().filter(|(model, _)| model.kind.has_documents());
     // Each collection that is there is cut once for each model of it, several at a time.
     let is_there = |name: &&str| collections.iter().any(|known| known.name == *name);
@@ -928,13 +966,11 @@ pub(crate) async fn plan_chunks(
                     [] => format!("{} stays empty", model.table),
                     _ => format!("nothing of it comes into {}", model.table),
                 };
-                reporter.event(&Event::Notice {
-                    message: &format!("the source has no collection `{name}`: {without}"),
-                });
+                plan.notices.push(format!("the source has no collection `{name}`: {without}"));
                 continue;
             };
             let size = collection.bytes.unwrap_or_default();
-            *bytes.entry(model.name).or_default() += size;
+            *plan.bytes.entry(model.name).or_default() += size;
             let Some(ranges) = cuts.next().await.transpose()? else {
                 return Err(Error::new(ErrorKind::Source, format!("`{name}` was not cut")));
             };
@@ -954,18 +990,33 @@ pub(crate) async fn plan_chunks(
                 ));
             }
         }
-        if bytes.contains_key(model.name) {
-            reporter.event(&Event::TablePlanned {
+        if plan.bytes.contains_key(model.name) {
+            plan.tables.push(PlannedTable {
                 table: model.table,
-                collection: feed.label(),
+                collection: feed.label().to_owned(),
                 documents: feed.documents(collections),
-                documents_done: 0,
                 chunks: model_chunks,
             });
         }
     }
     sized.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    Ok((sized.into_iter().map(|(_, chunk)| chunk).collect(), bytes))
+    plan.chunks = sized.into_iter().map(|(_, chunk)| chunk).collect();
+    Ok(plan)
+}
+
+/// Whether all collections can be cut while a transaction is open in the target.
+fn is_cut_at_once(
+    registry: &'static RegistryFacts,
+    options: &Options,
+    collections: &[CollectionInfo],
+) -> bool {
+    /// The source looks at some millions of ids a second.
+    const AT_ONCE: u64 = 2_000_000;
+    let large = |info: &&CollectionInfo| info.bytes.is_none_or(|bytes| bytes > options.chunk_bytes);
+    let names = registry.iter().flat_map(|(model, _)| model.collections());
+    let known = |name| collections.iter().find(|info| info.name == name);
+    let ids = names.filter_map(known).filter(large).map(|info| info.documents.unwrap_or(AT_ONCE));
+    ids.fold(0, u64::saturating_add) < AT_ONCE
 }
 
 /// Makes schemas, enum types and tables, and remembers which it has made.

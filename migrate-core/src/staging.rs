@@ -5,7 +5,7 @@
 //! many pairs of one junction field as fit into a quarter of a page, as arrays of one length:
 //!
 //! ```text
-//! document_id uuid[] | contact_id uuid[] | origin smallint | position integer[]
+//! origin smallint | document_id uuid[] | contact_id uuid[] | position integer[]
 //! ```
 //!
 //! From that size on PostgreSQL would compress the arrays and put them elsewhere.
@@ -16,6 +16,7 @@ use crate::cell::builtin_oid;
 use crate::copy::{HEADER, TRAILER};
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
+use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Model, quote_ident};
 use crate::sink::{Connection, send, target_error};
 use crate::state::State;
@@ -26,12 +27,36 @@ const ROW_BYTES: usize = 1_900;
 /// Rows leave in messages of about this size.
 const MESSAGE_BYTES: usize = 256 << 10;
 
+/// Makes the junctions' staging tables that are not there, and leaves the others alone.
+///
+/// # Errors
+/// When the user may not, or the server cannot be reached.
+pub(crate) async fn create(
+    connection: &mut Connection,
+    state: &State,
+    names: Names<'_>,
+    junctions: &[&'static Model],
+) -> Result<()> {
+    if junctions.is_empty() {
+        return Ok(());
+    }
+    let tables: Vec<String> = junctions.iter().map(|junction| state.stage(junction.name)).collect();
+    let there = preflight::oids(connection, Lookup::Table, &tables).await?;
+    for (junction, there) in junctions.iter().zip(there) {
+        if there.is_none() {
+            let sql = create_sql(state, names, junction);
+            connection.execute("making a staging table", sql).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The statements that make a junction's staging table, unless it is there.
 ///
 /// Where no pair can be too long for a row, there is no need for a place where PostgreSQL puts
 /// long values: that would be two more files for each of these tables. To say so at once in
 /// `CREATE TABLE` takes PostgreSQL 16.
-pub(crate) fn create_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
+fn create_sql(state: &State, names: Names<'_>, junction: &Model) -> String {
     let table = state.stage(junction.name);
     let create = format!("CREATE TABLE IF NOT EXISTS {table}");
     let options = upkeep::WITHOUT_AUTOVACUUM;
@@ -182,6 +207,9 @@ async fn element_oids(
 /// Takes the elements of rows away that came from one junction field, by the rows' keys; gives how
 /// many they were. `own` is the column of those keys.
 ///
+/// A row of the table has elements of one field, a field is one model's, and one task at a time takes
+/// from what its model brought: so nobody else changes a row that is found here.
+///
 /// # Errors
 /// When the server cannot be reached or asked.
 pub(crate) async fn remove(
@@ -194,17 +222,19 @@ pub(crate) async fn remove(
 ) -> Result<u64> {
     let names: Vec<String> = arrays(junction).map(|column| quote_ident(column.name)).collect();
     let own = quote_ident(own.name);
-    let wanted = format!("$2::text[]::{key_type}[]");
     let list =
         |sql: &str| names.iter().map(|name| sql.replace('#', name)).collect::<Vec<_>>().join(", ");
     let sql = format!(
-        "WITH found AS (
-            SELECT ctid, cardinality({own}) AS pairs FROM {table}
-            WHERE origin = $1 AND {own} && {wanted} FOR UPDATE
+        "WITH wanted AS MATERIALIZED (
+            SELECT key FROM unnest($2::text[]::{key_type}[]) AS given (key)
+         ), found AS MATERIALIZED (
+            SELECT ctid, cardinality({own}) AS pairs FROM {table} t
+            WHERE origin = $1 AND EXISTS (
+                SELECT FROM unnest(t.{own}) AS e (key) WHERE e.key IN (SELECT key FROM wanted))
          ), kept AS (
             UPDATE {table} t SET ({columns}) = (
                 SELECT {kept} FROM unnest({arrays}) AS e ({columns})
-                WHERE e.{own} <> ALL ({wanted}))
+                WHERE e.{own} NOT IN (SELECT key FROM wanted))
             FROM found WHERE t.ctid = found.ctid
             RETURNING found.pairs - cardinality(t.{own}) AS gone
          )

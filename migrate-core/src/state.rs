@@ -336,7 +336,7 @@ impl State {
                 ),
             )
             .with_hint(
-                "finish the run with the version of migrate that began it, or start over with `--clean`",
+                "finish the run, and whatever comes after it, with the version of migrate that began it, or start over with `--clean`",
             )),
             None => Ok(runs.into_iter().map(|(_, run)| run).collect()),
         }

@@ -67,6 +67,12 @@ pub(crate) fn validator_name(run: i64, state_schema: &str) -> String {
     format!("migrate validate {run} in {state_schema}")
 }
 
+/// Whether a session's name is that of a worker of the run, at a chunk or a task or between two.
+pub(crate) fn is_worker(name: &str, state_schema: &str, run: i64) -> bool {
+    parse_name(name, state_schema)
+        .is_some_and(|announced| announced.run == run && !announced.validates)
+}
+
 /// Understands the name of a connection.
 fn parse_name(name: &str, state_schema: &str) -> Option<Announced> {
     /// PostgreSQL cuts names off behind this many bytes, and replaces what is not ASCII.

@@ -445,11 +445,13 @@ pub(crate) async fn work(
     failed: &Stop,
 ) -> Result<()> {
     /// How long to wait for other processes at the end of a level: ever longer, but never by more
-    /// than this part of the time that was waited already. Workers of this one wake each other.
+    /// than this part of the time that was waited already. Commits of this one wake its workers.
     const PAUSE: Duration = Duration::from_millis(5);
     const LONGEST_PAUSE: Duration = Duration::from_millis(200);
     const PART: u32 = 8;
     let mut waiting: Option<Instant> = None;
+    // Tasks whose index has met a row that was rejected, for which workers were waited for.
+    let mut met = BTreeSet::new();
     // Joins and sorts of settling may each take their `work_mem`, so it stays small.
     const MOST_WORK_KB: u64 = 64 << 10;
     let memory = context.options.index_bytes() >> 10;
@@ -476,6 +478,7 @@ pub(crate) async fn work(
         match take(connection, &context.state, context.run.run).await? {
             Next::Tasks(tasks, ready) => {
                 let (run_number, state) = (context.run.run, &context.state);
+                waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
@@ -493,18 +496,16 @@ pub(crate) async fn work(
                     let started = Instant::now();
                     context.reporter.event(&Event::TaskStarted { step, task: &describe });
                     let result = match run(context, connection, &task).await {
-                        Err(error) if fit::is_of_a_rejected_row(&error) => {
+                        Err(error) if fit::is_too_long(&error) => {
                             connection.execute("ending a transaction", "ROLLBACK").await?;
                             processes.forget(connection).await?;
-                            let seen = fit::seen_by_others(context, connection, error).await?;
-                            if let Some(error) = seen {
+                            if !may_meet_a_rejected_row(context, connection, &task).await? {
                                 return Err(error);
                             }
-                            let waited = waiting.get_or_insert_with(Instant::now).elapsed();
-                            tokio::select! {
-                                () = tokio::time::sleep((waited / PART).max(PAUSE)) => {}
-                                () = moved => {}
+                            if !met.insert(number) {
+                                return Err(fit::seen_by_others(error));
                             }
+                            fit::wait_for_workers(context, connection, failed).await?;
                             connection.execute("beginning a transaction", "BEGIN").await?;
                             continue 'tasks;
                         }
@@ -531,7 +532,6 @@ pub(crate) async fn work(
                 let mut notes: String = done.iter().map(note).collect();
                 notes.push_str("COMMIT; BEGIN");
                 connection.execute("noting that a task is done", notes).await?;
-                waiting = None;
                 context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 for Done { step, describe, elapsed, .. } in &done {
@@ -564,7 +564,8 @@ struct Processes {
 
 impl Processes {
     /// Tells the connection, if that is news to it. What is told in a transaction that is rolled
-    /// back is forgotten, so the caller commits or gives the connection up.
+    /// back is forgotten, so the caller commits, calls [`Processes::forget`], or gives the connection
+    /// up.
     async fn allow(&mut self, connection: &mut Connection, allowed: bool) -> Result<()> {
         if self.forbidden == allowed {
             let sql = match allowed {
@@ -691,6 +692,27 @@ async fn filled_junction(
         )
         .await?;
     Ok((staged > 0).then_some(model))
+}
+
+/// Whether what a task builds may have met a row that was rejected because a value was too long.
+async fn may_meet_a_rejected_row(
+    context: &Context,
+    connection: &mut Connection,
+    task: &Task,
+) -> Result<bool> {
+    let (model, position) = match task {
+        Task::PrimaryKey { model, position } => (model.clone(), Some(*position)),
+        Task::Settle { model } => (model.clone(), None),
+        Task::Index { position, .. } => {
+            (definition(context, connection, *position).await?.model, Some(*position))
+        }
+        _ => return Ok(false),
+    };
+    let model = context.registry.model(&model).filter(|model| model.kind.has_documents());
+    match model {
+        Some(model) => fit::may_meet_a_rejected_row(context, connection, model, position).await,
+        None => Ok(false),
+    }
 }
 
 /// The definition at that position, which is not built yet.

@@ -240,18 +240,28 @@ pub(crate) async fn indexed_columns(
     let rows = connection
         .query(
             act,
-            "SELECT DISTINCT attname::text FROM pg_index
-             JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-             JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
-             JOIN pg_class c ON c.oid = indrelid
-             WHERE indrelid = $1::regclass AND indisvalid AND indpred IS NULL
-                AND a.amname = 'btree' AND c.relallvisible >= 0.9 * c.relpages"
-                .to_owned(),
+            format!(
+                "SELECT DISTINCT attname::text FROM pg_index
+                 JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+                 JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+                 JOIN pg_class c ON c.oid = indrelid
+                 WHERE indrelid = $1::regclass AND indisvalid AND indpred IS NULL
+                    AND a.amname = 'btree' AND {}",
+                is_seen("c")
+            ),
             &[Some(table)],
         )
         .await?;
     let name = |row: &sqlx::postgres::PgRow| row.try_get(0);
     rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(|error| target_error(act, error))
+}
+
+/// SQL that tells whether next to all rows of a table are seen through an index alone, or are so few
+/// that it does not matter and [`large_tables`] has left them out; `class` is its row of `pg_class`.
+fn is_seen(class: &str) -> String {
+    /// What small tables have at the most, and as much again, as rows may be larger than documents.
+    const FEW_PAGES: u64 = 2 * SMALL_BYTES / 8192;
+    format!("({class}.relallvisible >= 0.9 * {class}.relpages OR {class}.relpages <= {FEW_PAGES})")
 }
 
 /// Whether comparing two values of a column costs next to nothing, so that walking two indexes
@@ -272,17 +282,21 @@ pub(crate) async fn are_walked(connection: &mut Connection, table: &str) -> Resu
     let walked = connection
         .count(
             &act,
-            "SELECT coalesce(bool_and(cardinality(conkey) = 1
-                AND atttypid IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-                AND EXISTS (SELECT FROM pg_index
-                    JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
-                    WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
-                        AND indpred IS NULL AND a.amname = 'btree')
-                AND (SELECT bool_and(relallvisible >= 0.9 * relpages) FROM pg_class
-                    WHERE pg_class.oid IN (conrelid, confrelid))), false)::int::bigint
-             FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
-             WHERE conrelid = $1::regclass AND contype = 'f' AND NOT convalidated"
-                .to_owned(),
+            format!(
+                "SELECT coalesce(bool_and(cardinality(conkey) = 1
+                    AND atttypid IN
+                        ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+                    AND EXISTS (SELECT FROM pg_index
+                        JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+                        WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
+                            AND indpred IS NULL AND a.amname = 'btree')
+                    AND (SELECT bool_and({}) FROM pg_class c
+                        WHERE c.oid IN (conrelid, confrelid))), false)::int::bigint
+                 FROM pg_constraint
+                 JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+                 WHERE conrelid = $1::regclass AND contype = 'f' AND NOT convalidated",
+                is_seen("c")
+            ),
             &[Some(table)],
         )
         .await?;

@@ -497,7 +497,10 @@ mod ids {
 mod staged {
     use std::collections::BTreeSet;
 
-    use migrate_core::PgEnum;
+    use migrate_core::validate::Request;
+    use migrate_core::{PgEnum, ddl};
+    use migrate_tests::moved::{compare, load};
+    use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
     use super::*;
 
@@ -582,7 +585,20 @@ mod staged {
             .with("Moods", [doc! { "_id": "Glad" }, doc! { "_id": "Sad" }])
             .with("Words", words.collect::<Vec<Document>>())
             .with("Owners", documents);
-        let Some(mut moved) = moved(Staged::FACTS, Arc::new(source)).await else { return };
+        let source = Arc::new(source);
+        let Some(mut moved) = moved(Staged::FACTS, source.clone()).await else { return };
+
+        // The same where constraints stay on, and rows wait beside the table.
+        let kept = servers::database(servers::NEWEST).unwrap();
+        let mut connection = PgConnection::connect(&kept).await.unwrap();
+        for statement in ddl::statements(Staged::FACTS, ddl::Names { schema: "public" }) {
+            sqlx::raw_sql(AssertSqlSafe(statement.sql)).execute(&mut connection).await.unwrap();
+        }
+        let options = Options { keep_constraints: true, ..Options::default() };
+        let beside = load(Staged::FACTS, &kept, source.clone(), &options).await;
+        assert_eq!(beside.junctions, moved.summary.junctions);
+        let report = compare(Staged::FACTS, &kept, source, &Request::default()).await;
+        assert_eq!(report.differences(), 0, "{report:?}");
 
         let junction = |name: &str| {
             let table = moved.summary.junctions.iter().find(|found| found.table == name).unwrap();

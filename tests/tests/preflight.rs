@@ -85,10 +85,12 @@ struct Word {
 
 registry! { Notes = [Note, Comment, Label, Word, NoteToLabel, LabelToWord] }
 
-/// Collects the notices, and stops the run where the load begins if it is told to.
+/// Collects the notices and the tables that are planned, and stops the run where the load begins if
+/// it is told to.
 #[derive(Default)]
 struct Watch {
     notices: Mutex<Vec<String>>,
+    planned: Mutex<Vec<String>>,
     stop: Option<Stop>,
 }
 
@@ -96,6 +98,9 @@ impl Reporter for Watch {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Notice { message } => self.notices.lock().unwrap().push((*message).to_owned()),
+            Event::TablePlanned { table, .. } => {
+                self.planned.lock().unwrap().push((*table).to_owned());
+            }
             Event::StepStarted { step: Step::Load } => {
                 if let Some(stop) = &self.stop {
                     stop.stop();
@@ -118,6 +123,8 @@ fn one(database: &str, sql: &str) -> String {
         .collect();
     rows.join("\n")
 }
+
+const NAMES: migrate_core::ddl::Names<'static> = migrate_core::ddl::Names { schema: "public" };
 
 fn id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
@@ -204,8 +211,7 @@ async fn a_value_too_long_for_an_index_is_a_reject() {
 
     // The same where the indexes stay on.
     let kept = server().create_database("too_long_kept").unwrap();
-    let names = migrate_core::ddl::Names { schema: "public" };
-    for statement in migrate_core::ddl::statements(Notes::FACTS, names) {
+    for statement in migrate_core::ddl::statements(Notes::FACTS, NAMES) {
         one("too_long_kept", &statement.sql);
     }
     let options = Options { keep_constraints: true, ..Options::default() };
@@ -216,12 +222,52 @@ async fn a_value_too_long_for_an_index_is_a_reject() {
     assert_eq!(one("too_long_kept", ledger), one("too_long", ledger));
 }
 
+/// What an index refuses for good is told at once, and as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_for_an_index_beside_its_key_ends_the_run() {
+    let url = server().create_database("words").unwrap();
+    for statement in migrate_core::ddl::statements(Notes::FACTS, NAMES) {
+        one("words", &statement.sql);
+    }
+    one("words", "CREATE INDEX note_words ON note (parent) INCLUDE (title, code)");
+    // Each of them alone is short enough.
+    let note = note(1, doc! { "title": noise(2_000), "code": noise(2_000) });
+    let source = MemorySource::new().with("notes", [note]);
+    let error = migrate(source, &url, &Options::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Target, "{error}");
+    assert!(error.to_string().contains("note_words"), "{error}");
+}
+
+/// A run that is refused has planned nothing: an earlier run's files are not for it to replace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_told_when_it_is_the_runs() {
+    let planned = async |database: &str| {
+        let url = server().create_database(database).unwrap();
+        if database == "refused" {
+            one(database, "CREATE TABLE note (id integer PRIMARY KEY)");
+        }
+        let source = MemorySource::new().with("notes", [note(1, doc! {})]);
+        let (watch, options) = (Arc::new(Watch::default()), Options::default());
+        let reporter = Arc::clone(&watch) as Arc<dyn Reporter>;
+        let stop = Stop::default();
+        let result = run(Notes::FACTS, Arc::new(source), &url, &options, reporter, &stop).await;
+        let planned = watch.planned.lock().unwrap().clone();
+        (result.is_ok(), planned)
+    };
+    assert_eq!(planned("refused").await, (false, vec![]));
+    assert_eq!(planned("taken").await, (true, vec!["note".to_owned()]));
+}
+
 /// An index also gets rows that are gone for everybody but a transaction that began before: a
 /// stranger's is waited for as long as patience lasts, a worker's until it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_row_that_another_session_may_see_is_waited_for() {
     const SEEN: Duration = Duration::from_millis(1500);
-    let source = || MemorySource::new().with("labels", [doc! { "_id": noise(5_000) }]);
+    let source = || {
+        MemorySource::new()
+            .with("labels", [doc! { "_id": noise(5_000) }])
+            .with("notes", [note(1, doc! { "code": noise(3_000) }), note(2, doc! {})])
+    };
     let hasty = Options { patience: Duration::from_millis(300), ..Options::default() };
     for (database, is_worker) in [("seen", false), ("seen_by_worker", true)] {
         let url = server().create_database(database).unwrap();
@@ -248,7 +294,7 @@ async fn a_rejected_row_that_another_session_may_see_is_waited_for() {
                 sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
             });
         assert!(begun.elapsed() > SEEN && summary.balanced, "{summary:#?}");
-        assert_eq!(summary.totals.rejected, 1);
+        assert_eq!((summary.totals.loaded, summary.totals.rejected), (1, 2));
         assert_eq!(one(database, "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), "0");
     }
 }
@@ -346,8 +392,7 @@ async fn a_run_that_is_given_up_gives_everything_back() {
         JOIN pg_class c ON c.oid = indrelid WHERE relnamespace = 'public'::regnamespace
         ORDER BY 1";
     let url = server().create_database("given_up").unwrap();
-    let names = migrate_core::ddl::Names { schema: "public" };
-    for statement in migrate_core::ddl::statements(Notes::FACTS, names) {
+    for statement in migrate_core::ddl::statements(Notes::FACTS, NAMES) {
         one("given_up", &statement.sql);
     }
     one("given_up", "CREATE INDEX mine ON note (lower(title) DESC) WHERE code IS NOT NULL");
