@@ -4,7 +4,7 @@
 //! The rows are found before anything is settled. What refers to one of them then finds it missing
 //! and is treated as any reference to nothing, and its junction rows as any orphans; nothing needs
 //! to be settled again. The index is built in a later transaction, because one that is built where
-//! rows were deleted takes those up too.
+//! rows were deleted takes those up too, and waits where somebody may still see them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
