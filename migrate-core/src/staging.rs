@@ -228,14 +228,15 @@ pub(crate) async fn remove(
         "WITH wanted AS MATERIALIZED (
             SELECT key FROM unnest($2::text[]::{key_type}[]) AS given (key)
          ), found AS MATERIALIZED (
-            SELECT ctid, cardinality({own}) AS pairs FROM {table} t
-            WHERE origin = $1 AND EXISTS (
-                SELECT FROM unnest(t.{own}) AS e (key) WHERE e.key IN (SELECT key FROM wanted))
+            SELECT place, pairs FROM (
+                SELECT ctid AS place, cardinality({own}) AS pairs, unnest({own}) AS key
+                FROM {table} WHERE origin = $1) AS element
+            JOIN wanted USING (key) GROUP BY place, pairs
          ), kept AS (
             UPDATE {table} t SET ({columns}) = (
                 SELECT {kept} FROM unnest({arrays}) AS e ({columns})
                 WHERE e.{own} NOT IN (SELECT key FROM wanted))
-            FROM found WHERE t.ctid = found.ctid
+            FROM found WHERE t.ctid = found.place
             RETURNING found.pairs - cardinality(t.{own}) AS gone
          )
          SELECT coalesce(sum(gone), 0)::bigint FROM kept",

@@ -382,8 +382,12 @@ fn resume(status: &Status) -> String {
     words.join(" ")
 }
 
-/// What names a source on the command line: a dump describes itself with its size.
+/// What names a source on the command line: a dump describes itself with its size, a server with its
+/// kind.
 fn address(source: &str) -> &str {
+    if let Some(address) = source.strip_prefix("MongoDB ") {
+        return address;
+    }
     match source.strip_prefix("dump ").and_then(|rest| rest.rsplit_once(" (")) {
         Some((path, _)) => path,
         None => source,
@@ -519,6 +523,17 @@ Passwords and options of the addresses are not kept, nor is what changes no row 
 `--max-docs-s`, `--jobs`, `--memory` and the like): add what is needed."
         );
         assert_eq!(outcome(&example()), Outcome::Differs);
+    }
+
+    #[test]
+    fn a_source_is_named_as_the_command_line_takes_it() {
+        for (source, named) in [
+            ("dump ./my dump (1 collections, 7 bytes)", "./my dump"),
+            ("MongoDB mongodb://h:27017/crm", "mongodb://h:27017/crm"),
+            ("memory", "memory"),
+        ] {
+            assert_eq!(address(source), named);
+        }
     }
 
     #[test]
