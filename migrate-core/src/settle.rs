@@ -682,7 +682,11 @@ pub(crate) async fn note_lost_elements(
 ) -> Result<()> {
     let orphans: Vec<OrphanNote> = gone
         .into_iter()
-        .filter_map(|(junction, count)| Some((context.registry.model(junction)?, count)))
+        .filter_map(|(name, count)| {
+            // Of all models: the junction may be filled by a later run than that of its arrays.
+            let mut junctions = model.junctions.iter().map(|field| field.table.get());
+            Some((junctions.find(|junction| junction.name == name)?, count))
+        })
         .flat_map(|(junction, count)| {
             let note = OrphanNote {
                 schema: context.names().schema_of(junction).to_owned(),
