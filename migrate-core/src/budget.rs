@@ -10,8 +10,8 @@
 //! PostgreSQL for another one's transaction. So when nothing is given back for a long time, a
 //! batch goes through without a share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -38,6 +38,13 @@ const GROWTH: u64 = 4;
 const UNIT: u64 = 4 << 10;
 /// When nothing is given back for so long, workers may be waiting for each other.
 const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// The cores that this process may use; two where nobody says. The system is asked once: on Linux it
+/// reads some files for the answer, and tasks ask.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(2, usize::from))
+}
 
 /// How much may stand beside the rows of one worker, of a run on so many connections.
 pub(crate) fn side_bytes(bytes: u64, jobs: usize) -> usize {
@@ -69,7 +76,7 @@ struct Inner {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self::of_run(DEFAULT_BYTES, std::thread::available_parallelism().map_or(2, usize::from))
+        Self::of_run(DEFAULT_BYTES, cores())
     }
 }
 

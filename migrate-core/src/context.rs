@@ -1,17 +1,19 @@
 //! What every part of a run shares: the facts, both ends, the state, and who is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::Connection as _;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit, mpsc};
 
 use crate::budget;
 use crate::ddl::Names;
+use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reporter;
 use crate::feed::Feed;
+use crate::load::ReadAhead;
 use crate::run::{Options, Stop};
 use crate::schema::{Model, ModelKind, RegistryFacts};
 use crate::sink::{Connection, Target};
@@ -21,6 +23,21 @@ use crate::state::{RunRow, State};
 use crate::transform::Transformer;
 use crate::upkeep;
 use crate::watch::Watch;
+
+/// What tasks look up for all tables together, because there are as many tasks as tables and a look
+/// takes as long as the work itself where these are small. It is looked up by the first task that
+/// needs it, at a level at which it does not change any more.
+#[derive(Default)]
+pub(crate) struct Lookups {
+    /// See [`Context::definitions`].
+    definitions: OnceCell<BTreeMap<i32, Deferred>>,
+    /// See [`Context::indexed_columns`].
+    indexed: OnceCell<HashMap<String, BTreeSet<String>>>,
+    /// See [`Context::is_walked`].
+    walked: OnceCell<BTreeSet<String>>,
+    /// See [`Context::quick_columns`].
+    quick: OnceCell<HashMap<String, String>>,
+}
 
 /// One run as its workers see it.
 pub(crate) struct Context {
@@ -41,6 +58,10 @@ pub(crate) struct Context {
     pub(crate) large_rows: Semaphore,
     /// One transformer per model that has a collection, by the model's name.
     pub(crate) transformers: HashMap<&'static str, Arc<Transformer>>,
+    /// What is read already.
+    pub(crate) read_ahead: ReadAhead,
+    /// What the tasks have looked up.
+    pub(crate) lookups: Lookups,
     /// See [`Context::origins`].
     pub(crate) origins: HashMap<&'static str, Vec<i16>>,
 }
@@ -70,8 +91,7 @@ impl Context {
     /// Whether the connections of this process alone keep all cores of the target's machine busy:
     /// it is this machine, and they are as many.
     pub(crate) fn takes_all_cores(&self) -> bool {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.target.is_here() && self.options.jobs() >= cores
+        self.target.is_here() && self.options.jobs() >= budget::cores()
     }
 
     /// A connection that a worker does not need any more, if there is one that lives. To prove who one
@@ -103,6 +123,63 @@ impl Context {
         for connection in idle {
             connection.close().await;
         }
+    }
+
+    /// The definitions of the run that were not built when this process came to its first task, by
+    /// their positions.
+    pub(crate) async fn definitions(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<&BTreeMap<i32, Deferred>> {
+        let read = async {
+            let open = deferred::open(connection, &self.state, self.run.run).await?;
+            Ok(open.into_iter().map(|definition| (definition.position, definition)).collect())
+        };
+        self.lookups.definitions.get_or_try_init(|| read).await
+    }
+
+    /// The columns of a model's table, unquoted, by which an index leads to its rows; see
+    /// [`upkeep::indexed_columns`].
+    pub(crate) async fn indexed_columns(
+        &self,
+        connection: &mut Connection,
+        model: &Model,
+    ) -> Result<BTreeSet<String>> {
+        let read = upkeep::indexed_columns(connection, self.tables());
+        let indexed = self.lookups.indexed.get_or_try_init(|| read).await?;
+        Ok(indexed.get(&self.names().table(model)).cloned().unwrap_or_default())
+    }
+
+    /// Whether the foreign keys of a table, given in SQL, are best validated by walking indexes; see
+    /// [`upkeep::walked_tables`].
+    pub(crate) async fn is_walked(&self, connection: &mut Connection, table: &str) -> Result<bool> {
+        let definitions = self.definitions(connection).await?;
+        let tables: BTreeSet<&str> = definitions
+            .values()
+            .filter(|definition| definition.validate.is_some())
+            .map(|definition| definition.table.as_str())
+            .collect();
+        let tables = tables.into_iter().map(str::to_owned).collect();
+        let read = upkeep::walked_tables(connection, tables);
+        Ok(self.lookups.walked.get_or_try_init(|| read).await?.contains(table))
+    }
+
+    /// The columns that quick statistics of a table name, as SQL; none where it gets full ones. See
+    /// [`upkeep::quick_columns`].
+    pub(crate) async fn quick_columns(
+        &self,
+        connection: &mut Connection,
+        table: &str,
+    ) -> Result<Option<&str>> {
+        let created = &self.run.created.tables;
+        let read = upkeep::quick_columns(connection, self.tables(), created);
+        let quick = self.lookups.quick.get_or_try_init(|| read).await?;
+        Ok(quick.get(table).map(String::as_str))
+    }
+
+    /// The tables of all models, in SQL.
+    fn tables(&self) -> Vec<String> {
+        self.registry.iter().map(|(model, _)| self.names().table(model)).collect()
     }
 
     /// Where unqualified tables go.

@@ -446,18 +446,6 @@ pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Resul
     open_where(connection, state, run, "", &[]).await
 }
 
-/// The definition of a run at that position, if it is not built yet.
-pub(crate) async fn open_at(
-    connection: &mut Connection,
-    state: &State,
-    run: i64,
-    position: i32,
-) -> Result<Option<Deferred>> {
-    let position = position.to_string();
-    let is_it = "AND position = $1::text::int";
-    Ok(open_where(connection, state, run, is_it, &[Some(&position)]).await?.pop())
-}
-
 /// The definitions of a model in a run that are not built yet, in order.
 pub(crate) async fn open_of(
     connection: &mut Connection,
@@ -466,17 +454,6 @@ pub(crate) async fn open_of(
     model: &Model,
 ) -> Result<Vec<Deferred>> {
     open_where(connection, state, run, "AND model = $1", &[Some(model.name)]).await
-}
-
-/// The foreign keys of a table, given in SQL, whose rows are not looked at yet, in order.
-pub(crate) async fn open_foreign_keys(
-    connection: &mut Connection,
-    state: &State,
-    run: i64,
-    table: &str,
-) -> Result<Vec<Deferred>> {
-    let is_its = "AND validate IS NOT NULL AND table_name = $1";
-    open_where(connection, state, run, is_its, &[Some(table)]).await
 }
 
 async fn open_where(

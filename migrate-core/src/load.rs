@@ -6,13 +6,14 @@
 //! narrowed until the refused rows stand alone and become rejects. It is done again so as well where
 //! the source has given it in an order in which it could not go on after a stumble.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -25,14 +26,14 @@ use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{self, Reason, Reject};
 use crate::run::Stop;
-use crate::schema::Model;
+use crate::schema::{Model, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
-use crate::source::{Batch, Ending};
+use crate::source::{Batch, Ending, Range, Source};
 use crate::source_id;
 use crate::stages::{Stage, timed};
 use crate::staging;
-use crate::state::{Chunk, ChunkNote};
+use crate::state::{Chunk, ChunkNote, PlannedChunk};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
 use crate::transform::{Output, Scratch, Transformer};
@@ -62,7 +63,13 @@ pub(crate) async fn work(
     // A chunk's note commits with its rows, so a commit that a crash of the server loses is a
     // chunk that was never done; waiting for the disk at each would buy nothing. Each worker waits
     // once, at the end: a crash before that breaks its connection, and it looks for chunks again.
-    connection.execute("preparing the load", "SET synchronous_commit = off").await?;
+    let name = quote_literal(&status::worker_name(context.run.run, context.state.name()));
+    connection
+        .execute(
+            "preparing the load",
+            format!("SET synchronous_commit = off; SET application_name = {name}"),
+        )
+        .await?;
     loop {
         context.check_stop()?;
         if failed.is_stopped() {
@@ -91,6 +98,7 @@ pub(crate) async fn work(
             }
         }
     }
+    context.read_ahead.end();
     upkeep::count_changes(connection).await?;
     context.state.make_durable(connection, context.run.run).await
 }
@@ -325,6 +333,71 @@ impl Side {
     }
 }
 
+/// The reading of a chunk's documents, in a task of its own. It ends by itself when this is dropped.
+pub(crate) struct Reading {
+    batches: mpsc::Receiver<Batch>,
+    reader: JoinHandle<Result<Ending>>,
+}
+
+impl Reading {
+    /// Begins to read a part of a collection, with so many batches in stock.
+    fn begin(
+        source: &Arc<dyn Source>,
+        model: &'static Model,
+        (collection, range): (String, Range),
+        in_order: bool,
+        stock: usize,
+    ) -> Self {
+        let (sender, batches) = mpsc::channel(stock);
+        let (source, feed) = (Arc::clone(source), Feed::of(model));
+        let reader = tokio::spawn(async move {
+            feed.read_either(&*source, (&collection, &range), in_order, sender).await
+        });
+        Self { batches, reader }
+    }
+}
+
+/// The first chunks of a plan, which are read while the target makes its tables. By their numbers.
+#[derive(Default)]
+pub(crate) struct ReadAhead(Mutex<HashMap<i64, Reading>>);
+
+impl ReadAhead {
+    /// Begins to read the first chunks of a plan, one for each worker, in any order.
+    pub(crate) fn begin(
+        source: &Arc<dyn Source>,
+        registry: &'static RegistryFacts,
+        chunks: &[PlannedChunk],
+        workers: usize,
+    ) -> Self {
+        // Nothing of it is transformed yet, so there is room for one more.
+        const STOCK: usize = READ_AHEAD + 1;
+        let begin = |chunk: &PlannedChunk| {
+            let model = registry.model(&chunk.model)?;
+            let part = (chunk.collection.clone(), chunk.range.clone());
+            Some(Reading::begin(source, model, part, false, STOCK))
+        };
+        let first = chunks.iter().take(workers).map(begin);
+        let numbered = (0..).zip(first).filter_map(|(number, reading)| Some((number, reading?)));
+        Self(Mutex::new(numbered.collect()))
+    }
+
+    /// Gives the reading of a chunk that a worker has taken. Where it is none of these, another process
+    /// has taken those, and what was read of them gives its memory back.
+    fn claim(&self, chunk: i64) -> Option<Reading> {
+        let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = readings.remove(&chunk);
+        if own.is_none() {
+            readings.clear();
+        }
+        own
+    }
+
+    /// Ends what nobody has claimed.
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
 /// The documents of a chunk on their way: read ahead by a task of their own, transformed here.
 struct Stream {
     batches: mpsc::Receiver<Batch>,
@@ -390,13 +463,13 @@ async fn stream_chunk(
     let is_kept = kept::is_kept(context, model);
     // Where rows are refused one by one, the first of those that exclude each other stays.
     let in_order = care != Care::No || is_kept;
-    let (sender, batches) = mpsc::channel::<Batch>(READ_AHEAD);
-    // The reader ends by itself when the receiver is dropped, on every way out of here.
-    let reader = tokio::spawn({
-        let (source, feed) = (Arc::clone(&context.source), Feed::of(model));
-        let collection = chunk.collection.clone();
-        let range = chunk.range.clone();
-        async move { feed.read_either(&*source, (&collection, &range), in_order, sender).await }
+    let begun_already = match in_order {
+        true => None,
+        false => context.read_ahead.claim(chunk.chunk),
+    };
+    let Reading { batches, reader } = begun_already.unwrap_or_else(|| {
+        let part = (chunk.collection.clone(), chunk.range.clone());
+        Reading::begin(&context.source, model, part, in_order, READ_AHEAD)
     });
     let mut stream = Stream {
         batches,

@@ -298,6 +298,8 @@ pub async fn retry(
             Context {
                 idle: Default::default(),
                 stages: Default::default(),
+                lookups: Default::default(),
+                read_ahead: Default::default(),
                 large_rows: Context::large_rows(&options),
                 registry,
                 source: Arc::clone(&source),

@@ -26,6 +26,7 @@ use crate::feed::Feed;
 use crate::id::IdScheme;
 use crate::kept;
 use crate::ledger;
+use crate::load::{self, ReadAhead};
 use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
 use crate::sink::{Connection, Target, target_error};
@@ -36,7 +37,7 @@ use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
 use crate::upkeep::{self, Analyze};
 use crate::watch::Watch;
-use crate::{load, report, status, task};
+use crate::{report, status, task};
 
 /// How ids become UUIDs, as a person chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +125,7 @@ impl Options {
     /// The connections to each server.
     pub fn jobs(&self) -> usize {
         match self.jobs {
-            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            0 => budget::cores(),
             jobs => jobs,
         }
     }
@@ -217,6 +218,7 @@ async fn watched_run(
     options.fail_points.hit("preflight is done")?;
 
     let timer = Timer::start(reporter, Step::Schema);
+    let early = early_connections(target, options.jobs() - 1);
     let mut preparation = Preparation {
         registry,
         source: &source,
@@ -239,12 +241,11 @@ async fn watched_run(
         connection = connect(target, options, reporter, stop).await?;
     };
     timer.finish(reporter, &mut seconds);
-    // It would stand idle through the load, and might be gone after it.
-    connection.close().await;
     let whole = registry;
-    let (registry, run, oids) = match prepared {
-        Prepared::Begun(registry, run, oids) => (registry, *run, oids),
+    let (registry, run, oids, read_ahead) = match prepared {
+        Prepared::Begun(registry, run, oids, read_ahead) => (registry, *run, oids, read_ahead),
         Prepared::Complete(summary) => {
+            connection.close().await;
             reporter.event(&Event::Notice {
                 message: &format!("run {} is complete already: nothing was done", summary.run),
             });
@@ -257,6 +258,8 @@ async fn watched_run(
     let state = preparation.state;
     let context = Arc::new(Context {
         stages: Default::default(),
+        lookups: Default::default(),
+        read_ahead,
         large_rows: Context::large_rows(options),
         registry,
         source,
@@ -271,6 +274,10 @@ async fn watched_run(
         transformers,
         origins,
     });
+    context.keep(connection).await;
+    for connection in early.finished() {
+        context.keep(connection).await;
+    }
 
     let timer = Timer::start(reporter, Step::Load);
     workers(&context, Work::Load).await?;
@@ -301,8 +308,8 @@ async fn watched_run(
 
 /// What the schema step has come to.
 enum Prepared {
-    /// The models of this run, and the run, which is begun or goes on.
-    Begun(&'static RegistryFacts, Box<RunRow>, preflight::EnumOids),
+    /// The models of this run, the run, which is begun or goes on, and what is read of it already.
+    Begun(&'static RegistryFacts, Box<RunRow>, preflight::EnumOids, ReadAhead),
     /// Everything is loaded already.
     Complete(Box<Summary>),
 }
@@ -332,13 +339,11 @@ impl Preparation<'_> {
             return Ok(Prepared::Complete(Box::new(summary)));
         }
         let selected = select(registry, &self.options, &runs)?;
-        tokio::try_join!(
-            preflight::source_rights(source, selected),
-            preflight::target_rights(connection, selected, names, &self.options)
-        )?;
+        preflight::target_rights(connection, selected, names, &self.options).await?;
         preflight::name_left_out(registry, self.collections, reporter);
         if self.options.clean {
             // What cannot be run is refused before anything is thrown away.
+            preflight::source_rights(source, selected).await?;
             if self.options.keep_constraints || self.options.append {
                 selected.iter().try_for_each(|(model, _)| kept::check(model))?;
             }
@@ -357,9 +362,9 @@ impl Preparation<'_> {
             reporter,
             earlier: &runs,
         };
-        let run = beginning.begin().await?;
+        let (run, read_ahead) = beginning.begin().await?;
         let oids = preflight::enum_oids(connection, selected, names).await?;
-        Ok(Prepared::Begun(selected, Box::new(run), oids))
+        Ok(Prepared::Begun(selected, Box::new(run), oids, read_ahead))
     }
 }
 
@@ -405,6 +410,31 @@ impl Timer {
 
 /// How long the first connection of a run is tried.
 const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Connections that are opened while somebody else is busy.
+struct EarlyConnections(tokio::task::JoinSet<Option<Connection>>);
+
+/// Opens connections for workers while the schema is made, which takes the target about as long as
+/// to prove so many times who one is. Those that fail are tried again by the workers.
+fn early_connections(target: &Target, count: usize) -> EarlyConnections {
+    let mut connecting = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let target = target.clone();
+        connecting.spawn(async move { target.connect().await.ok() });
+    }
+    EarlyConnections(connecting)
+}
+
+impl EarlyConnections {
+    /// Those that are open; the others are given up.
+    fn finished(mut self) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        while let Some(connected) = self.0.try_join_next() {
+            connections.extend(connected.ok().flatten());
+        }
+        connections
+    }
+}
 
 /// Gives a connection for a worker of a run: one that nobody uses any more, or as [`connect`] does.
 async fn connect_worker(context: &Context) -> Result<Connection> {
@@ -669,12 +699,12 @@ enum Made {
 impl Beginning<'_> {
     /// Goes on with the unfinished run in the target, or writes a new one down: its tables,
     /// chunks and tasks, in one transaction.
-    async fn begin(&mut self) -> Result<RunRow> {
+    async fn begin(&mut self) -> Result<(RunRow, ReadAhead)> {
         let (options, registry) = (self.options, self.registry);
         let names = Names { schema: &options.schema };
         let fingerprint = fingerprint(registry, self.source, options);
         if let Some(run) = self.unfinished(&fingerprint).await? {
-            return self.resume(run).await;
+            return Ok((self.resume(run).await?, ReadAhead::default()));
         }
         if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
@@ -682,7 +712,7 @@ impl Beginning<'_> {
         if let Err(error) = check_existing(registry, names, self.connection, self.reporter).await {
             // Another process may have begun the run since: then the tables are as they should be.
             return match self.unfinished(&fingerprint).await {
-                Ok(Some(run)) => self.resume(run).await,
+                Ok(Some(run)) => Ok((self.resume(run).await?, ReadAhead::default())),
                 _ => Err(error),
             };
         }
@@ -692,14 +722,26 @@ impl Beginning<'_> {
         // Cutting large collections takes the source about as long as tables take the target. Where
         // it takes longer, nobody who comes to the target meanwhile must wait for it.
         let is_cut_at_once = is_cut_at_once(registry, options, self.collections);
-        let planning = plan_chunks(registry, self.source, options, self.collections);
-        let (plan, made) = match is_cut_at_once {
+        let planning = async {
+            preflight::source_rights(self.source, registry).await?;
+            let plan = plan_chunks(registry, self.source, options, self.collections).await?;
+            // What waits beside the constraints of its table is read in order.
+            let workers = match options.keep_constraints || options.append {
+                true => 0,
+                false => options.jobs(),
+            };
+            let read_ahead = ReadAhead::begin(self.source, registry, &plan.chunks, workers);
+            Ok((plan, read_ahead))
+        };
+        let ((plan, read_ahead), made) = match is_cut_at_once {
             true => tokio::try_join!(planning, self.make_schema(names, &fingerprint))?,
             false => (planning.await?, self.make_schema(names, &fingerprint).await?),
         };
         let run = match made {
             Made::Run(run) => *run,
-            Made::Elsewhere(run) => return self.resume(*run).await,
+            Made::Elsewhere(run) => {
+                return Ok((self.resume(*run).await?, ReadAhead::default()));
+            }
         };
         plan.tell(self.reporter);
         let connection = &mut *self.connection;
@@ -743,7 +785,7 @@ impl Beginning<'_> {
         connection.execute("committing the plan", "COMMIT").await?;
         self.reporter.event(&Event::Begun { run: run.run });
         options.fail_points.hit("the plan is committed")?;
-        Ok(run)
+        Ok((run, read_ahead))
     }
 
     /// Begins the transaction that writes a new run down, and makes its tables in it, unless another
@@ -857,6 +899,7 @@ impl Beginning<'_> {
     }
 
     async fn resume(&mut self, run: RunRow) -> Result<RunRow> {
+        preflight::source_rights(self.source, self.registry).await?;
         let (open, chunks) = self.state.open_chunks(self.connection, run.run).await?;
         self.reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
         let progress = self.state.progress(self.connection, run.run).await?;

@@ -94,8 +94,16 @@ pub(crate) async fn table(
         })
         .collect();
     let refers_to_itself = foreign.iter().any(|foreign| foreign.target.same(model));
-    let mut unique = deferred::open_of(connection, &context.state, context.run.run, model).await?;
-    unique.retain(|definition| definition.kind == deferred::Kind::Unique);
+    let is_own = |definition: &Deferred| {
+        definition.kind == deferred::Kind::Unique && definition.model == model.name
+    };
+    let definitions = context.definitions(connection).await?.values();
+    let mut unique: Vec<Deferred> =
+        definitions.filter(|definition| is_own(definition)).cloned().collect();
+    if again && !unique.is_empty() {
+        unique = deferred::open_of(connection, &context.state, context.run.run, model).await?;
+        unique.retain(is_own);
+    }
     loop {
         let rejected_before = settled.rejected;
         let rows = context.names().table(model);
@@ -289,22 +297,31 @@ async fn with_orphans(
 ) -> Result<Vec<Foreign>> {
     let act = format!("looking for orphans in {}", model.table);
     let table = context.names().table(model);
-    let indexed = upkeep::indexed_columns(connection, &act, &table).await?;
+    let indexed = context.indexed_columns(connection, model).await?;
     let (walked, mut found): (Vec<&Foreign>, Vec<&Foreign>) = foreign.iter().partition(|foreign| {
         indexed.contains(foreign.column.name) && upkeep::is_quickly_compared(foreign.column)
     });
     if !walked.is_empty() {
         connection.execute(&act, upkeep::WALK_INDEXES).await?;
-        for foreign in walked {
-            let column = quote_ident(foreign.column.name);
-            let orphans = format!(
-                "SELECT count(*) FROM {table} t WHERE {column} IS NOT NULL
-                    AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = t.{column})",
-                context.names().table(foreign.target),
-                quote_ident(foreign.key.name)
-            );
-            if connection.count(&act, orphans, &[]).await? > 0 {
-                found.push(foreign);
+        let counts: Vec<String> = walked
+            .iter()
+            .map(|foreign| {
+                let column = quote_ident(foreign.column.name);
+                format!(
+                    "(SELECT count(*) FROM {table} t WHERE {column} IS NOT NULL
+                        AND NOT EXISTS (SELECT FROM {} p WHERE p.{} = t.{column}))",
+                    context.names().table(foreign.target),
+                    quote_ident(foreign.key.name)
+                )
+            })
+            .collect();
+        let rows = connection.query(&act, format!("SELECT {}", counts.join(", ")), &[]).await?;
+        for (index, foreign) in walked.into_iter().enumerate() {
+            for row in &rows {
+                let orphans: i64 = row.try_get(index).map_err(|error| target_error(&act, error))?;
+                if orphans > 0 {
+                    found.push(foreign);
+                }
             }
         }
         connection.execute(&act, upkeep::JOIN_AS_USUAL).await?;
@@ -1076,7 +1093,9 @@ pub(crate) async fn fill_junction(
     connection: &mut Connection,
     model: &'static Model,
 ) -> Result<SettledJunction> {
-    let open = deferred::open_of(connection, &context.state, context.run.run, model).await?;
+    let definitions = context.definitions(connection).await?.values();
+    let open: Vec<&Deferred> =
+        definitions.filter(|definition| definition.model == model.name).collect();
     // Foreign keys of tables that were there may say something else than the model, or nothing.
     let is_open = |foreign: &Foreign| {
         let columns = deferred::foreign_columns(context.names(), foreign);
@@ -1087,14 +1106,14 @@ pub(crate) async fn fill_junction(
         })
     };
     // A pair to nothing must not be in the way of another one, until it is found.
-    let lets_both_in = |definition: &Deferred| {
+    let lets_both_in = |definition: &&Deferred| {
         let has = |side: &Column| {
             let mut columns = definition.columns.iter().filter_map(|sql| model.column_of(sql));
             columns.any(|column| column.name == side.name)
         };
         definition.predicate.is_none() && model.pair().into_iter().all(has)
     };
-    let is_key = |definition: &&Deferred| {
+    let is_key = |definition: &&&Deferred| {
         matches!(definition.kind, deferred::Kind::PrimaryKey | deferred::Kind::Unique)
     };
     let keys = foreign_keys(model);

@@ -24,7 +24,7 @@ use crate::kept;
 use crate::run::Stop;
 use crate::schema::{BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
 use crate::settle;
-use crate::sink::{Connection, target_error};
+use crate::sink::{Connection, sql_state, target_error};
 use crate::state::State;
 use crate::status::{self, Work};
 use crate::upkeep;
@@ -383,24 +383,26 @@ enum Next {
 async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Next> {
     const ACT: &str = "taking a task";
     let table = state.table("task");
-    let ready = format!(
-        "run = {run} AND NOT done AND ready < (
-            SELECT min(level) FROM {table} WHERE run = {run} AND NOT done)"
-    );
+    let ready = format!("run = {run} AND NOT done AND ready < (SELECT min(level) FROM open)");
+    // Asked once for each task: one look at all of them, and one for those that are not locked.
     let rows = connection
         .query(
             ACT,
             format!(
-                "WITH first AS (
+                "WITH open AS MATERIALIZED (
+                    SELECT level, ready FROM {table} WHERE run = {run} AND NOT done),
+                 first AS (
                     SELECT task, together, body FROM {table}
                     WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
                  others AS (
                     SELECT task, together, body FROM {table}
-                    WHERE {ready} AND task > (SELECT task FROM first)
+                    WHERE (SELECT together FROM first) IS NOT NULL
+                        AND {ready} AND task > (SELECT task FROM first)
                         AND together = (SELECT together FROM first)
                     FOR UPDATE SKIP LOCKED),
                  taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
-                 SELECT task, body::text, (SELECT count(*) FROM {table} WHERE {ready}), {}
+                 SELECT task, body::text,
+                    (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)), {}
                  FROM taken ORDER BY task",
                 status::announce_sql(run, Work::Task, "(SELECT task FROM first)"),
             ),
@@ -484,6 +486,7 @@ pub(crate) async fn work(
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
                 processes.allow(connection, alone).await?;
                 let mut done = Vec::with_capacity(tasks.len());
+                let counts = tasks.iter().any(|(_, task)| matches!(task, Task::Junction { .. }));
                 for (number, task) in tasks {
                     if !done.is_empty() {
                         let name =
@@ -529,9 +532,17 @@ pub(crate) async fn work(
                     )
                 };
                 // In one message, because most tasks of small tables take no longer than a few.
+                let act = "noting that a task is done";
                 let mut notes: String = done.iter().map(note).collect();
-                notes.push_str("COMMIT; BEGIN");
-                connection.execute("noting that a task is done", notes).await?;
+                notes.push_str("COMMIT");
+                // The server counts what a session has changed when it is in no transaction.
+                match counts {
+                    true => {
+                        connection.execute(act, notes).await?;
+                        connection.execute("beginning a transaction", "BEGIN").await?;
+                    }
+                    false => drop(connection.execute(act, notes + "; BEGIN").await?),
+                }
                 context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 for Done { step, describe, elapsed, .. } in &done {
@@ -603,9 +614,8 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
         Task::PrimaryKey { model, position } => {
             let definition = definition(context, connection, *position).await?;
             let model = context.model(model)?;
-            json(serde_json::to_string(
-                &settle::primary_key(context, connection, model, &definition).await?,
-            ))
+            let settled = settle::primary_key(context, connection, model, definition).await;
+            json(serde_json::to_string(&settled.map_err(built_elsewhere)?))
         }
         Task::Fit { model, primary } => json(serde_json::to_string(
             &fit::table(context, connection, context.model(model)?, *primary).await?,
@@ -626,7 +636,8 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
         }
         Task::Index { position, .. } => {
             let definition = definition(context, connection, *position).await?;
-            deferred::build(connection, state, number, &definition).await?;
+            let built = deferred::build(connection, state, number, definition).await;
+            built.map_err(built_elsewhere)?;
             "{}".to_owned()
         }
         Task::AddForeignKeys => {
@@ -638,12 +649,15 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             "{}".to_owned()
         }
         Task::ValidateForeignKeys { table } => {
-            let open = deferred::open_foreign_keys(connection, state, number, table).await?;
+            let definitions = context.definitions(connection).await?.values();
+            let open: Vec<&Deferred> = definitions
+                .filter(|definition| definition.validate.is_some() && definition.table == *table)
+                .collect();
             let clauses: Vec<&str> =
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {
                 let validate = format!("ALTER TABLE {table} {}", clauses.join(", "));
-                if upkeep::are_walked(connection, table).await? {
+                if context.is_walked(connection, table).await? {
                     let act = "choosing how foreign keys are validated";
                     connection.execute(act, upkeep::WALK_INDEXES).await?;
                 }
@@ -657,7 +671,6 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                     }
                 }
             }
-            let open: Vec<&Deferred> = open.iter().collect();
             deferred::note_built(connection, state, number, &open).await?;
             "{}".to_owned()
         }
@@ -673,7 +686,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
 async fn filled_junction(
     context: &Context,
     connection: &mut Connection,
-    foreign_keys: &[Deferred],
+    foreign_keys: &[&Deferred],
 ) -> Result<Option<&'static Model>> {
     let junctions = foreign_keys.iter().find_map(|key| context.registry.model(&key.model));
     let Some(model) = junctions.filter(|model| model.kind == ModelKind::Junction) else {
@@ -704,7 +717,7 @@ async fn may_meet_a_rejected_row(
         Task::PrimaryKey { model, position } => (model.clone(), Some(*position)),
         Task::Settle { model } => (model.clone(), None),
         Task::Index { position, .. } => {
-            (definition(context, connection, *position).await?.model, Some(*position))
+            (definition(context, connection, *position).await?.model.clone(), Some(*position))
         }
         _ => return Ok(false),
     };
@@ -715,21 +728,27 @@ async fn may_meet_a_rejected_row(
     }
 }
 
-/// The definition at that position, which is not built yet.
-async fn definition(
-    context: &Context,
+/// The definition at that position, which waits for its task.
+async fn definition<'a>(
+    context: &'a Context,
     connection: &mut Connection,
     position: i32,
-) -> Result<Deferred> {
-    deferred::open_at(connection, &context.state, context.run.run, position).await?.ok_or_else(
-        || {
-            Error::new(
-                ErrorKind::Preflight,
-                format!("definition {position} was built outside of the run"),
-            )
-            .with_hint("start over with `--clean`")
-        },
-    )
+) -> Result<&'a Deferred> {
+    context.definitions(connection).await?.get(&position).ok_or_else(|| {
+        let message = format!("definition {position} was built outside of the run");
+        Error::new(ErrorKind::Preflight, message).with_hint("start over with `--clean`")
+    })
+}
+
+/// Says what to do about a name that is taken.
+fn built_elsewhere(error: Error) -> Error {
+    // A table or an index, another object, a primary key.
+    match sql_state(&error) {
+        Some("42P07" | "42710" | "42P16") => error.with_hint(
+            "somebody has made it outside of the run: drop it and give the same command again, or start over with `--clean`",
+        ),
+        _ => error,
+    }
 }
 
 /// Settles every table again with the references that were left out of the order, until nothing

@@ -9,11 +9,11 @@
 //! Until its end the run keeps autovacuum away from the tables that it has made, because it would
 //! read them while they grow, and hold locks that keys and foreign keys wait for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::vec::IntoIter;
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::context::Context;
 use crate::error::Result;
@@ -34,7 +34,7 @@ pub enum Analyze {
 }
 
 /// The `statistics target` of quick statistics; PostgreSQL's own is 100.
-const QUICK_TARGET: i32 = 3;
+const QUICK_TARGET: i32 = 1;
 /// PostgreSQL's sample has 300 rows for each unit of the target.
 const SAMPLED_ROWS: i32 = 300;
 
@@ -161,8 +161,11 @@ pub(crate) async fn count_changes(connection: &mut Connection) -> Result<()> {
 /// Gives a table that a run has made back to autovacuum, unless it is gone.
 pub(crate) async fn give_back(connection: &mut Connection, table: &str) -> Result<()> {
     let act = format!("giving {table} back to autovacuum");
-    let reset = format!("ALTER TABLE IF EXISTS {table} RESET (autovacuum_enabled)");
-    connection.execute(&act, reset).await.map(drop)
+    connection.execute(&act, give_back_sql(table)).await.map(drop)
+}
+
+fn give_back_sql(table: &str) -> String {
+    format!("ALTER TABLE IF EXISTS {table} RESET (autovacuum_enabled)")
 }
 
 /// Gives a table back to autovacuum, where the run had kept it away, and gathers its statistics.
@@ -176,84 +179,89 @@ pub(crate) async fn analyze(
 ) -> Result<()> {
     let table = context.names().table(model);
     let act = format!("gathering the statistics of {}", model.table);
+    let mut sql = Vec::new();
     if context.run.created.tables.contains(&table) {
-        give_back(connection, &table).await?;
+        sql.push(give_back_sql(&table));
     }
     let columns = match context.options.analyze {
-        Analyze::Off => return Ok(()),
-        Analyze::Full => None,
-        Analyze::Quick => quick_columns(connection, &act, &table).await?,
+        Analyze::Quick => context.quick_columns(connection, &table).await?,
+        Analyze::Full | Analyze::Off => None,
     };
-    let statement = match columns {
-        Some(columns) => format!(
+    match columns {
+        Some(columns) => sql.push(format!(
             "SELECT set_config('default_statistics_target',
                 least(current_setting('default_statistics_target')::int, {QUICK_TARGET})::text, true);
              ANALYZE {table} ({columns})"
-        ),
+        )),
+        None if context.options.analyze == Analyze::Off => {}
         // Another table's quick statistics may stand before these in one transaction.
-        None => format!("SET LOCAL default_statistics_target TO DEFAULT; ANALYZE {table}"),
-    };
-    connection.execute(&act, statement).await.map(drop)
+        None => sql
+            .push(format!("SET LOCAL default_statistics_target TO DEFAULT; ANALYZE {table}")),
+    }
+    connection.execute(&act, sql.join("; ")).await.map(drop)
 }
 
-/// The columns of a table, where quick statistics are less work and autovacuum will follow: it is on,
-/// and has counted enough changes, which it forgets when the server crashes. Expressions of
-/// indexes would get no statistics at all.
-async fn quick_columns(
+/// The columns of tables, by the table, where quick statistics are less work and autovacuum will
+/// follow: it is on, also for those in `created` once they are given back to it, and has counted
+/// enough changes, which it forgets when the server crashes. Expressions of indexes would get no
+/// statistics at all.
+pub(crate) async fn quick_columns(
     connection: &mut Connection,
-    act: &str,
-    table: &str,
-) -> Result<Option<String>> {
-    let rows = connection
-        .query(
-            act,
-            format!(
-                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum)
-                 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-                 WHERE c.oid = $1::regclass AND attnum > 0 AND NOT attisdropped
-                    AND c.relkind = 'r' AND c.reltuples > {}
-                    AND current_setting('autovacuum')::bool
-                    AND current_setting('track_counts')::bool
-                    AND pg_stat_get_mod_since_analyze(c.oid)
-                        > current_setting('autovacuum_analyze_threshold')::float8
-                            + current_setting('autovacuum_analyze_scale_factor')::float8 * c.reltuples
-                    AND coalesce(c.reloptions::text, '') NOT LIKE '%autovacuum%'
-                    AND NOT EXISTS (SELECT FROM pg_index
-                        WHERE indrelid = c.oid AND indexprs IS NOT NULL)",
-                QUICK_TARGET * SAMPLED_ROWS
-            ),
-            &[Some(table)],
-        )
-        .await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    row.try_get(0).map_err(|error| target_error(act, error))
+    tables: Vec<String>,
+    created: &[String],
+) -> Result<HashMap<String, String>> {
+    const ACT: &str = "looking at what is to be analyzed";
+    let sql = format!(
+        "SELECT name, string_agg(quote_ident(attname), ', ' ORDER BY attnum)
+         FROM unnest($1::text[]) AS named (name)
+         JOIN pg_class c ON c.oid = to_regclass(name)
+         JOIN pg_attribute ON attrelid = c.oid
+         WHERE attnum > 0 AND NOT attisdropped
+            AND c.relkind = 'r' AND c.reltuples > {}
+            AND current_setting('autovacuum')::bool
+            AND current_setting('track_counts')::bool
+            AND pg_stat_get_mod_since_analyze(c.oid)
+                > current_setting('autovacuum_analyze_threshold')::float8
+                    + current_setting('autovacuum_analyze_scale_factor')::float8 * c.reltuples
+            AND (name = ANY ($2::text[])
+                OR coalesce(c.reloptions::text, '') NOT LIKE '%autovacuum%')
+            AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid AND indexprs IS NOT NULL)
+         GROUP BY 1",
+        QUICK_TARGET * SAMPLED_ROWS
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(&tables).bind(created);
+    let rows = rows.fetch_all(connection.raw()).await;
+    let rows = rows.map_err(|error| target_error(ACT, error))?;
+    let pair = |row: &sqlx::postgres::PgRow| Ok((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(pair).collect::<sqlx::Result<_>>().map_err(|error| target_error(ACT, error))
 }
 
-/// The columns of a table, unquoted, that an index orders its rows by, all of them. None where the
+/// The columns of tables, unquoted, that an index orders the rows by, all of them. None where a
 /// table has no visibility map, as when an old transaction of somebody's was in the way: then an
 /// index is no way around the rows.
 pub(crate) async fn indexed_columns(
     connection: &mut Connection,
-    act: &str,
-    table: &str,
-) -> Result<BTreeSet<String>> {
-    let rows = connection
-        .query(
-            act,
-            format!(
-                "SELECT DISTINCT attname::text FROM pg_index
-                 JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
-                 JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
-                 JOIN pg_class c ON c.oid = indrelid
-                 WHERE indrelid = $1::regclass AND indisvalid AND indpred IS NULL
-                    AND a.amname = 'btree' AND {}",
-                is_seen("c")
-            ),
-            &[Some(table)],
-        )
-        .await?;
-    let name = |row: &sqlx::postgres::PgRow| row.try_get(0);
-    rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(|error| target_error(act, error))
+    tables: Vec<String>,
+) -> Result<HashMap<String, BTreeSet<String>>> {
+    const ACT: &str = "looking for indexes of references";
+    let sql = format!(
+        "SELECT name, attname::text
+         FROM unnest($1::text[]) AS named (name)
+         JOIN pg_class c ON c.oid = to_regclass(name)
+         JOIN pg_index ON indrelid = c.oid
+         JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+         JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+         WHERE indisvalid AND indpred IS NULL AND a.amname = 'btree' AND {}",
+        is_seen("c")
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(&tables).fetch_all(connection.raw()).await;
+    let mut indexed: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for row in &rows.map_err(|error| target_error(ACT, error))? {
+        let get = |error| target_error(ACT, error);
+        let (table, column) = (row.try_get(0).map_err(get)?, row.try_get(1).map_err(get)?);
+        indexed.entry(table).or_default().insert(column);
+    }
+    Ok(indexed)
 }
 
 /// SQL that tells whether next to all rows of a table are seen through an index alone, or are so few
@@ -274,33 +282,33 @@ pub(crate) fn is_quickly_compared(column: &Column) -> bool {
         )
 }
 
-/// Whether the foreign keys of a table that are not validated yet are best validated by walking
+/// Those of the tables whose foreign keys that are not validated yet are best validated by walking
 /// indexes: each has one column of a type that is quickly compared, and an index on it, and both
 /// tables have a visibility map.
-pub(crate) async fn are_walked(connection: &mut Connection, table: &str) -> Result<bool> {
-    let act = format!("looking for the indexes of {table}");
-    let walked = connection
-        .count(
-            &act,
-            format!(
-                "SELECT coalesce(bool_and(cardinality(conkey) = 1
-                    AND atttypid IN
-                        ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-                    AND EXISTS (SELECT FROM pg_index
-                        JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
-                        WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
-                            AND indpred IS NULL AND a.amname = 'btree')
-                    AND (SELECT bool_and({}) FROM pg_class c
-                        WHERE c.oid IN (conrelid, confrelid))), false)::int::bigint
-                 FROM pg_constraint
-                 JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
-                 WHERE conrelid = $1::regclass AND contype = 'f' AND NOT convalidated",
-                is_seen("c")
-            ),
-            &[Some(table)],
-        )
-        .await?;
-    Ok(walked > 0)
+pub(crate) async fn walked_tables(
+    connection: &mut Connection,
+    tables: Vec<String>,
+) -> Result<BTreeSet<String>> {
+    const ACT: &str = "looking for indexes of foreign keys";
+    let sql = format!(
+        "SELECT name FROM unnest($1::text[]) AS named (name)
+         JOIN pg_constraint ON conrelid = to_regclass(name)
+         JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+         WHERE contype = 'f' AND NOT convalidated
+         GROUP BY name
+         HAVING bool_and(cardinality(conkey) = 1
+            AND atttypid IN ('uuid'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+            AND EXISTS (SELECT FROM pg_index
+                JOIN pg_class i ON i.oid = indexrelid JOIN pg_am a ON a.oid = i.relam
+                WHERE indrelid = conrelid AND indkey[0] = conkey[1] AND indisvalid
+                    AND indpred IS NULL AND a.amname = 'btree')
+            AND (SELECT bool_and({}) FROM pg_class c WHERE c.oid IN (conrelid, confrelid)))",
+        is_seen("c")
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(&tables).fetch_all(connection.raw()).await;
+    let rows = rows.map_err(|error| target_error(ACT, error))?;
+    let name = |row: &sqlx::postgres::PgRow| row.try_get(0);
+    rows.iter().map(name).collect::<sqlx::Result<_>>().map_err(|error| target_error(ACT, error))
 }
 
 /// For the rest of a transaction, joins walk indexes; [`JOIN_AS_USUAL`] ends it.

@@ -696,7 +696,7 @@ async fn tasks_of_small_tables_are_done_together() {
     let bounds = "SELECT tablename, array_length(histogram_bounds::text::text[], 1) FROM pg_stats
         WHERE schemaname = 'public' AND attname = 'id' AND tablename IN ('City', 'Person')
         ORDER BY 1";
-    assert_eq!(query("together", bounds), "City|101 Person|4");
+    assert_eq!(query("together", bounds), "City|101 Person|2");
 }
 
 /// Hears of waiting.
@@ -789,7 +789,7 @@ async fn statistics_are_gathered_quickly_and_completed_by_autovacuum() {
     let is_rare = "SELECT current_setting('autovacuum_naptime') = '1h'";
     wait_until(&server, "postgres", is_rare).await;
     run("quick", Analyze::Quick).await;
-    assert_eq!(bounds("quick"), 4);
+    assert_eq!(bounds("quick"), 2);
     run("full", Analyze::Full).await;
     assert_eq!(bounds("full"), 101);
     // Rows that nobody has touched since the load are seen through an index alone, but for a few.

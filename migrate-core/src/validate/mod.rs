@@ -524,6 +524,8 @@ async fn prepare(
         independent: request.independent,
     };
     let context = Arc::new(Context {
+        lookups: Default::default(),
+        read_ahead: Default::default(),
         idle: Default::default(),
         stages: Default::default(),
         large_rows: Context::large_rows(options),

@@ -305,6 +305,8 @@ impl Repair {
             contexts.push(Context {
                 idle: Default::default(),
                 stages: Default::default(),
+                lookups: Default::default(),
+                read_ahead: Default::default(),
                 large_rows: Context::large_rows(&options),
                 registry: loaded,
                 source: Arc::clone(&shared.source),
