@@ -235,6 +235,34 @@ pub(crate) async fn source_rights(
     .with_hint("grant the user the role `read` on the source's database, or leave the models out with `--only`"))
 }
 
+/// Fails where the source has none of the registry's collections: its address most likely names another
+/// database than is meant, and nobody should believe that an empty target is what was in it.
+pub(crate) fn is_the_source(
+    source: &Arc<dyn Source>,
+    registry: &'static RegistryFacts,
+    collections: &[CollectionInfo],
+) -> Result<()> {
+    let mut names = registry.iter().flat_map(|(model, _)| model.collections()).peekable();
+    let Some(first) = names.peek().copied() else { return Ok(()) };
+    if names.any(|name| collections.iter().any(|known| known.name == name)) {
+        return Ok(());
+    }
+    let found = match collections {
+        [] => "no collections at all".to_owned(),
+        [first, ..] => format!("collections like `{}`", first.name),
+    };
+    Err(Error::new(
+        ErrorKind::Preflight,
+        format!(
+            "{} has none of the models' collections, as `{first}`: it has {found}",
+            source.describe()
+        ),
+    )
+    .with_hint(
+        "look at the name of the database in the source's address; tables without rows are made by `migrate schema apply`",
+    ))
+}
+
 /// Checks that the user may do in the target what the run will do there.
 ///
 /// # Errors

@@ -339,6 +339,7 @@ impl Preparation<'_> {
             return Ok(Prepared::Complete(Box::new(summary)));
         }
         let selected = select(registry, &self.options, &runs)?;
+        preflight::is_the_source(source, registry, self.collections)?;
         preflight::target_rights(connection, selected, names, &self.options).await?;
         preflight::name_left_out(registry, self.collections, reporter);
         if self.options.clean {

@@ -299,6 +299,26 @@ async fn a_rejected_row_that_another_session_may_see_is_waited_for() {
     }
 }
 
+/// A slip of the pen in the name of the source's database is no migration of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_with_none_of_the_collections_is_refused() {
+    let url = server().create_database("mistyped").expect("a database");
+    for (source, found) in [
+        (MemorySource::new(), "no collections at all"),
+        (MemorySource::new().with("note", [doc! { "_id": 1 }]), "collections like `note`"),
+    ] {
+        let error = migrate(source, &url, &Options::default()).await.expect_err("none is there");
+        assert!(error.to_string().contains("none of the models' collections"), "{error}");
+        assert!(error.to_string().ends_with(found), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("the name of the database")));
+        assert_eq!(one("mistyped", "SELECT to_regnamespace('migrate') IS NULL"), "t");
+    }
+    // One of them is enough: the others may be empty.
+    let source = MemorySource::new().with("labels", [doc! { "_id": "one" }]);
+    let summary = migrate(source, &url, &Options::default()).await.expect("it is the source");
+    assert_eq!(summary.totals.loaded, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rights_are_looked_at_before_anything_is_written() {
     let url = server().create_database("rights").unwrap();
