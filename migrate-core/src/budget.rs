@@ -10,7 +10,7 @@
 //! PostgreSQL for another one's transaction. So when nothing is given back for a long time, a
 //! batch goes through without a share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -71,6 +71,7 @@ struct Inner {
     jobs: u64,
     /// How often a share was given back.
     given_back: AtomicU64,
+    is_strict: AtomicBool,
     standstill: Duration,
 }
 
@@ -106,6 +107,7 @@ impl Budget {
             most,
             jobs,
             given_back: AtomicU64::new(0),
+            is_strict: AtomicBool::new(false),
             standstill: STANDSTILL,
         }))
     }
@@ -116,6 +118,12 @@ impl Budget {
         const AT_ONCE: u64 = 4;
         let share = u64::from(self.0.most) * UNIT;
         (share / (self.0.jobs * AT_ONCE)).clamp(64 << 10, 2 << 20) as usize
+    }
+
+    /// As long as it is strict, nothing passes without its share, however long nothing is given back: for
+    /// times in which everybody knows that nobody takes what is read.
+    pub(crate) fn be_strict(&self, strict: bool) {
+        self.0.is_strict.store(strict, Ordering::Relaxed);
     }
 
     /// Waits until a reply may be asked for.
@@ -139,6 +147,7 @@ impl Budget {
             let acquire = Arc::clone(&self.0.units).acquire_many_owned(units);
             match tokio::time::timeout(self.0.standstill, acquire).await {
                 Ok(permit) => return Share { permit: permit.ok(), budget },
+                Err(_) if self.0.is_strict.load(Ordering::Relaxed) => {}
                 Err(_) if self.0.given_back.load(Ordering::Relaxed) == given_back => {
                     tracing::warn!(bytes, "nothing was given back for a while");
                     return Share { permit: None, budget };
@@ -219,6 +228,10 @@ mod tests {
         let mut budget = Budget::of_run(DEFAULT_BYTES, 4);
         Arc::get_mut(&mut budget.0).unwrap().standstill = Duration::from_millis(20);
         let _all = budget.share(1 << 30, 1 << 30).await;
+        budget.be_strict(true);
+        let strict = tokio::time::timeout(Duration::from_millis(100), budget.share(1, 1)).await;
+        assert!(strict.is_err());
+        budget.be_strict(false);
         let over = budget.share(1, 1).await;
         assert!(over.permit.is_none());
     }

@@ -1,5 +1,6 @@
 //! What every part of a run shares: the facts, both ends, the state, and who is told.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -170,11 +171,17 @@ impl Context {
         &self,
         connection: &mut Connection,
         table: &str,
-    ) -> Result<Option<&str>> {
+    ) -> Result<Option<Cow<'_, str>>> {
         let created = &self.run.created.tables;
-        let read = upkeep::quick_columns(connection, self.tables(), created);
+        if !created.iter().any(|own| own == table) {
+            // Autovacuum has not been kept away from it, and may have been there since.
+            let tables = vec![table.to_owned()];
+            let mut columns = upkeep::quick_columns(connection, tables, created).await?;
+            return Ok(columns.remove(table).map(Cow::Owned));
+        }
+        let read = upkeep::quick_columns(connection, created.clone(), created);
         let quick = self.lookups.quick.get_or_try_init(|| read).await?;
-        Ok(quick.get(table).map(String::as_str))
+        Ok(quick.get(table).map(|columns| Cow::Borrowed(columns.as_str())))
     }
 
     /// The tables of all models, in SQL.

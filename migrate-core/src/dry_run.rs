@@ -50,6 +50,7 @@ pub async fn dry_run(
     reporter.event(&Event::StepFinished { step: Step::Preflight, elapsed: started.elapsed() });
     reporter.event(&Event::StepStarted { step: Step::Load });
     let collections = source.collections().await?;
+    preflight::is_the_source(&source, registry, &collections)?;
     let whole = registry;
     let registry = crate::run::select(registry, options, &[])?;
     let plan = plan_chunks(registry, &source, options, &collections).await?;

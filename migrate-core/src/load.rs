@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::budget::Budget;
 use crate::context::Context;
 use crate::copy::{HEADER, TRAILER, copy_statement};
 use crate::ddl::{self, Names};
@@ -25,7 +26,7 @@ use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{self, Reason, Reject};
-use crate::run::Stop;
+use crate::run::{self, Stop};
 use crate::schema::{Model, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
@@ -86,6 +87,8 @@ pub(crate) async fn work(
                 load_chunk(context, connection, &chunk).await?;
             }
             None => {
+                // What is read ahead and free no more is with another process.
+                context.read_ahead.end();
                 connection.execute("ending a transaction", "ROLLBACK").await?;
                 if !context.state.has_open_chunks(connection, context.run.run).await? {
                     break;
@@ -110,6 +113,7 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
     let mut told = Told { context, model, documents: 0, bytes: 0 };
     let mut care = Care::No;
     let loaded = loop {
+        make_table(context, connection, model).await?;
         let loaded = stream_chunk(context, connection, chunk, model, care, &mut told).await;
         care = match &loaded {
             Err(error) if care != Care::Yes && is_refusal(error) => Care::Yes,
@@ -146,6 +150,14 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         elapsed: started.elapsed(),
     });
     Ok(())
+}
+
+/// Makes a model's table where it comes with its only chunk.
+async fn make_table(context: &Context, connection: &mut Connection, model: &Model) -> Result<()> {
+    match context.run.created.with_chunk.get(&context.names().table(model)) {
+        Some(sql) => run::make_table(connection, model.table, sql).await,
+        None => Ok(()),
+    }
 }
 
 /// Locks the chunk again after its transaction was rolled back; false when another worker has
@@ -359,7 +371,11 @@ impl Reading {
 
 /// The first chunks of a plan, which are read while the target makes its tables. By their numbers.
 #[derive(Default)]
-pub(crate) struct ReadAhead(Mutex<HashMap<i64, Reading>>);
+pub(crate) struct ReadAhead {
+    readings: Mutex<HashMap<i64, Reading>>,
+    /// Strict until somebody takes what is read.
+    budget: Option<Budget>,
+}
 
 impl ReadAhead {
     /// Begins to read the first chunks of a plan, one for each worker, in any order.
@@ -378,13 +394,18 @@ impl ReadAhead {
         };
         let first = chunks.iter().take(workers).map(begin);
         let numbered = (0..).zip(first).filter_map(|(number, reading)| Some((number, reading?)));
-        Self(Mutex::new(numbered.collect()))
+        let budget = source.budget().filter(|_| workers > 0).cloned();
+        if let Some(budget) = &budget {
+            budget.be_strict(true);
+        }
+        Self { readings: Mutex::new(numbered.collect()), budget }
     }
 
-    /// Gives the reading of a chunk that a worker has taken. Where it is none of these, another process
-    /// has taken those, and what was read of them gives its memory back.
+    /// Gives the reading of a chunk that a worker has taken. Where it is none of these, others have taken
+    /// those, and what was read of them gives its memory back.
     fn claim(&self, chunk: i64) -> Option<Reading> {
-        let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.begin_to_take();
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         let own = readings.remove(&chunk);
         if own.is_none() {
             readings.clear();
@@ -394,7 +415,20 @@ impl ReadAhead {
 
     /// Ends what nobody has claimed.
     fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.begin_to_take();
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn begin_to_take(&self) {
+        if let Some(budget) = &self.budget {
+            budget.be_strict(false);
+        }
+    }
+}
+
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        self.begin_to_take();
     }
 }
 
@@ -530,7 +564,9 @@ async fn stream_rows(
 ) -> Result<()> {
     let act = format!("loading {}", model.table);
     let failed = |error| target_error(&act, error);
-    let statement = row_statement(context, model);
+    // Nothing of the transaction can be taken back alone, so the rows may come frozen.
+    let is_new = context.run.created.with_chunk.contains_key(&context.names().table(model));
+    let statement = row_statement(context, model, is_new);
     let begin = connection.raw().copy_in_raw(&statement);
     let mut copy = timed(&mut stream.target_time, begin).await.map_err(failed)?;
     copy.send(HEADER.as_slice()).await.map_err(failed)?;
@@ -638,7 +674,7 @@ async fn write_block(
     side: &mut Side,
     note: &mut ChunkNote,
 ) -> Result<()> {
-    let statement = row_statement(context, model);
+    let statement = row_statement(context, model, false);
     let act = format!("loading {}", model.table);
     let mut refused: Vec<(usize, Reject)> = Vec::new();
     // Ranges of rows to try, the next one last.
@@ -775,8 +811,9 @@ fn constraint_columns(model: &Model, name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
-/// The COPY of a model's rows: into its table, or where they wait while constraints are on.
-fn row_statement(context: &Context, model: &Model) -> String {
+/// The COPY of a model's rows: into its table, or where they wait while constraints are on. For
+/// `freeze` see [`copy_statement`].
+fn row_statement(context: &Context, model: &Model, freeze: bool) -> String {
     if kept::is_kept(context, model) {
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
         let columns = ddl::list(&columns);
@@ -786,6 +823,7 @@ fn row_statement(context: &Context, model: &Model) -> String {
         model.schema.unwrap_or(&context.options.schema),
         model.table,
         model.columns.iter().map(|column| column.name),
+        freeze,
     )
 }
 
@@ -868,7 +906,7 @@ pub(crate) async fn write_output(
     has_ids: bool,
 ) -> Result<ChunkNote> {
     let act = format!("loading {} again", model.table);
-    connection.copy(&act, &row_statement(context, model), &output.rows).await?;
+    connection.copy(&act, &row_statement(context, model, false), &output.rows).await?;
     let mut side = Side::default();
     let mut note = ChunkNote::default();
     side.take(context.names(), model, output, &[], &mut note);

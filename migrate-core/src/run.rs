@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use crate::budget::{self, Budget};
 use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
@@ -29,7 +29,7 @@ use crate::ledger;
 use crate::load::{self, ReadAhead};
 use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, Target, target_error};
+use crate::sink::{Connection, Target, sql_state, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -218,8 +218,10 @@ async fn watched_run(
     options.fail_points.hit("preflight is done")?;
 
     let timer = Timer::start(reporter, Step::Schema);
-    let early = early_connections(target, options.jobs() - 1);
     let mut preparation = Preparation {
+        target,
+        server_version,
+        early: None,
         registry,
         source: &source,
         options: options.clone(),
@@ -255,7 +257,7 @@ async fn watched_run(
 
     let origins = origins(registry);
     let transformers = transformers(whole, registry, server_version, run.ids, oids, &origins)?;
-    let state = preparation.state;
+    let Preparation { state, early, .. } = preparation;
     let context = Arc::new(Context {
         stages: Default::default(),
         lookups: Default::default(),
@@ -274,8 +276,10 @@ async fn watched_run(
         transformers,
         origins,
     });
+    // The rejects of a run that goes on have come over it, and it keeps room for the largest.
+    connection.raw().shrink_buffers();
     context.keep(connection).await;
-    for connection in early.finished() {
+    for connection in early.into_iter().flat_map(EarlyConnections::finished) {
         context.keep(connection).await;
     }
 
@@ -316,6 +320,11 @@ enum Prepared {
 
 /// The schema step: it can be done again when a server stumbles.
 struct Preparation<'a> {
+    target: &'a Target,
+    /// As `server_version_num`.
+    server_version: u32,
+    /// Connections for workers, opened when it is known that there is something to do.
+    early: Option<EarlyConnections>,
     registry: &'static RegistryFacts,
     source: &'a Arc<dyn Source>,
     options: Options,
@@ -339,7 +348,14 @@ impl Preparation<'_> {
             return Ok(Prepared::Complete(Box::new(summary)));
         }
         let selected = select(registry, &self.options, &runs)?;
-        preflight::is_the_source(source, registry, self.collections)?;
+        // A run that goes on may need nothing of the source any more.
+        if runs.last().is_none_or(|run| run.finished)
+            && let Err(error) = preflight::is_the_source(source, registry, self.collections)
+        {
+            // What the user may not read is not shown.
+            preflight::source_rights(source, selected).await?;
+            return Err(error);
+        }
         preflight::target_rights(connection, selected, names, &self.options).await?;
         preflight::name_left_out(registry, self.collections, reporter);
         if self.options.clean {
@@ -351,6 +367,10 @@ impl Preparation<'_> {
             clean(registry, names, &self.state, &self.options, connection, reporter).await?;
             // Once is enough when this is done again.
             self.options.clean = false;
+        }
+        // An older server counts what a session has changed when it ends, so none is handed on.
+        if self.early.is_none() && self.server_version >= upkeep::COUNTS_AT_ONCE {
+            self.early = Some(early_connections(self.target, self.options.jobs() - 1));
         }
         let names = Names { schema: &self.options.schema };
         let mut beginning = Beginning {
@@ -691,8 +711,8 @@ struct Beginning<'a> {
 
 /// What has become of a new run.
 enum Made {
-    /// It is written down, and the transaction is open.
-    Run(Box<RunRow>),
+    /// Its tables are made, but for those that may come with their chunk, and the transaction is open.
+    Tables(Created, Vec<&'static Model>),
     /// Another process has begun it.
     Elsewhere(Box<RunRow>),
 }
@@ -738,14 +758,28 @@ impl Beginning<'_> {
             true => tokio::try_join!(planning, self.make_schema(names, &fingerprint))?,
             false => (planning.await?, self.make_schema(names, &fingerprint).await?),
         };
-        let run = match made {
-            Made::Run(run) => *run,
+        let (mut created, later) = match made {
+            Made::Tables(created, later) => (created, later),
             Made::Elsewhere(run) => {
                 return Ok((self.resume(*run).await?, ReadAhead::default()));
             }
         };
         plan.tell(self.reporter);
         let connection = &mut *self.connection;
+        for model in later {
+            let (table, sql) = (names.table(model), table_sql(names, model));
+            match plan.chunks.iter().filter(|chunk| chunk.model == model.name).count() {
+                1 => drop(created.with_chunk.insert(table.clone(), sql)),
+                _ => make_table(connection, model.table, &sql).await?,
+            }
+            created.tables.push(table);
+        }
+        let left_out = preflight::left_out(registry, self.collections);
+        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
+        let run = self
+            .state
+            .insert_run(connection, &fingerprint, options.uuid, key, &created, &left_out)
+            .await?;
         self.state.insert_chunks(connection, run.run, &plan.chunks).await?;
         // What was there is taken off in the transaction that writes it down. Unique keys of
         // tables with rows stay on: they decide about clashes.
@@ -821,16 +855,11 @@ impl Beginning<'_> {
             )
             .await?;
         existing::lock_schema(connection).await?;
-        let mut created = create_schema(registry, names, options, connection).await?;
+        let (mut created, later) =
+            create_schema(registry, names, self.state, options, connection).await?;
         created.state_schema = own_schema;
-        let left_out = preflight::left_out(registry, self.collections);
-        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
-        let run = self
-            .state
-            .insert_run(connection, fingerprint, options.uuid, key, &created, &left_out)
-            .await?;
         self.stage_junctions(names).await?;
-        Ok(Made::Run(Box::new(run)))
+        Ok(Made::Tables(created, later))
     }
 
     /// Makes the staging table of each junction that the models feed.
@@ -1063,13 +1092,15 @@ fn is_cut_at_once(
     ids.fold(0, u64::saturating_add) < AT_ONCE
 }
 
-/// Makes schemas, enum types and tables, and remembers which it has made.
+/// Makes schemas, enum types and tables, and remembers which it has made. Gives the models whose
+/// tables may be made later, by whoever loads their only chunk.
 async fn create_schema(
     registry: &'static RegistryFacts,
     names: Names<'_>,
+    state: &State,
     options: &Options,
     connection: &mut Connection,
-) -> Result<Created> {
+) -> Result<(Created, Vec<&'static Model>)> {
     let mut created = Created::default();
     for schema in ddl::schemas(registry, names) {
         if !preflight::schema_exists(connection, schema).await? {
@@ -1103,15 +1134,92 @@ async fn create_schema(
             .await?;
         created.types.push(names.enum_type(ty));
     }
-    for (model, _) in registry.iter() {
-        if there.iter().any(|existing| existing.same(model)) {
-            continue;
-        }
-        let create = ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM;
-        connection.execute(&format!("making the table {}", model.table), create).await?;
+    let is_there = |model: &Model| there.iter().any(|existing| existing.same(model));
+    let new = registry.iter().map(|(model, _)| model).filter(|model| !is_there(model));
+    // Where constraints stay on, a chunk may look into the tables of others.
+    let in_any_order = !options.keep_constraints && !options.append;
+    let (mut later, mut now): (Vec<_>, Vec<_>) =
+        new.partition(|model| in_any_order && can_be_made_later(model));
+    // Making the tables tells which of them it is about.
+    if !try_columns(connection, names, state, &later).await? {
+        now.append(&mut later);
+    }
+    for model in now {
+        make_table(connection, model.table, &table_sql(names, model)).await?;
         created.tables.push(names.table(model));
     }
-    Ok(created)
+    Ok((created, later))
+}
+
+/// The statement that makes a model's table for a run.
+fn table_sql(names: Names<'_>, model: &Model) -> String {
+    ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM
+}
+
+/// Makes a table in the caller's transaction.
+pub(crate) async fn make_table(connection: &mut Connection, name: &str, sql: &str) -> Result<()> {
+    connection.execute(&format!("making the table {name}"), sql).await.map(drop).map_err(|error| {
+        match sql_state(&error) {
+            Some("42P07") => error.with_hint(
+                "somebody has made it since the run began: drop it and give the same command again, or start over with `--clean`",
+            ),
+            _ => error,
+        }
+    })
+}
+
+/// Whether a model's table can be made when the run has begun already, because nothing is left that
+/// the target could refuse once [`try_columns`] has tried its columns: it has documents, no conditions
+/// in SQL, and no names that PostgreSQL would shorten or has itself.
+fn can_be_made_later(model: &Model) -> bool {
+    /// `NAMEDATALEN - 1`.
+    const LONGEST_NAME: usize = 63;
+    const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "cmin", "cmax", "xmin", "xmax", "ctid"];
+    let is_plain = |name: &str| name.len() <= LONGEST_NAME && !SYSTEM_COLUMNS.contains(&name);
+    model.kind.has_documents()
+        && ddl::checks(model).is_empty()
+        && is_plain(model.table)
+        && model.columns.iter().all(|column| is_plain(column.name))
+}
+
+/// Lets the target try each type and each default of the models' columns once, in the caller's
+/// transaction; false when it refuses one.
+async fn try_columns(
+    connection: &mut Connection,
+    names: Names<'_>,
+    state: &State,
+    models: &[&'static Model],
+) -> Result<bool> {
+    /// A table has up to 1600.
+    const AT_ONCE: usize = 1000;
+    let columns = models.iter().flat_map(|model| model.columns);
+    let kinds: BTreeSet<(String, Option<&str>)> =
+        columns.map(|column| (names.column_type(column), column.db_default)).collect();
+    let clauses: Vec<String> = kinds
+        .into_iter()
+        .enumerate()
+        .map(|(number, (ty, default))| match default {
+            Some(default) => format!("c{number} {ty} DEFAULT {default}"),
+            None => format!("c{number} {ty}"),
+        })
+        .collect();
+    let table = state.table("column_trial");
+    for clauses in clauses.chunks(AT_ONCE) {
+        let sql = format!(
+            "SAVEPOINT trial; CREATE TABLE {table} ({}); DROP TABLE {table}; RELEASE trial",
+            clauses.join(", ")
+        );
+        match connection.execute("trying the types and defaults of the columns", sql).await {
+            Err(error) if sql_state(&error).is_some() && !error.kind().is_transient() => {
+                connection
+                    .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT trial")
+                    .await?;
+                return Ok(false);
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(true)
 }
 
 /// Fails when tables are there that do not match the models, with every difference.

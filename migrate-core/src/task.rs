@@ -539,11 +539,14 @@ pub(crate) async fn work(
                 match counts {
                     true => {
                         connection.execute(act, notes).await?;
+                        context.watch.note_commit();
                         connection.execute("beginning a transaction", "BEGIN").await?;
                     }
-                    false => drop(connection.execute(act, notes + "; BEGIN").await?),
+                    false => {
+                        connection.execute(act, notes + "; BEGIN").await?;
+                        context.watch.note_commit();
+                    }
                 }
-                context.watch.note_commit();
                 context.options.fail_points.hit("a task is committed")?;
                 for Done { step, describe, elapsed, .. } in &done {
                     let (step, elapsed) = (*step, *elapsed);

@@ -143,9 +143,12 @@ async fn vacuum_with(
     Ok(())
 }
 
+/// The first `server_version_num` for which [`counts_at_once`] is true.
+pub(crate) const COUNTS_AT_ONCE: u32 = 150_000;
+
 /// Whether a session can have the server count what it has changed as soon as it is idle again.
 pub(crate) fn counts_at_once(connection: &mut Connection) -> bool {
-    connection.raw().server_version_num().is_some_and(|version| version >= 150_000)
+    connection.raw().server_version_num().is_some_and(|version| version >= COUNTS_AT_ONCE)
 }
 
 /// Has the server count what the session has changed as soon as it is idle again, and not some time

@@ -439,3 +439,57 @@ async fn autovacuum_comes_back_to_a_run_that_is_given_up() {
     given_up(&url).await;
     assert_eq!(one("given_up_new", KEPT_AWAY), "0");
 }
+
+/// A table that one chunk fills comes with that chunk; who gives the run up before gets it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_one_chunk_is_made_with_its_rows() {
+    const TABLES: &str = "SELECT relname::text FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1";
+    const KEYS: &str = "SELECT conname::text FROM pg_constraint WHERE conrelid = 'word'::regclass
+        AND contype = 'p'";
+    let url = server().create_database("with_chunk").unwrap();
+    stopped(&url).await;
+    // The others have no collection.
+    let others = ["comment", "label", "label_word", "note", "note_label"].join("\n");
+    assert_eq!(one("with_chunk", TABLES).trim_end(), others);
+    given_up(&url).await;
+    assert_eq!(one("with_chunk", KEYS).trim_end(), "word_pkey");
+
+    let url = server().create_database("with_chunk_whole").unwrap();
+    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let options = Options::default();
+    let watch = Arc::new(Watch::default());
+    run(Notes::FACTS, Arc::new(source), &url, &options, watch, &Stop::default()).await.unwrap();
+    // Frozen as they came, so that nobody looks up again whether they were committed.
+    let frozen = "SELECT (t.xmin::text::xid = c.relfrozenxid OR age(t.xmin) = 2147483647
+            OR EXISTS (SELECT FROM pg_class WHERE relallvisible > 0 AND oid = c.oid))::text
+        FROM word t, pg_class c WHERE c.oid = 'word'::regclass";
+    assert_eq!(one("with_chunk_whole", frozen).trim_end(), "true");
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "words", table = "bad_word")]
+#[allow(dead_code)]
+struct BadWord {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(default = "now", db_default = "nobody_has_this()")]
+    made: String,
+}
+
+registry! { BadWords = [Word, BadWord] }
+
+/// Even if the table were made late: what the target refuses is refused before anything is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_that_the_target_refuses_leaves_nothing_behind() {
+    let url = server().create_database("bad_default").unwrap();
+    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+    let options = Options::default();
+    let watch = Arc::new(Watch::default());
+    let error = run(BadWords::FACTS, Arc::new(source), &url, &options, watch, &Stop::default())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("making the table bad_word"), "{error}");
+    let left = "SELECT (to_regclass('word') IS NULL AND to_regnamespace('migrate') IS NULL)::text";
+    assert_eq!(one("bad_default", left).trim_end(), "true");
+}
