@@ -477,7 +477,7 @@ struct BadWord {
     made: String,
 }
 
-registry! { BadWords = [Word, BadWord] }
+registry! { BadWords = [BadWord] }
 
 /// Even if the table were made late: what the target refuses is refused before anything is written.
 #[tokio::test(flavor = "multi_thread")]
@@ -490,6 +490,7 @@ async fn a_default_that_the_target_refuses_leaves_nothing_behind() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("making the table bad_word"), "{error}");
-    let left = "SELECT (to_regclass('word') IS NULL AND to_regnamespace('migrate') IS NULL)::text";
+    let left =
+        "SELECT (to_regclass('bad_word') IS NULL AND to_regnamespace('migrate') IS NULL)::text";
     assert_eq!(one("bad_default", left).trim_end(), "true");
 }
