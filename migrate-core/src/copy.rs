@@ -10,20 +10,14 @@ pub const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 /// The statement that loads rows with these columns, as in
 /// `COPY "public"."Tasks" ("id", "title") FROM STDIN (FORMAT binary)`.
-///
-/// Of a table that the current transaction has made itself the rows may be frozen as they come in
-/// (`freeze`): then nobody has to look up later whether they were committed, and PostgreSQL 14 and
-/// later make the visibility map of them.
 pub fn copy_statement<'a>(
     schema: &str,
     table: &str,
     columns: impl IntoIterator<Item = &'a str>,
-    freeze: bool,
 ) -> String {
     let columns: Vec<String> = columns.into_iter().map(quote_ident).collect();
     let (schema, table) = (quote_ident(schema), quote_ident(table));
-    let freeze = if freeze { ", FREEZE" } else { "" };
-    format!("COPY {schema}.{table} ({}) FROM STDIN (FORMAT binary{freeze})", columns.join(", "))
+    format!("COPY {schema}.{table} ({}) FROM STDIN (FORMAT binary)", columns.join(", "))
 }
 
 #[cfg(test)]
@@ -33,12 +27,8 @@ mod tests {
     #[test]
     fn names_keep_their_case() {
         assert_eq!(
-            copy_statement("public", "crm_Contacts", ["id", "a\"b"], false),
+            copy_statement("public", "crm_Contacts", ["id", "a\"b"]),
             r#"COPY "public"."crm_Contacts" ("id", "a""b") FROM STDIN (FORMAT binary)"#
-        );
-        assert_eq!(
-            copy_statement("public", "t", ["id"], true),
-            r#"COPY "public"."t" ("id") FROM STDIN (FORMAT binary, FREEZE)"#
         );
     }
 }

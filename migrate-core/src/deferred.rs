@@ -12,11 +12,10 @@ use sqlx::Row as _;
 
 use crate::ddl::{Foreign, Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::make_table;
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{Connection, target_error};
 use crate::state::{RunRow, State};
-use crate::{preflight, upkeep};
+use crate::upkeep;
 
 /// What a deferred definition makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -566,12 +565,6 @@ fn note_sql(state: &State, run: i64, definitions: &[&Deferred]) -> String {
 /// # Errors
 /// When the rows that are there break one: those before it are back, and it is named.
 pub async fn restore(connection: &mut Connection, state: &State, run: &RunRow) -> Result<usize> {
-    // Keys of other tables may refer to those that nobody has come to.
-    for (table, sql) in &run.created.with_chunk {
-        if !preflight::table_exists(connection, table).await? {
-            make_table(connection, table, sql).await?;
-        }
-    }
     for table in &run.created.tables {
         upkeep::give_back(connection, table).await?;
     }

@@ -7,7 +7,7 @@
 //! the source has given it in an order in which it could not go on after a stumble.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
@@ -26,7 +26,7 @@ use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
 use crate::reject::{self, Reason, Reject};
-use crate::run::{self, Stop};
+use crate::run::Stop;
 use crate::schema::{Model, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
@@ -79,16 +79,17 @@ pub(crate) async fn work(
         let begun = Instant::now();
         let moved = context.watch.next_commit();
         connection.execute("beginning a transaction", BEGIN).await?;
-        match context.state.take_chunk(connection, context.run.run).await? {
+        let taking = context.read_ahead.taking();
+        let taken = context.state.take_chunk(connection, context.run.run).await?;
+        let reading = taking.took(taken.as_ref().map(|chunk| chunk.chunk));
+        match taken {
             Some(chunk) => {
                 context.stages.add(Stage::Chunks, begun.elapsed());
                 pause = PAUSE;
                 context.options.fail_points.hit("a chunk is taken")?;
-                load_chunk(context, connection, &chunk).await?;
+                load_chunk(context, connection, &chunk, reading).await?;
             }
             None => {
-                // What is read ahead and free no more is with another process.
-                context.read_ahead.end();
                 connection.execute("ending a transaction", "ROLLBACK").await?;
                 if !context.state.has_open_chunks(connection, context.run.run).await? {
                     break;
@@ -101,20 +102,24 @@ pub(crate) async fn work(
             }
         }
     }
-    context.read_ahead.end();
     upkeep::count_changes(connection).await?;
     context.state.make_durable(connection, context.run.run).await
 }
 
-/// Loads one chunk, taken in the current transaction, and commits.
-async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<()> {
+/// Loads one chunk, taken in the current transaction, and commits. It may have been read already.
+async fn load_chunk(
+    context: &Context,
+    connection: &mut Connection,
+    chunk: &Chunk,
+    mut reading: Option<Reading>,
+) -> Result<()> {
     let model = context.model(&chunk.model)?;
     let started = Instant::now();
     let mut told = Told { context, model, documents: 0, bytes: 0 };
     let mut care = Care::No;
     let loaded = loop {
-        make_table(context, connection, model).await?;
-        let loaded = stream_chunk(context, connection, chunk, model, care, &mut told).await;
+        let loaded =
+            stream_chunk(context, connection, chunk, model, care, reading.take(), &mut told).await;
         care = match &loaded {
             Err(error) if care != Care::Yes && is_refusal(error) => Care::Yes,
             Ok(done) if done.ending == Ending::BrokenOff => Care::Order,
@@ -150,14 +155,6 @@ async fn load_chunk(context: &Context, connection: &mut Connection, chunk: &Chun
         elapsed: started.elapsed(),
     });
     Ok(())
-}
-
-/// Makes a model's table where it comes with its only chunk.
-async fn make_table(context: &Context, connection: &mut Connection, model: &Model) -> Result<()> {
-    match context.run.created.with_chunk.get(&context.names().table(model)) {
-        Some(sql) => run::make_table(connection, model.table, sql).await,
-        None => Ok(()),
-    }
 }
 
 /// Locks the chunk again after its transaction was rolled back; false when another worker has
@@ -369,12 +366,22 @@ impl Reading {
     }
 }
 
-/// The first chunks of a plan, which are read while the target makes its tables. By their numbers.
+/// The first chunks of a plan, which are read while the target makes its tables.
 #[derive(Default)]
 pub(crate) struct ReadAhead {
-    readings: Mutex<HashMap<i64, Reading>>,
+    ahead: Mutex<Ahead>,
     /// Strict until somebody takes what is read.
     budget: Option<Budget>,
+}
+
+#[derive(Default)]
+struct Ahead {
+    /// By the numbers of the chunks.
+    readings: HashMap<i64, Reading>,
+    /// How many workers are about to take a chunk.
+    taking: usize,
+    /// Whether the chunks of all readings are taken, some of them by other processes.
+    all_taken: bool,
 }
 
 impl ReadAhead {
@@ -398,25 +405,18 @@ impl ReadAhead {
         if let Some(budget) = &budget {
             budget.be_strict(true);
         }
-        Self { readings: Mutex::new(numbered.collect()), budget }
+        let readings = numbered.collect();
+        Self { ahead: Mutex::new(Ahead { readings, ..Ahead::default() }), budget }
     }
 
-    /// Gives the reading of a chunk that a worker has taken. Where it is none of these, others have taken
-    /// those, and what was read of them gives its memory back.
-    fn claim(&self, chunk: i64) -> Option<Reading> {
-        self.begin_to_take();
-        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = readings.remove(&chunk);
-        if own.is_none() {
-            readings.clear();
-        }
-        own
+    /// Tells that a worker is about to take a chunk.
+    fn taking(&self) -> Taking<'_> {
+        self.ahead().taking += 1;
+        Taking(self)
     }
 
-    /// Ends what nobody has claimed.
-    fn end(&self) {
-        self.begin_to_take();
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin_to_take(&self) {
@@ -429,6 +429,33 @@ impl ReadAhead {
 impl Drop for ReadAhead {
     fn drop(&mut self) {
         self.begin_to_take();
+    }
+}
+
+/// A worker that is about to take a chunk. Until all have said which one they have, a reading of a
+/// chunk that is taken may be one of theirs.
+struct Taking<'a>(&'a ReadAhead);
+
+impl Taking<'_> {
+    /// Gives what is read ahead of the chunk that the worker has taken, if it has taken one. A worker
+    /// takes the first free one, so when that is none of these, they are taken: those that no worker
+    /// here has are with other processes, and what was read of them gives its memory back.
+    fn took(self, chunk: Option<i64>) -> Option<Reading> {
+        self.0.begin_to_take();
+        let mut ahead = self.0.ahead();
+        let own = chunk.and_then(|chunk| ahead.readings.remove(&chunk));
+        ahead.all_taken |= own.is_none();
+        own
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let mut ahead = self.0.ahead();
+        ahead.taking -= 1;
+        if ahead.all_taken && ahead.taking == 0 {
+            ahead.readings.clear();
+        }
     }
 }
 
@@ -490,6 +517,7 @@ async fn stream_chunk(
     chunk: &Chunk,
     model: &'static Model,
     care: Care,
+    reading: Option<Reading>,
     told: &mut Told<'_>,
 ) -> Result<Done> {
     let begun = Instant::now();
@@ -497,11 +525,8 @@ async fn stream_chunk(
     let is_kept = kept::is_kept(context, model);
     // Where rows are refused one by one, the first of those that exclude each other stays.
     let in_order = care != Care::No || is_kept;
-    let begun_already = match in_order {
-        true => None,
-        false => context.read_ahead.claim(chunk.chunk),
-    };
-    let Reading { batches, reader } = begun_already.unwrap_or_else(|| {
+    // What was read ahead came in any order.
+    let Reading { batches, reader } = reading.filter(|_| !in_order).unwrap_or_else(|| {
         let part = (chunk.collection.clone(), chunk.range.clone());
         Reading::begin(&context.source, model, part, in_order, READ_AHEAD)
     });
@@ -564,9 +589,7 @@ async fn stream_rows(
 ) -> Result<()> {
     let act = format!("loading {}", model.table);
     let failed = |error| target_error(&act, error);
-    // Nothing of the transaction can be taken back alone, so the rows may come frozen.
-    let is_new = context.run.created.with_chunk.contains_key(&context.names().table(model));
-    let statement = row_statement(context, model, is_new);
+    let statement = row_statement(context, model);
     let begin = connection.raw().copy_in_raw(&statement);
     let mut copy = timed(&mut stream.target_time, begin).await.map_err(failed)?;
     copy.send(HEADER.as_slice()).await.map_err(failed)?;
@@ -674,7 +697,7 @@ async fn write_block(
     side: &mut Side,
     note: &mut ChunkNote,
 ) -> Result<()> {
-    let statement = row_statement(context, model, false);
+    let statement = row_statement(context, model);
     let act = format!("loading {}", model.table);
     let mut refused: Vec<(usize, Reject)> = Vec::new();
     // Ranges of rows to try, the next one last.
@@ -811,9 +834,8 @@ fn constraint_columns(model: &Model, name: &str) -> String {
         .unwrap_or_else(|| name.to_owned())
 }
 
-/// The COPY of a model's rows: into its table, or where they wait while constraints are on. For
-/// `freeze` see [`copy_statement`].
-fn row_statement(context: &Context, model: &Model, freeze: bool) -> String {
+/// The COPY of a model's rows: into its table, or where they wait while constraints are on.
+fn row_statement(context: &Context, model: &Model) -> String {
     if kept::is_kept(context, model) {
         let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
         let columns = ddl::list(&columns);
@@ -823,7 +845,6 @@ fn row_statement(context: &Context, model: &Model, freeze: bool) -> String {
         model.schema.unwrap_or(&context.options.schema),
         model.table,
         model.columns.iter().map(|column| column.name),
-        freeze,
     )
 }
 
@@ -906,7 +927,7 @@ pub(crate) async fn write_output(
     has_ids: bool,
 ) -> Result<ChunkNote> {
     let act = format!("loading {} again", model.table);
-    connection.copy(&act, &row_statement(context, model, false), &output.rows).await?;
+    connection.copy(&act, &row_statement(context, model), &output.rows).await?;
     let mut side = Side::default();
     let mut note = ChunkNote::default();
     side.take(context.names(), model, output, &[], &mut note);
@@ -997,4 +1018,40 @@ async fn tell_rejects(
         context.reporter.event(&Event::Rejected(&entry.reject));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings of chunks 0 and 1.
+    fn two() -> ReadAhead {
+        let reading = || {
+            let (_, batches) = mpsc::channel(1);
+            Reading { batches, reader: tokio::spawn(async { Ok(Ending::Whole) }) }
+        };
+        let readings = HashMap::from([(0, reading()), (1, reading())]);
+        ReadAhead { ahead: Mutex::new(Ahead { readings, ..Ahead::default() }), budget: None }
+    }
+
+    #[tokio::test]
+    async fn a_reading_waits_for_the_worker_that_may_have_taken_its_chunk() {
+        let ahead = two();
+        let (first, second) = (ahead.taking(), ahead.taking());
+        // Nothing was free any more, because of the first or because of another process.
+        assert!(second.took(None).is_none());
+        assert!(first.took(Some(0)).is_some());
+        assert!(ahead.ahead().readings.is_empty());
+    }
+
+    #[tokio::test]
+    async fn readings_of_chunks_that_others_have_are_ended() {
+        let ahead = two();
+        assert!(ahead.taking().took(Some(1)).is_some());
+        assert_eq!(ahead.ahead().readings.len(), 1);
+        drop(ahead.taking());
+        assert_eq!(ahead.ahead().readings.len(), 1);
+        assert!(ahead.taking().took(Some(2)).is_none());
+        assert!(ahead.ahead().readings.is_empty());
+    }
 }

@@ -29,7 +29,7 @@ use crate::ledger;
 use crate::load::{self, ReadAhead};
 use crate::preflight::{self, Lookup};
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, Target, sql_state, target_error};
+use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -711,8 +711,8 @@ struct Beginning<'a> {
 
 /// What has become of a new run.
 enum Made {
-    /// Its tables are made, but for those that may come with their chunk, and the transaction is open.
-    Tables(Created, Vec<&'static Model>),
+    /// It is written down, and the transaction is open.
+    Run(Box<RunRow>),
     /// Another process has begun it.
     Elsewhere(Box<RunRow>),
 }
@@ -758,28 +758,14 @@ impl Beginning<'_> {
             true => tokio::try_join!(planning, self.make_schema(names, &fingerprint))?,
             false => (planning.await?, self.make_schema(names, &fingerprint).await?),
         };
-        let (mut created, later) = match made {
-            Made::Tables(created, later) => (created, later),
+        let run = match made {
+            Made::Run(run) => *run,
             Made::Elsewhere(run) => {
                 return Ok((self.resume(*run).await?, ReadAhead::default()));
             }
         };
         plan.tell(self.reporter);
         let connection = &mut *self.connection;
-        for model in later {
-            let (table, sql) = (names.table(model), table_sql(names, model));
-            match plan.chunks.iter().filter(|chunk| chunk.model == model.name).count() {
-                1 => drop(created.with_chunk.insert(table.clone(), sql)),
-                _ => make_table(connection, model.table, &sql).await?,
-            }
-            created.tables.push(table);
-        }
-        let left_out = preflight::left_out(registry, self.collections);
-        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
-        let run = self
-            .state
-            .insert_run(connection, &fingerprint, options.uuid, key, &created, &left_out)
-            .await?;
         self.state.insert_chunks(connection, run.run, &plan.chunks).await?;
         // What was there is taken off in the transaction that writes it down. Unique keys of
         // tables with rows stay on: they decide about clashes.
@@ -855,11 +841,16 @@ impl Beginning<'_> {
             )
             .await?;
         existing::lock_schema(connection).await?;
-        let (mut created, later) =
-            create_schema(registry, names, self.state, options, connection).await?;
+        let mut created = create_schema(registry, names, options, connection).await?;
         created.state_schema = own_schema;
+        let left_out = preflight::left_out(registry, self.collections);
+        let key = self.earlier.first().map_or_else(uuid::Uuid::new_v4, |run| run.key);
+        let run = self
+            .state
+            .insert_run(connection, fingerprint, options.uuid, key, &created, &left_out)
+            .await?;
         self.stage_junctions(names).await?;
-        Ok(Made::Tables(created, later))
+        Ok(Made::Run(Box::new(run)))
     }
 
     /// Makes the staging table of each junction that the models feed.
@@ -1092,15 +1083,13 @@ fn is_cut_at_once(
     ids.fold(0, u64::saturating_add) < AT_ONCE
 }
 
-/// Makes schemas, enum types and tables, and remembers which it has made. Gives the models whose
-/// tables may be made later, by whoever loads their only chunk.
+/// Makes schemas, enum types and tables, and remembers which it has made.
 async fn create_schema(
     registry: &'static RegistryFacts,
     names: Names<'_>,
-    state: &State,
     options: &Options,
     connection: &mut Connection,
-) -> Result<(Created, Vec<&'static Model>)> {
+) -> Result<Created> {
     let mut created = Created::default();
     for schema in ddl::schemas(registry, names) {
         if !preflight::schema_exists(connection, schema).await? {
@@ -1134,92 +1123,15 @@ async fn create_schema(
             .await?;
         created.types.push(names.enum_type(ty));
     }
-    let is_there = |model: &Model| there.iter().any(|existing| existing.same(model));
-    let new = registry.iter().map(|(model, _)| model).filter(|model| !is_there(model));
-    // Where constraints stay on, a chunk may look into the tables of others.
-    let in_any_order = !options.keep_constraints && !options.append;
-    let (mut later, mut now): (Vec<_>, Vec<_>) =
-        new.partition(|model| in_any_order && can_be_made_later(model));
-    // Making the tables tells which of them it is about.
-    if !try_columns(connection, names, state, &later).await? {
-        now.append(&mut later);
-    }
-    for model in now {
-        make_table(connection, model.table, &table_sql(names, model)).await?;
+    for (model, _) in registry.iter() {
+        if there.iter().any(|existing| existing.same(model)) {
+            continue;
+        }
+        let create = ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM;
+        connection.execute(&format!("making the table {}", model.table), create).await?;
         created.tables.push(names.table(model));
     }
-    Ok((created, later))
-}
-
-/// The statement that makes a model's table for a run.
-fn table_sql(names: Names<'_>, model: &Model) -> String {
-    ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM
-}
-
-/// Makes a table in the caller's transaction.
-pub(crate) async fn make_table(connection: &mut Connection, name: &str, sql: &str) -> Result<()> {
-    connection.execute(&format!("making the table {name}"), sql).await.map(drop).map_err(|error| {
-        match sql_state(&error) {
-            Some("42P07") => error.with_hint(
-                "somebody has made it since the run began: drop it and give the same command again, or start over with `--clean`",
-            ),
-            _ => error,
-        }
-    })
-}
-
-/// Whether a model's table can be made when the run has begun already, because nothing is left that
-/// the target could refuse once [`try_columns`] has tried its columns: it has documents, no conditions
-/// in SQL, and no names that PostgreSQL would shorten or has itself.
-fn can_be_made_later(model: &Model) -> bool {
-    /// `NAMEDATALEN - 1`.
-    const LONGEST_NAME: usize = 63;
-    const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "cmin", "cmax", "xmin", "xmax", "ctid"];
-    let is_plain = |name: &str| name.len() <= LONGEST_NAME && !SYSTEM_COLUMNS.contains(&name);
-    model.kind.has_documents()
-        && ddl::checks(model).is_empty()
-        && is_plain(model.table)
-        && model.columns.iter().all(|column| is_plain(column.name))
-}
-
-/// Lets the target try each type and each default of the models' columns once, in the caller's
-/// transaction; false when it refuses one.
-async fn try_columns(
-    connection: &mut Connection,
-    names: Names<'_>,
-    state: &State,
-    models: &[&'static Model],
-) -> Result<bool> {
-    /// A table has up to 1600.
-    const AT_ONCE: usize = 1000;
-    let columns = models.iter().flat_map(|model| model.columns);
-    let kinds: BTreeSet<(String, Option<&str>)> =
-        columns.map(|column| (names.column_type(column), column.db_default)).collect();
-    let clauses: Vec<String> = kinds
-        .into_iter()
-        .enumerate()
-        .map(|(number, (ty, default))| match default {
-            Some(default) => format!("c{number} {ty} DEFAULT {default}"),
-            None => format!("c{number} {ty}"),
-        })
-        .collect();
-    let table = state.table("column_trial");
-    for clauses in clauses.chunks(AT_ONCE) {
-        let sql = format!(
-            "SAVEPOINT trial; CREATE TABLE {table} ({}); DROP TABLE {table}; RELEASE trial",
-            clauses.join(", ")
-        );
-        match connection.execute("trying the types and defaults of the columns", sql).await {
-            Err(error) if sql_state(&error).is_some() && !error.kind().is_transient() => {
-                connection
-                    .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT trial")
-                    .await?;
-                return Ok(false);
-            }
-            other => drop(other?),
-        }
-    }
-    Ok(true)
+    Ok(created)
 }
 
 /// Fails when tables are there that do not match the models, with every difference.

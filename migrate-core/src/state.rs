@@ -227,10 +227,6 @@ pub struct Created {
     pub types: Vec<String>,
     /// Tables, as SQL names.
     pub tables: Vec<String>,
-    /// Those of them that are made in the transaction of the only chunk that fills them, with the
-    /// statement that does it.
-    #[serde(default)]
-    pub with_chunk: BTreeMap<String, String>,
     /// Tables that held rows before, with `--append`, and how many.
     #[serde(default)]
     pub rows_before: BTreeMap<String, u64>,

@@ -97,7 +97,7 @@ impl<'a> Judge<'a> {
             server.query(&database, statement).unwrap();
         }
         server.query(&database, &format!("CREATE TABLE cells (n int4, c {})", self.ty)).unwrap();
-        let statement = copy::copy_statement("public", "cells", ["n", "c"], false);
+        let statement = copy::copy_statement("public", "cells", ["n", "c"]);
         runtime().block_on(async {
             let mut connection = PgConnection::connect(&url).await.unwrap();
             let mut copy = connection.copy_in_raw(&statement).await.unwrap();

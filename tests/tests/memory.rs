@@ -1,17 +1,28 @@
 //! The memory of the program: whatever the documents are and however many connections there are,
-//! it keeps to its budget. Looked at from outside, as the system counts it.
+//! it keeps to its budget, looked at from outside, as the system counts it; and nobody waits for
+//! memory that is kept for nobody.
 
 #![expect(clippy::print_stderr, reason = "figures are for whoever runs the test")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{Document, RawDocumentBuf, doc};
+use migrate_core::event::{Event, Reporter};
+use migrate_core::failpoint::FailPoints;
+use migrate_core::run::{Options, Stop, run};
+use migrate_core::schema::Registry;
+use migrate_core::source::{self, SourceOptions};
+use migrate_core::{Migrate, registry};
 use migrate_tests::random::Random;
 use migrate_tests::servers;
 use sqlx::{Connection as _, PgConnection};
+use tokio::sync::oneshot;
+use uuid::Uuid;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_nextcrm");
 /// What `--memory` is unless told otherwise, and what is promised.
@@ -166,4 +177,94 @@ async fn a_dump_with_documents_near_16_mb_and_refused_rows_keeps_to_its_budget()
         sqlx::query_as(rejects).fetch_all(&mut connection).await.unwrap();
     assert_eq!(rejects, [("transform".to_owned(), 3), ("write".to_owned(), 3)]);
     assert!(peak <= BUDGET, "{peak} bytes");
+}
+
+/// `db.scrolls`.
+#[derive(Migrate)]
+#[migrate(collection = "scrolls")]
+#[allow(dead_code)]
+struct Scroll {
+    #[migrate(id)]
+    id: Uuid,
+    text: String,
+}
+
+/// `db.scans`.
+#[derive(Migrate)]
+#[migrate(collection = "scans")]
+#[allow(dead_code)]
+struct Scan {
+    #[migrate(id)]
+    id: Uuid,
+    text: String,
+}
+
+registry! { Archive = [Scroll, Scan] }
+
+/// Notes when the first chunk is done.
+#[derive(Default)]
+struct FirstChunk(AtomicBool);
+
+impl Reporter for FirstChunk {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::ChunkDone { .. } = event {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Another process has a chunk that this one has begun to read: what was read of it does not keep
+/// from the other chunk the memory that its documents need.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_a_chunk_of_another_process_gives_its_memory_back() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    let large = text(&mut Random::for_test("memory of read-ahead"), LARGE);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, documents) in [("scrolls", 4), ("scans", 3)] {
+        let mut file = std::fs::File::create(folder.path().join(format!("{name}.bson"))).unwrap();
+        for _ in 0..documents {
+            let document = doc! { "_id": ObjectId::new(), "text": &large };
+            file.write_all(RawDocumentBuf::try_from(&document).unwrap().as_bytes()).unwrap();
+        }
+    }
+    let done = Arc::new(FirstChunk::default());
+    let (give, waited) = oneshot::channel();
+    let (give, handle) = (Mutex::new(Some(give)), tokio::runtime::Handle::current());
+    let hook = {
+        let (target, done) = (target.clone(), Arc::clone(&done));
+        move |point: &str| {
+            if point != "the plan is committed" {
+                return Ok(());
+            }
+            let Some(give) = give.lock().unwrap().take() else { return Ok(()) };
+            let (target, done) = (target.clone(), Arc::clone(&done));
+            let (locked, is_locked) = std::sync::mpsc::channel();
+            handle.spawn(async move {
+                let mut other = PgConnection::connect(&target).await.unwrap();
+                let lock = "BEGIN; SELECT FROM migrate.chunk WHERE chunk = 1 FOR UPDATE";
+                sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+                locked.send(()).unwrap();
+                let begun = Instant::now();
+                while !done.0.load(Ordering::SeqCst) && begun.elapsed() < PATIENCE {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                give.send(done.0.load(Ordering::SeqCst)).unwrap();
+                sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+            });
+            is_locked.recv().unwrap();
+            Ok(())
+        }
+    };
+    let source = source::open_with(folder.path().to_str().unwrap(), SourceOptions::default());
+    let options = Options {
+        jobs: 2,
+        chunk_bytes: 1 << 30,
+        fail_points: FailPoints::new(Arc::new(hook)),
+        ..Options::default()
+    };
+    let (source, stop) = (source.await.unwrap(), Stop::default());
+    let summary = run(Archive::FACTS, source, &target, &options, done, &stop).await.unwrap();
+    assert!(summary.is_clean(), "{summary:#?}");
+    assert!(waited.await.unwrap(), "the free chunk has waited for the other one");
 }

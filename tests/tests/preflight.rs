@@ -440,32 +440,6 @@ async fn autovacuum_comes_back_to_a_run_that_is_given_up() {
     assert_eq!(one("given_up_new", KEPT_AWAY), "0");
 }
 
-/// A table that one chunk fills comes with that chunk; who gives the run up before gets it as well.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_of_one_chunk_is_made_with_its_rows() {
-    const TABLES: &str = "SELECT relname::text FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1";
-    const KEYS: &str = "SELECT conname::text FROM pg_constraint WHERE conrelid = 'word'::regclass
-        AND contype = 'p'";
-    let url = server().create_database("with_chunk").unwrap();
-    stopped(&url).await;
-    // The others have no collection.
-    let others = ["comment", "label", "label_word", "note", "note_label"].join("\n");
-    assert_eq!(one("with_chunk", TABLES).trim_end(), others);
-    given_up(&url).await;
-    assert_eq!(one("with_chunk", KEYS).trim_end(), "word_pkey");
-
-    let url = server().create_database("with_chunk_whole").unwrap();
-    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
-    let options = Options::default();
-    let watch = Arc::new(Watch::default());
-    run(Notes::FACTS, Arc::new(source), &url, &options, watch, &Stop::default()).await.unwrap();
-    // Frozen as they came, with a visibility map that no `VACUUM` has made, as the table is small.
-    let frozen = "SELECT (relallvisible = relpages AND relpages > 0)::text FROM pg_class
-        WHERE oid = 'word'::regclass AND pg_stat_get_vacuum_count(oid) = 0";
-    assert_eq!(one("with_chunk_whole", frozen).trim_end(), "true");
-}
-
 #[derive(Migrate)]
 #[migrate(collection = "words", table = "bad_word")]
 #[allow(dead_code)]
@@ -478,7 +452,7 @@ struct BadWord {
 
 registry! { BadWords = [BadWord] }
 
-/// Even if the table were made late: what the target refuses is refused before anything is written.
+/// What the target refuses of a table is refused before anything is written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_that_the_target_refuses_leaves_nothing_behind() {
     let url = server().create_database("bad_default").unwrap();
