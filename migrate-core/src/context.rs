@@ -14,7 +14,7 @@ use crate::deferred::{self, Deferred};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reporter;
 use crate::feed::Feed;
-use crate::load::ReadAhead;
+use crate::read_ahead::ReadAhead;
 use crate::run::{Options, Stop};
 use crate::schema::{Model, ModelKind, RegistryFacts};
 use crate::sink::{Connection, Target};

@@ -13,7 +13,7 @@ use sqlx::Row as _;
 use crate::ddl::{Foreign, Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
-use crate::sink::{Connection, target_error};
+use crate::sink::{Connection, sql_state, target_error};
 use crate::state::{RunRow, State};
 use crate::upkeep;
 
@@ -497,19 +497,54 @@ async fn open_where(
         .collect()
 }
 
+/// Builds a key or an index within the caller's transaction, who notes it.
+pub(crate) async fn build(connection: &mut Connection, definition: &Deferred) -> Result<()> {
+    execute(connection, definition, build_sql(definition)).await
+}
+
 /// Builds a key or an index within the caller's transaction, and notes it.
-pub(crate) async fn build(
+pub(crate) async fn build_noted(
     connection: &mut Connection,
     state: &State,
     run: i64,
     definition: &Deferred,
 ) -> Result<()> {
-    let act = format!("building {} on {}", definition.name, definition.table);
-    let mut sql = definition.build.clone();
-    for next in definition.attach.iter().chain([&note_sql(state, run, &[definition])]) {
-        sql.push_str("; ");
-        sql.push_str(next);
+    let note = note_sql(state, run, &[definition.position]);
+    execute(connection, definition, format!("{}; {note}", build_sql(definition))).await
+}
+
+/// Does the same where the rows do not break the key, which is tried under a savepoint; else gives
+/// false, and the transaction is as it was.
+pub(crate) async fn try_build_noted(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    definition: &Deferred,
+) -> Result<bool> {
+    let note = note_sql(state, run, &[definition.position]);
+    let build = build_sql(definition);
+    let sql = format!("SAVEPOINT build; {build}; {note}; RELEASE SAVEPOINT build");
+    match execute(connection, definition, sql).await {
+        Ok(()) => Ok(true),
+        Err(error) if sql_state(&error) == Some("23505") => {
+            connection
+                .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT build")
+                .await?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
+}
+
+fn build_sql(definition: &Deferred) -> String {
+    match &definition.attach {
+        Some(attach) => format!("{}; {attach}", definition.build),
+        None => definition.build.clone(),
+    }
+}
+
+async fn execute(connection: &mut Connection, definition: &Deferred, sql: String) -> Result<()> {
+    let act = format!("building {} on {}", definition.name, definition.table);
     connection.execute(&act, sql).await.map(drop)
 }
 
@@ -527,8 +562,8 @@ pub(crate) async fn add_foreign_keys(
         sql.push(&definition.build);
         sql.extend(definition.attach.as_deref());
     }
-    let built: Vec<&Deferred> =
-        definitions.iter().filter(|definition| definition.validate.is_none()).collect();
+    let built = definitions.iter().filter(|definition| definition.validate.is_none());
+    let built: Vec<i32> = built.map(|definition| definition.position).collect();
     let note = note_sql(state, run, &built);
     if !built.is_empty() {
         sql.push(&note);
@@ -537,24 +572,11 @@ pub(crate) async fn add_foreign_keys(
     connection.execute(&act, sql.join("; ")).await.map(drop)
 }
 
-/// Notes that definitions are built, within the transaction that builds them.
-pub(crate) async fn note_built(
-    connection: &mut Connection,
-    state: &State,
-    run: i64,
-    definitions: &[&Deferred],
-) -> Result<()> {
-    if definitions.is_empty() {
-        return Ok(());
-    }
-    let act = "noting that a definition is built";
-    connection.execute(act, note_sql(state, run, definitions)).await.map(drop)
-}
-
-fn note_sql(state: &State, run: i64, definitions: &[&Deferred]) -> String {
+/// The statement that notes that definitions are built, by their positions, of which there is one at
+/// least; for the transaction that builds them.
+pub(crate) fn note_sql(state: &State, run: i64, positions: &[i32]) -> String {
     let table = state.table("deferred_ddl");
-    let positions: Vec<String> =
-        definitions.iter().map(|definition| definition.position.to_string()).collect();
+    let positions: Vec<String> = positions.iter().map(i32::to_string).collect();
     let positions = positions.join(", ");
     format!("UPDATE {table} SET restored = true WHERE run = {run} AND position IN ({positions})")
 }
@@ -624,7 +646,7 @@ async fn put_one_back(
             .await?
             > 0;
     if !added {
-        build(connection, state, run, definition).await?;
+        build_noted(connection, state, run, definition).await?;
     }
     if let Some(validate) = &definition.validate {
         connection
@@ -634,5 +656,6 @@ async fn put_one_back(
             )
             .await?;
     }
-    note_built(connection, state, run, &[definition]).await
+    let note = note_sql(state, run, &[definition.position]);
+    connection.execute("noting that a definition is built", note).await.map(drop)
 }

@@ -51,6 +51,8 @@ pub mod model;
 pub mod plan;
 #[cfg(feature = "engine")]
 mod preflight;
+#[cfg(feature = "engine")]
+mod read_ahead;
 pub mod reject;
 #[cfg(feature = "engine")]
 pub mod rejects;

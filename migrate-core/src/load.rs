@@ -6,17 +6,15 @@
 //! narrowed until the refused rows stand alone and become rejects. It is done again so as well where
 //! the source has given it in an order in which it could not go on after a stumble.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::budget::Budget;
 use crate::context::Context;
 use crate::copy::{HEADER, TRAILER, copy_statement};
 use crate::ddl::{self, Names};
@@ -25,16 +23,17 @@ use crate::event::Event;
 use crate::feed::Feed;
 use crate::kept;
 use crate::ledger::{self, OrphanNote};
+use crate::read_ahead::Reading;
 use crate::reject::{self, Reason, Reject};
 use crate::run::Stop;
-use crate::schema::{Model, RegistryFacts, quote_literal};
+use crate::schema::{Model, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, database_error, send, sql_state, target_error};
-use crate::source::{Batch, Ending, Range, Source};
+use crate::source::{Batch, Ending};
 use crate::source_id;
 use crate::stages::{Stage, timed};
 use crate::staging;
-use crate::state::{Chunk, ChunkNote, PlannedChunk};
+use crate::state::{Chunk, ChunkNote};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
 use crate::transform::{Output, Scratch, Transformer};
@@ -45,8 +44,6 @@ use crate::upkeep;
 const MESSAGE_BYTES: usize = 256 << 10;
 /// A document from this size on is large.
 const LARGE_BYTES: usize = 1 << 20;
-/// Batches read ahead of the transformer.
-const READ_AHEAD: usize = 2;
 
 /// Begins a chunk's transaction. What a key checks at the end of a transaction must be known while
 /// the refused row can still be found.
@@ -126,6 +123,8 @@ async fn load_chunk(
             _ => break loaded,
         };
         told.take_back();
+        // What comes again may need the memory that documents of chunks which nobody has taken hold.
+        context.read_ahead.end();
         connection.execute("rolling back a chunk", "ROLLBACK").await?;
         context.options.fail_points.hit("a refused chunk is rolled back")?;
         connection.execute("beginning a transaction", BEGIN).await?;
@@ -171,9 +170,9 @@ async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -
                  SELECT {} FROM taken",
                 context.state.table("chunk"),
                 chunk.chunk,
-                status::announce_sql(run, Work::Chunk, "chunk"),
+                status::announce_sql(run, Work::Chunk, "chunk", context.state.name()),
             ),
-            &[Some(context.state.name())],
+            &[],
         )
         .await?;
     Ok(!rows.is_empty())
@@ -342,123 +341,6 @@ impl Side {
     }
 }
 
-/// The reading of a chunk's documents, in a task of its own. It ends by itself when this is dropped.
-pub(crate) struct Reading {
-    batches: mpsc::Receiver<Batch>,
-    reader: JoinHandle<Result<Ending>>,
-}
-
-impl Reading {
-    /// Begins to read a part of a collection, with so many batches in stock.
-    fn begin(
-        source: &Arc<dyn Source>,
-        model: &'static Model,
-        (collection, range): (String, Range),
-        in_order: bool,
-        stock: usize,
-    ) -> Self {
-        let (sender, batches) = mpsc::channel(stock);
-        let (source, feed) = (Arc::clone(source), Feed::of(model));
-        let reader = tokio::spawn(async move {
-            feed.read_either(&*source, (&collection, &range), in_order, sender).await
-        });
-        Self { batches, reader }
-    }
-}
-
-/// The first chunks of a plan, which are read while the target makes its tables.
-#[derive(Default)]
-pub(crate) struct ReadAhead {
-    ahead: Mutex<Ahead>,
-    /// Strict until somebody takes what is read.
-    budget: Option<Budget>,
-}
-
-#[derive(Default)]
-struct Ahead {
-    /// By the numbers of the chunks.
-    readings: HashMap<i64, Reading>,
-    /// How many workers are about to take a chunk.
-    taking: usize,
-    /// Whether the chunks of all readings are taken, some of them by other processes.
-    all_taken: bool,
-}
-
-impl ReadAhead {
-    /// Begins to read the first chunks of a plan, one for each worker, in any order.
-    pub(crate) fn begin(
-        source: &Arc<dyn Source>,
-        registry: &'static RegistryFacts,
-        chunks: &[PlannedChunk],
-        workers: usize,
-    ) -> Self {
-        // Nothing of it is transformed yet, so there is room for one more.
-        const STOCK: usize = READ_AHEAD + 1;
-        let begin = |chunk: &PlannedChunk| {
-            let model = registry.model(&chunk.model)?;
-            let part = (chunk.collection.clone(), chunk.range.clone());
-            Some(Reading::begin(source, model, part, false, STOCK))
-        };
-        let first = chunks.iter().take(workers).map(begin);
-        let numbered = (0..).zip(first).filter_map(|(number, reading)| Some((number, reading?)));
-        let budget = source.budget().filter(|_| workers > 0).cloned();
-        if let Some(budget) = &budget {
-            budget.be_strict(true);
-        }
-        let readings = numbered.collect();
-        Self { ahead: Mutex::new(Ahead { readings, ..Ahead::default() }), budget }
-    }
-
-    /// Tells that a worker is about to take a chunk.
-    fn taking(&self) -> Taking<'_> {
-        self.ahead().taking += 1;
-        Taking(self)
-    }
-
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin_to_take(&self) {
-        if let Some(budget) = &self.budget {
-            budget.be_strict(false);
-        }
-    }
-}
-
-impl Drop for ReadAhead {
-    fn drop(&mut self) {
-        self.begin_to_take();
-    }
-}
-
-/// A worker that is about to take a chunk. Until all have said which one they have, a reading of a
-/// chunk that is taken may be one of theirs.
-struct Taking<'a>(&'a ReadAhead);
-
-impl Taking<'_> {
-    /// Gives what is read ahead of the chunk that the worker has taken, if it has taken one. A worker
-    /// takes the first free one, so when that is none of these, they are taken: those that no worker
-    /// here has are with other processes, and what was read of them gives its memory back.
-    fn took(self, chunk: Option<i64>) -> Option<Reading> {
-        self.0.begin_to_take();
-        let mut ahead = self.0.ahead();
-        let own = chunk.and_then(|chunk| ahead.readings.remove(&chunk));
-        ahead.all_taken |= own.is_none();
-        own
-    }
-}
-
-impl Drop for Taking<'_> {
-    fn drop(&mut self) {
-        let mut ahead = self.0.ahead();
-        ahead.taking -= 1;
-        if ahead.all_taken && ahead.taking == 0 {
-            ahead.readings.clear();
-        }
-    }
-}
-
 /// The documents of a chunk on their way: read ahead by a task of their own, transformed here.
 struct Stream {
     batches: mpsc::Receiver<Batch>,
@@ -528,7 +410,7 @@ async fn stream_chunk(
     // What was read ahead came in any order.
     let Reading { batches, reader } = reading.filter(|_| !in_order).unwrap_or_else(|| {
         let part = (chunk.collection.clone(), chunk.range.clone());
-        Reading::begin(&context.source, model, part, in_order, READ_AHEAD)
+        Reading::begin(&context.source, model, part, in_order)
     });
     let mut stream = Stream {
         batches,
@@ -1018,40 +900,4 @@ async fn tell_rejects(
         context.reporter.event(&Event::Rejected(&entry.reject));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Readings of chunks 0 and 1.
-    fn two() -> ReadAhead {
-        let reading = || {
-            let (_, batches) = mpsc::channel(1);
-            Reading { batches, reader: tokio::spawn(async { Ok(Ending::Whole) }) }
-        };
-        let readings = HashMap::from([(0, reading()), (1, reading())]);
-        ReadAhead { ahead: Mutex::new(Ahead { readings, ..Ahead::default() }), budget: None }
-    }
-
-    #[tokio::test]
-    async fn a_reading_waits_for_the_worker_that_may_have_taken_its_chunk() {
-        let ahead = two();
-        let (first, second) = (ahead.taking(), ahead.taking());
-        // Nothing was free any more, because of the first or because of another process.
-        assert!(second.took(None).is_none());
-        assert!(first.took(Some(0)).is_some());
-        assert!(ahead.ahead().readings.is_empty());
-    }
-
-    #[tokio::test]
-    async fn readings_of_chunks_that_others_have_are_ended() {
-        let ahead = two();
-        assert!(ahead.taking().took(Some(1)).is_some());
-        assert_eq!(ahead.ahead().readings.len(), 1);
-        drop(ahead.taking());
-        assert_eq!(ahead.ahead().readings.len(), 1);
-        assert!(ahead.taking().took(Some(2)).is_none());
-        assert!(ahead.ahead().readings.is_empty());
-    }
 }

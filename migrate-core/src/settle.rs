@@ -70,10 +70,10 @@ pub(crate) async fn primary_key(
         let table = context.names().table(model);
         settled.rejected += same_id(context, connection, model, &table).await?;
     }
-    if !try_build(context, connection, definition).await? {
+    if !deferred::try_build_noted(connection, &context.state, context.run.run, definition).await? {
         let table = context.names().table(model);
         settled.rejected += same_id(context, connection, model, &table).await?;
-        deferred::build(connection, &context.state, context.run.run, definition).await?;
+        deferred::build_noted(connection, &context.state, context.run.run, definition).await?;
     }
     Ok(settled)
 }
@@ -109,9 +109,12 @@ pub(crate) async fn table(
         let rows = context.names().table(model);
         references(context, connection, model, &rows, &foreign, &mut settled).await?;
         for definition in std::mem::take(&mut unique) {
-            if !try_build(context, connection, &definition).await? {
+            if !deferred::try_build_noted(connection, &context.state, context.run.run, &definition)
+                .await?
+            {
                 settled.rejected += same_value(context, connection, model, &definition).await?;
-                deferred::build(connection, &context.state, context.run.run, &definition).await?;
+                deferred::build_noted(connection, &context.state, context.run.run, &definition)
+                    .await?;
             }
         }
         if !refers_to_itself || settled.rejected == rejected_before {
@@ -122,28 +125,6 @@ pub(crate) async fn table(
         kept_orphans(context, connection, model, &mut settled).await?;
     }
     Ok(settled)
-}
-
-/// Builds a key under a savepoint; false when two rows have the same value.
-async fn try_build(
-    context: &Context,
-    connection: &mut Connection,
-    definition: &Deferred,
-) -> Result<bool> {
-    connection.execute("setting a savepoint", "SAVEPOINT build").await?;
-    match deferred::build(connection, &context.state, context.run.run, definition).await {
-        Ok(()) => {
-            connection.execute("releasing a savepoint", "RELEASE SAVEPOINT build").await?;
-            Ok(true)
-        }
-        Err(error) if sql_state(&error) == Some("23505") => {
-            connection
-                .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT build")
-                .await?;
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Finds every reference to nothing in one pass over the table and treats it as the model says.
@@ -1162,15 +1143,12 @@ pub(crate) async fn validate_junction(
 ) -> Result<()> {
     let act = format!("validating the foreign keys of {}", model.table);
     let stage = context.state.stage(model.name);
-    connection.execute("setting a savepoint", "SAVEPOINT validate").await?;
-    match connection.execute(&act, validate.to_owned()).await {
+    match connection.execute(&act, format!("SAVEPOINT validate; {validate}")).await {
         Ok(_) => {}
         Err(error) if sql_state(&error) == Some("23503") => {
-            connection
-                .execute("rolling back to a savepoint", "ROLLBACK TO SAVEPOINT validate")
-                .await?;
             // What follows joins the staging table, which has no index.
-            connection.execute(&act, upkeep::JOIN_AS_USUAL).await?;
+            let back = format!("ROLLBACK TO SAVEPOINT validate; {}", upkeep::JOIN_AS_USUAL);
+            connection.execute("rolling back to a savepoint", back).await?;
             let filling = Filling::of(context, model);
             let orphans = note_orphaned_elements(context, connection, model, &filling).await?;
             let table = context.names().table(model);

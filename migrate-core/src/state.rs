@@ -24,7 +24,8 @@ use crate::status::{self, Work};
 pub const VERSION: i32 = 4;
 
 /// Makes the state's tables in its schema where they are missing, and the functions that translate
-/// derived ids; random ones have none. Every statement can be repeated.
+/// derived ids; random ones have none. Every statement can be repeated. Nothing refers to the run by a
+/// foreign key: each would be made with the tables, and checked for each chunk, task and reject.
 pub fn create_sql(schema: &str, uuid: UuidVersion) -> String {
     let s = quote_ident(schema);
     format!(
@@ -45,7 +46,7 @@ CREATE TABLE IF NOT EXISTS {s}.run (
 );
 COMMENT ON TABLE {s}.run IS 'Each migration into this database; the last one is the current one';
 CREATE TABLE IF NOT EXISTS {s}.chunk (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     chunk bigint NOT NULL,
     model text NOT NULL,
     collection text NOT NULL,
@@ -68,7 +69,7 @@ CREATE TABLE IF NOT EXISTS {s}.chunk (
 CREATE INDEX IF NOT EXISTS chunk_open_idx ON {s}.chunk (run, phase, chunk) WHERE NOT done;
 COMMENT ON TABLE {s}.chunk IS 'The parts of each collection: one transaction each, with this note of it';
 CREATE TABLE IF NOT EXISTS {s}.task (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     task bigint NOT NULL,
     level integer NOT NULL,
     ready integer NOT NULL,
@@ -82,7 +83,7 @@ CREATE TABLE IF NOT EXISTS {s}.task (
 );
 COMMENT ON TABLE {s}.task IS 'What follows the load, level after level: settling, keys, indexes, foreign keys';
 CREATE TABLE IF NOT EXISTS {s}.reject (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     chunk bigint,
     table_schema text NOT NULL,
     table_name text NOT NULL,
@@ -99,7 +100,7 @@ CREATE TABLE IF NOT EXISTS {s}.reject (
 CREATE INDEX IF NOT EXISTS reject_run_idx ON {s}.reject (run, table_name, reason);
 COMMENT ON TABLE {s}.reject IS 'The ledger: every document that was not loaded, why, and the document itself';
 CREATE TABLE IF NOT EXISTS {s}.orphan (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     table_schema text NOT NULL,
     table_name text NOT NULL,
     column_name text NOT NULL,
@@ -111,7 +112,7 @@ CREATE TABLE IF NOT EXISTS {s}.orphan (
 CREATE INDEX IF NOT EXISTS orphan_run_idx ON {s}.orphan (run, table_name, column_name);
 COMMENT ON TABLE {s}.orphan IS 'References and junction elements that point to nothing';
 CREATE TABLE IF NOT EXISTS {s}.late_reference (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     model text NOT NULL,
     column_name text NOT NULL,
     row_key text NOT NULL,
@@ -120,7 +121,7 @@ CREATE TABLE IF NOT EXISTS {s}.late_reference (
 COMMENT ON TABLE {s}.late_reference IS
     'References whose row may come later, while foreign keys are kept on';
 CREATE TABLE IF NOT EXISTS {s}.id_map (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     collection text NOT NULL,
     source_id bytea NOT NULL,
     id uuid NOT NULL
@@ -129,7 +130,7 @@ CREATE INDEX IF NOT EXISTS id_map_id_idx ON {s}.id_map (id);
 COMMENT ON TABLE {s}.id_map IS
     'Ids that their UUID does not give back; source_id is a BSON document whose field v is the _id';
 CREATE TABLE IF NOT EXISTS {s}.deferred_ddl (
-    run bigint NOT NULL REFERENCES {s}.run ON DELETE CASCADE,
+    run bigint NOT NULL,
     position integer NOT NULL,
     model text NOT NULL,
     table_name text NOT NULL,
@@ -525,9 +526,9 @@ impl State {
                      SELECT *, {} FROM taken",
                     self.table("chunk"),
                     self.table("chunk"),
-                    status::announce_sql(run, Work::Chunk, "chunk"),
+                    status::announce_sql(run, Work::Chunk, "chunk", &self.name),
                 ),
-                &[Some(&self.name)],
+                &[],
             )
             .await?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Step;
 use crate::rejects;
 use crate::run::Options;
-use crate::schema::RegistryFacts;
+use crate::schema::{RegistryFacts, quote_literal};
 use crate::sink::{Connection, Target, target_error};
 use crate::state::{Fingerprint, State};
 use crate::summary::Summary;
@@ -43,12 +43,14 @@ impl Work {
 }
 
 /// An expression that names the connection after the work in the column `number`, until the
-/// transaction ends; see [`announcement`]. Its first parameter is the state's schema.
-pub(crate) fn announce_sql(run: i64, work: Work, number: &str) -> String {
+/// transaction ends; see [`announcement`].
+pub(crate) fn announce_sql(run: i64, work: Work, number: &str, state_schema: &str) -> String {
     let work = work.name();
-    // Together with the taking, so that it costs no round trip.
+    // Together with the taking, so that it costs no round trip; and without a parameter, so that the
+    // server plans it once and not anew for each of the first times.
+    let schema = quote_literal(state_schema);
     format!(
-        "set_config('application_name', 'migrate run {run} {work} ' || {number} || ' in ' || $1, true)"
+        "set_config('application_name', 'migrate run {run} {work} ' || {number} || ' in ' || {schema}, true)"
     )
 }
 

@@ -8,7 +8,7 @@
 //! Tasks of small tables that would take no longer than their own transactions are done together in
 //! one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -69,12 +69,14 @@ pub(crate) struct Planned {
     pub(crate) together: Option<String>,
 }
 
-/// A table whose collection has no more bytes is small: all its indexes are built in one
-/// transaction.
-const SMALL_BYTES: u64 = 2 << 20;
-/// The keys of tables as small as this, and their statistics, are made together, so many at a time.
-const TINY_BYTES: u64 = 256 << 10;
-const TINY_TABLES: usize = 16;
+/// Tasks of one kind that go through no more documents than this, counted once for each task, are done
+/// together: taking them and committing them takes about as long as some hundred kilobytes.
+const TOGETHER_BYTES: u64 = 4 << 20;
+/// The same for indexes of one table, of which there are many, and which whoever has nothing else to do
+/// may build early.
+const INDEXES_BYTES: u64 = 8 << 20;
+/// The most tasks that are done together.
+const TOGETHER: usize = 16;
 
 // The levels leave room for one per phase of the plan (`u16`).
 const VACUUM: i32 = 0;
@@ -170,10 +172,10 @@ pub(crate) fn plan(
             models.iter().find(|(other, _)| other.same(model)).map_or(0, |(_, phase)| *phase);
         if again { SETTLE_AGAIN } else { SETTLE + i32::from(phase) }
     };
-    // Of a size of 0 nobody knows whether it is one.
-    let has_at_most =
-        |model: &str, most: u64| bytes.get(model).is_some_and(|bytes| (1..=most).contains(bytes));
-    let (mut keys, mut statistics) = (Marks::default(), Marks::default());
+    let mut marks = Marks::default();
+    // Somebody who reads two tables that were there must not find one shut while the other one waits
+    // for him.
+    let is_new = |model: &str| !existing.iter().any(|existing| existing.name == model);
     // Most tasks wait for all levels before theirs.
     let push = |tasks: &mut Vec<Planned>, level: i32, task| {
         tasks.push(Planned { level, ready: level - 1, task, together: None });
@@ -195,7 +197,11 @@ pub(crate) fn plan(
                 // The others come when the primary key tells rows apart.
                 for (level, primary) in [(FIT_PRIMARY, true), (FIT, false)] {
                     if deferred.iter().any(|definition| fit::is_meant(model, definition, primary)) {
-                        push(&mut tasks, level, Task::Fit { model: name.clone(), primary });
+                        let together = is_new(&name)
+                            .then(|| marks.next(format!("values {level}"), size(&name)))
+                            .flatten();
+                        let task = Task::Fit { model: name.clone(), primary };
+                        tasks.push(Planned { level, ready: level - 1, task, together });
                     }
                 }
                 let settles = model.columns.iter().any(|column| column.reference.is_some())
@@ -203,11 +209,12 @@ pub(crate) fn plan(
                         definition.model == model.name && definition.kind == Kind::Unique
                     });
                 if settles {
-                    push(
-                        &mut tasks,
-                        SETTLE + i32::from(phase),
-                        Task::Settle { model: name.clone() },
-                    );
+                    let level = SETTLE + i32::from(phase);
+                    let together = is_new(&name)
+                        .then(|| marks.next(format!("references {level}"), size(&name)))
+                        .flatten();
+                    let task = Task::Settle { model: name.clone() };
+                    tasks.push(Planned { level, ready: level - 1, task, together });
                 }
             }
             ModelKind::Junction => {
@@ -219,8 +226,8 @@ pub(crate) fn plan(
             // No registry has one.
             ModelKind::Embedded => {}
         }
+        let together = marks.next("statistics".to_owned(), size(&name));
         let task = Task::Analyze { model: name };
-        let together = has_at_most(model.name, TINY_BYTES).then(|| statistics.next("statistics"));
         tasks.push(Planned { level: ANALYZE, ready: ADD_FOREIGN_KEYS, task, together });
     }
     let mut definitions: Vec<&Deferred> = deferred.iter().collect();
@@ -231,7 +238,7 @@ pub(crate) fn plan(
             .is_some_and(|model| key_columns(model, definition).all(is_quickly_sorted));
         (std::cmp::Reverse(size(&definition.model)), is_quick)
     });
-    let mut validated = BTreeSet::new();
+    let mut validated = BTreeMap::new();
     for definition in definitions {
         let position = definition.position;
         let model = registry.model(&definition.model);
@@ -240,10 +247,8 @@ pub(crate) fn plan(
         match (definition.kind, kind) {
             (Kind::PrimaryKey, Some(kind)) if kind.has_documents() => {
                 let name = &definition.model;
-                // A key shuts its table. Somebody who reads two tables that were there must not find
-                // one shut while the other one waits for him.
-                let is_new = !existing.iter().any(|model| model.name == name);
-                let together = (is_new && has_at_most(name, TINY_BYTES)).then(|| keys.next("keys"));
+                let together =
+                    is_new(name).then(|| marks.next("keys".to_owned(), size(name))).flatten();
                 let task = Task::PrimaryKey { model: name.clone(), position };
                 let (level, ready) = (PRIMARY_KEYS, PRIMARY_KEYS - 1);
                 tasks.push(Planned { level, ready, task, together });
@@ -251,9 +256,10 @@ pub(crate) fn plan(
             // A collection's unique keys are built by its settling.
             (Kind::Unique, Some(kind)) if kind.has_documents() => {}
             (Kind::ForeignKey, _) => {
-                if definition.validate.is_some() && validated.insert(&definition.table) {
-                    let table = definition.table.clone();
-                    push(&mut tasks, VALIDATE_FOREIGN_KEYS, Task::ValidateForeignKeys { table });
+                if definition.validate.is_some() {
+                    let rank = models.iter().position(|(model, _)| model.name == definition.model);
+                    let rank = rank.unwrap_or(models.len());
+                    validated.insert((rank, &definition.table), &definition.model);
                 }
             }
             (_, Some(ModelKind::Junction)) => push(&mut tasks, JUNCTION_KEYS, index),
@@ -282,11 +288,19 @@ pub(crate) fn plan(
                 let level = if walked { REFERENCE_INDEXES } else { JUNCTIONS };
                 let ready = ready.min(level - 1);
                 // What can be done early must not wait for the others.
-                let together = has_at_most(&definition.model, SMALL_BYTES)
-                    .then(|| format!("indexes of {} after {ready}", definition.model));
+                let kind = format!("indexes of {} after {ready}", definition.model);
+                let together = marks.up_to(INDEXES_BYTES, kind, size(&definition.model));
                 tasks.push(Planned { level, ready, task: index, together });
             }
         }
+    }
+    // In the order of the statistics, which lock tables in the same way and may be gathered beside.
+    for ((_, table), model) in validated {
+        let together =
+            is_new(model).then(|| marks.next("foreign keys".to_owned(), size(model))).flatten();
+        let (level, ready) = (VALIDATE_FOREIGN_KEYS, VALIDATE_FOREIGN_KEYS - 1);
+        let task = Task::ValidateForeignKeys { table: table.clone() };
+        tasks.push(Planned { level, ready, task, together });
     }
     push(&mut tasks, VACUUM, Task::Vacuum { junctions: false });
     push(&mut tasks, VACUUM_JUNCTIONS, Task::Vacuum { junctions: true });
@@ -298,14 +312,36 @@ pub(crate) fn plan(
     tasks
 }
 
-/// Marks of tasks that are done together, so many to each mark.
+/// Marks of tasks that are done together.
 #[derive(Default)]
-struct Marks(usize);
+struct Marks(HashMap<String, Mark>);
+
+/// The last mark of a kind: its number, and what bears it.
+#[derive(Default)]
+struct Mark {
+    number: usize,
+    tasks: usize,
+    bytes: u64,
+}
 
 impl Marks {
-    fn next(&mut self, what: &str) -> String {
-        self.0 += 1;
-        format!("{what} {}", (self.0 - 1) / TINY_TABLES)
+    /// The mark of the next task of that kind, which goes through so many bytes of documents; none where
+    /// that is too much, or 0, as nobody knows then whether it is.
+    fn next(&mut self, kind: String, bytes: u64) -> Option<String> {
+        self.up_to(TOGETHER_BYTES, kind, bytes)
+    }
+
+    fn up_to(&mut self, most: u64, kind: String, bytes: u64) -> Option<String> {
+        if !(1..=most).contains(&bytes) {
+            return None;
+        }
+        let last = self.0.entry(kind.clone()).or_default();
+        if last.tasks == TOGETHER || last.bytes + bytes > most {
+            *last = Mark { number: last.number + 1, ..Mark::default() };
+        }
+        last.tasks += 1;
+        last.bytes += bytes;
+        Some(format!("{kind} {}", last.number))
     }
 }
 
@@ -404,9 +440,9 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
                  SELECT task, body::text,
                     (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)), {}
                  FROM taken ORDER BY task",
-                status::announce_sql(run, Work::Task, "(SELECT task FROM first)"),
+                status::announce_sql(run, Work::Task, "(SELECT task FROM first)", state.name()),
             ),
-            &[Some(state.name())],
+            &[],
         )
         .await?;
     let mut tasks = Vec::with_capacity(rows.len());
@@ -435,9 +471,60 @@ struct Done {
     number: i64,
     step: Step,
     describe: String,
-    result: String,
+    outcome: Outcome,
     started: Instant,
     elapsed: Duration,
+}
+
+/// What a task has done within its transaction.
+struct Outcome {
+    /// As JSON.
+    result: String,
+    /// The positions of the definitions that it has built and not noted yet.
+    built: Vec<i32>,
+}
+
+impl Outcome {
+    fn of(result: &impl Serialize) -> Self {
+        Self { result: serde_json::to_string(result).unwrap_or_default(), built: Vec::new() }
+    }
+
+    fn built(built: Vec<i32>) -> Self {
+        Self { result: "{}".to_owned(), built }
+    }
+
+    fn done() -> Self {
+        Self::built(Vec::new())
+    }
+}
+
+/// The statements that note tasks and what they have built, within the transaction that did it.
+fn notes_sql(state: &State, run: i64, done: &[Done]) -> String {
+    let built: Vec<i32> = done.iter().flat_map(|done| done.outcome.built.iter().copied()).collect();
+    let values: Vec<String> = done
+        .iter()
+        .map(|done| {
+            format!(
+                "({}, {}, {}, {})",
+                done.number,
+                done.elapsed.as_secs_f64(),
+                quote_literal(&done.outcome.result),
+                (done.started.elapsed() - done.elapsed).as_secs_f64()
+            )
+        })
+        .collect();
+    let note = format!(
+        "UPDATE {} task SET done = true, seconds = note.seconds, result = note.result::jsonb,
+            done_at = clock_timestamp() - make_interval(secs => note.ago)
+         FROM (VALUES {}) AS note (task, seconds, result, ago)
+         WHERE run = {run} AND task.task = note.task",
+        state.table("task"),
+        values.join(", ")
+    );
+    match built.is_empty() {
+        true => note,
+        false => format!("{}; {note}", deferred::note_sql(state, run, &built)),
+    }
 }
 
 /// Does tasks until all are done. On return every task of the run is committed, whoever did it.
@@ -479,7 +566,6 @@ pub(crate) async fn work(
         let moved = context.watch.next_commit();
         match take(connection, &context.state, context.run.run).await? {
             Next::Tasks(tasks, ready) => {
-                let (run_number, state) = (context.run.run, &context.state);
                 waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
                 // A second process for one index takes a core from another index, where there is one.
@@ -489,16 +575,16 @@ pub(crate) async fn work(
                 let counts = tasks.iter().any(|(_, task)| matches!(task, Task::Junction { .. }));
                 for (number, task) in tasks {
                     if !done.is_empty() {
+                        let (run, state) = (context.run.run, context.state.name());
                         let name =
-                            status::announcement(run_number, Work::Task, number, state.name());
-                        let announce =
-                            format!("SET LOCAL application_name = {}", quote_literal(&name));
+                            quote_literal(&status::announcement(run, Work::Task, number, state));
+                        let announce = format!("SET LOCAL application_name = {name}");
                         connection.execute("telling of a task", announce).await?;
                     }
                     let (step, describe) = (task.step(), task.describe());
                     let started = Instant::now();
                     context.reporter.event(&Event::TaskStarted { step, task: &describe });
-                    let result = match run(context, connection, &task).await {
+                    let outcome = match run(context, connection, &task).await {
                         Err(error) if fit::is_too_long(&error) => {
                             connection.execute("ending a transaction", "ROLLBACK").await?;
                             processes.forget(connection).await?;
@@ -512,29 +598,15 @@ pub(crate) async fn work(
                             connection.execute("beginning a transaction", "BEGIN").await?;
                             continue 'tasks;
                         }
-                        result => result?,
+                        outcome => outcome?,
                     };
                     let elapsed = started.elapsed();
-                    done.push(Done { number, step, describe, result, started, elapsed });
+                    done.push(Done { number, step, describe, outcome, started, elapsed });
                 }
                 context.options.fail_points.hit("a task is written")?;
-                let note = |done: &Done| {
-                    format!(
-                        "UPDATE {} SET done = true, seconds = {}, result = {}::jsonb,
-                            done_at = clock_timestamp() - make_interval(secs => {})
-                         WHERE run = {} AND task = {};",
-                        state.table("task"),
-                        done.elapsed.as_secs_f64(),
-                        quote_literal(&done.result),
-                        (done.started.elapsed() - done.elapsed).as_secs_f64(),
-                        run_number,
-                        done.number
-                    )
-                };
                 // In one message, because most tasks of small tables take no longer than a few.
                 let act = "noting that a task is done";
-                let mut notes: String = done.iter().map(note).collect();
-                notes.push_str("COMMIT");
+                let notes = notes_sql(&context.state, context.run.run, &done) + "; COMMIT";
                 // The server counts what a session has changed when it is in no transaction.
                 match counts {
                     true => {
@@ -599,9 +671,8 @@ impl Processes {
     }
 }
 
-/// Does one task within the caller's transaction; gives its result as JSON.
-async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<String> {
-    let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+/// Does one task within the caller's transaction.
+async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<Outcome> {
     let (state, number) = (&context.state, context.run.run);
     Ok(match task {
         Task::Vacuum { junctions } => {
@@ -612,36 +683,35 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             models.retain(|model| !kept::is_kept(context, model));
             let large = upkeep::large_tables(context, connection, &models).await?;
             upkeep::vacuum(context, large).await;
-            "{}".to_owned()
+            Outcome::done()
         }
         Task::PrimaryKey { model, position } => {
             let definition = definition(context, connection, *position).await?;
             let model = context.model(model)?;
             let settled = settle::primary_key(context, connection, model, definition).await;
-            json(serde_json::to_string(&settled.map_err(built_elsewhere)?))
+            Outcome::of(&settled.map_err(built_elsewhere)?)
         }
-        Task::Fit { model, primary } => json(serde_json::to_string(
-            &fit::table(context, connection, context.model(model)?, *primary).await?,
-        )),
-        Task::Settle { model } => json(serde_json::to_string(
-            &settle::table(context, connection, context.model(model)?, false).await?,
-        )),
-        Task::SettleDeferred => {
-            json(serde_json::to_string(&settle_deferred(context, connection).await?))
+        Task::Fit { model, primary } => {
+            Outcome::of(&fit::table(context, connection, context.model(model)?, *primary).await?)
         }
-        Task::LateReferences { model } => json(serde_json::to_string(
-            &kept::late_references(context, connection, context.model(model)?).await?,
-        )),
+        Task::Settle { model } => {
+            let settled = settle::table(context, connection, context.model(model)?, false).await;
+            Outcome::of(&settled.map_err(built_elsewhere)?)
+        }
+        Task::SettleDeferred => Outcome::of(&settle_deferred(context, connection).await?),
+        Task::LateReferences { model } => {
+            let model = context.model(model)?;
+            Outcome::of(&kept::late_references(context, connection, model).await?)
+        }
         Task::Junction { model } => {
             let settled = settle::fill_junction(context, connection, context.model(model)?).await?;
             upkeep::count_changes(connection).await?;
-            json(serde_json::to_string(&settled))
+            Outcome::of(&settled)
         }
         Task::Index { position, .. } => {
             let definition = definition(context, connection, *position).await?;
-            let built = deferred::build(connection, state, number, definition).await;
-            built.map_err(built_elsewhere)?;
-            "{}".to_owned()
+            deferred::build(connection, definition).await.map_err(built_elsewhere)?;
+            Outcome::built(vec![*position])
         }
         Task::AddForeignKeys => {
             let mut open = deferred::open(connection, state, number).await?;
@@ -649,7 +719,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             for of_table in open.chunk_by(|one, next| one.table == next.table) {
                 deferred::add_foreign_keys(connection, state, number, of_table).await?;
             }
-            "{}".to_owned()
+            Outcome::done()
         }
         Task::ValidateForeignKeys { table } => {
             let definitions = context.definitions(connection).await?.values();
@@ -659,11 +729,12 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             let clauses: Vec<&str> =
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {
-                let validate = format!("ALTER TABLE {table} {}", clauses.join(", "));
-                if context.is_walked(connection, table).await? {
-                    let act = "choosing how foreign keys are validated";
-                    connection.execute(act, upkeep::WALK_INDEXES).await?;
-                }
+                // Those of another table may stand before these in one transaction.
+                let joins = match context.is_walked(connection, table).await? {
+                    true => upkeep::WALK_INDEXES,
+                    false => upkeep::JOIN_AS_USUAL,
+                };
+                let validate = format!("{joins}; ALTER TABLE {table} {}", clauses.join(", "));
                 match filled_junction(context, connection, &open).await? {
                     Some(model) => {
                         settle::validate_junction(context, connection, model, &validate).await?;
@@ -674,12 +745,11 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                     }
                 }
             }
-            deferred::note_built(connection, state, number, &open).await?;
-            "{}".to_owned()
+            Outcome::built(open.iter().map(|definition| definition.position).collect())
         }
         Task::Analyze { model } => {
             upkeep::analyze(context, connection, context.model(model)?).await?;
-            "{}".to_owned()
+            Outcome::done()
         }
     })
 }

@@ -685,7 +685,7 @@ async fn tasks_of_small_tables_are_done_together() {
         "SELECT string_agg(DISTINCT body->>'task', ' '), count(*), count(DISTINCT xmin::text)
         FROM migrate.task GROUP BY coalesce(together, task::text)
         HAVING count(*) > 1 ORDER BY 1";
-    assert_eq!(query("together", groups), "analyze|2|1 primary_key|2|1");
+    assert_eq!(query("together", groups), "analyze|2|1 primary_key|2|1 validate_foreign_keys|2|1");
     let transactions = "SELECT count(DISTINCT xmin::text)
             - count(DISTINCT coalesce(together, task::text)),
             count(*) - count(DISTINCT done_at), count(*) FILTER (WHERE NOT done),
