@@ -86,6 +86,8 @@ struct Ahead {
     readings: HashMap<i64, Reading>,
     /// How many chunks are being read, whoever has them.
     active: usize,
+    /// Whether workers have begun to take chunks.
+    is_taken_from: bool,
     /// How many workers are about to take a chunk.
     taking: usize,
     /// The last chunk that a worker has taken.
@@ -116,15 +118,19 @@ impl ReadAhead {
         if let Some(budget) = &shared.budget {
             budget.be_strict(true);
         }
-        shared.advance(&mut shared.ahead(), FIRST_STOCK);
+        shared.advance(&mut shared.ahead());
         Self(Some(shared))
     }
 
     /// Tells that a worker is about to take a chunk.
     pub(crate) fn taking(&self) -> Taking<'_> {
-        let shared = self.0.as_deref();
-        if let Some(shared) = shared {
-            shared.ahead().taking += 1;
+        if let Some(shared) = &self.0 {
+            let mut ahead = shared.ahead();
+            ahead.taking += 1;
+            if !ahead.is_taken_from {
+                ahead.is_taken_from = true;
+                shared.advance(&mut ahead);
+            }
         }
         Taking(self.0.as_ref())
     }
@@ -156,9 +162,14 @@ impl Shared {
     }
 
     /// Begins to read what comes next, as long as fewer chunks are being read than there are workers, and
-    /// not too many of those that are read wait for one.
-    fn advance(self: &Arc<Self>, ahead: &mut Ahead, stock: usize) {
-        while ahead.active < self.workers && ahead.readings.len() < 2 * self.workers {
+    /// not too many of those that are read wait for one. While the target makes its tables one chunk at
+    /// a time is read, because two would take the core that the target needs.
+    fn advance(self: &Arc<Self>, ahead: &mut Ahead) {
+        let (active, stock) = match ahead.is_taken_from {
+            true => (self.workers, STOCK_AHEAD),
+            false => (1, FIRST_STOCK),
+        };
+        while ahead.active < active && ahead.readings.len() < 2 * self.workers {
             let Some((number, chunk)) = ahead.plan.pop_front() else { return };
             let Some(reading) = self.start(ahead, chunk, stock) else { return };
             ahead.readings.insert(number, reading);
@@ -177,7 +188,7 @@ impl Shared {
         let then = move || {
             let mut ahead = shared.ahead();
             ahead.active -= 1;
-            shared.advance(&mut ahead, STOCK_AHEAD);
+            shared.advance(&mut ahead);
         };
         let part = (chunk.collection, chunk.range);
         Some(Reading::with_stock(&self.source, model, part, false, stock, then))
@@ -215,7 +226,7 @@ impl Taking<'_> {
         ahead.over |= own.is_none();
         ahead.last = ahead.last.max(Some(chunk));
         if !ahead.over {
-            shared.advance(&mut ahead, STOCK_AHEAD);
+            shared.advance(&mut ahead);
         }
         own
     }
@@ -298,9 +309,10 @@ mod tests {
     #[tokio::test]
     async fn the_next_chunks_are_read_before_they_are_taken() {
         let of = of(7);
-        // As many as there are workers at once, and twice as many wait.
-        assert_eq!(ahead(&of), [0, 1]);
+        // One at a time as long as nobody takes them, and twice as many as there are workers wait.
+        assert_eq!(ahead(&of), [0]);
         full(&of, &[0, 1, 2, 3]).await;
+        drop(of.taking());
         for number in 0..7 {
             assert_eq!(documents(of.taking().took(Some(number))).await, 9);
         }
