@@ -124,6 +124,8 @@ impl Budget {
     /// times in which everybody knows that nobody takes what is read.
     pub(crate) fn be_strict(&self, strict: bool) {
         self.0.is_strict.store(strict, Ordering::Relaxed);
+        // Who has waited through such a time has not seen a standstill.
+        self.0.given_back.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until a reply may be asked for.

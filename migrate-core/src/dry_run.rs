@@ -50,9 +50,9 @@ pub async fn dry_run(
     reporter.event(&Event::StepFinished { step: Step::Preflight, elapsed: started.elapsed() });
     reporter.event(&Event::StepStarted { step: Step::Load });
     let collections = source.collections().await?;
-    preflight::is_the_source(&source, registry, &collections)?;
     let whole = registry;
     let registry = crate::run::select(registry, options, &[])?;
+    preflight::is_the_source(&source, whole, registry, &collections).await?;
     let plan = plan_chunks(registry, &source, options, &collections).await?;
     plan.tell(&reporter);
     let transformers = Arc::new(transformers(whole, registry, server_version, options)?);

@@ -68,6 +68,7 @@ pub(crate) async fn work(
             format!("SET synchronous_commit = off; SET application_name = {name}"),
         )
         .await?;
+    let _at_work = context.read_ahead.at_work();
     loop {
         context.check_stop()?;
         if failed.is_stopped() {
@@ -880,6 +881,7 @@ async fn tell_rejects(
     let turn = context.turn_for_rows(connection, &ledger).await?;
     let (_share, mut own) = match (turn.is_some(), context.source.budget()) {
         (true, Some(budget)) => {
+            context.read_ahead.end();
             // Where the server has no connection to spare, this one does.
             (Some(budget.share_of_largest().await), context.target.connect().await.ok())
         }

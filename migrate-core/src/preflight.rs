@@ -235,20 +235,30 @@ pub(crate) async fn source_rights(
     .with_hint("grant the user the role `read` on the source's database, or leave the models out with `--only`"))
 }
 
-/// Fails where the source has none of the registry's collections: its address most likely names another
-/// database than is meant, and nobody should believe that an empty target is what was in it.
-pub(crate) fn is_the_source(
-    source: &Arc<dyn Source>,
+/// The first of the registry's collections where the source has none of them.
+fn first_of_none(
     registry: &'static RegistryFacts,
     collections: &[CollectionInfo],
+) -> Option<&'static str> {
+    let mut names = registry.iter().flat_map(|(model, _)| model.collections());
+    let first = names.next()?;
+    let is_there = |name| collections.iter().any(|known| known.name == name);
+    (!is_there(first) && !names.any(is_there)).then_some(first)
+}
+
+/// Fails where the source has none of the registry's collections: its address most likely names another
+/// database than is meant, and nobody should believe that an empty target is what was in it. Or the user
+/// may not read those of the `selected` models, which are not shown then.
+pub(crate) async fn is_the_source(
+    source: &Arc<dyn Source>,
+    registry: &'static RegistryFacts,
+    selected: &'static RegistryFacts,
+    collections: &[CollectionInfo],
 ) -> Result<()> {
-    let mut names = registry.iter().flat_map(|(model, _)| model.collections()).peekable();
-    let Some(first) = names.peek().copied() else { return Ok(()) };
-    if names.any(|name| collections.iter().any(|known| known.name == name)) {
-        return Ok(());
-    }
+    let Some(first) = first_of_none(registry, collections) else { return Ok(()) };
+    source_rights(source, selected).await?;
     let found = match collections {
-        [] => "no collections at all".to_owned(),
+        [] => "no collections at all, views left out".to_owned(),
         [first, ..] => format!("collections like `{}`", first.name),
     };
     Err(Error::new(

@@ -3,10 +3,11 @@
 //! begin.
 //!
 //! Workers take chunks in the order of their numbers, and so they are read. No more are being read
-//! at once than there are workers, those that workers have included, so what has come of a chunk that
-//! nobody has taken yet waits for nothing but a worker: all that was begun before it is in memory or is
-//! being read for one. Only where the run is this process's alone is it known which chunks come
-//! next; the first sign of another one, or of a chunk that is done again, ends it.
+//! at once than there are workers at work, those that workers have included, so what has come of a chunk
+//! that nobody has taken yet waits for nothing but a worker: all that was begun before it is in memory or
+//! is being read for one. A worker that waits for memory without a chunk, or that leaves, has all of it
+//! let go first. And only where the run is this process's alone is it known which chunks come next: the
+//! first sign of another one, or of a chunk that is done again, ends it as well.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,8 +26,9 @@ use crate::state::PlannedChunk;
 const STOCK: usize = 2;
 /// For one that has not come yet, which has none at hand either.
 const STOCK_AHEAD: usize = STOCK + 1;
-/// While the target makes its tables there is time for more.
+/// While the target makes its tables there is time for more, and for some chunks.
 const FIRST_STOCK: usize = 8;
+const FIRST_READINGS: usize = 4;
 
 /// The reading of a chunk's documents, in a task of its own. It ends by itself when this is dropped.
 pub(crate) struct Reading {
@@ -72,7 +74,6 @@ pub(crate) struct ReadAhead(Option<Arc<Shared>>);
 struct Shared {
     source: Arc<dyn Source>,
     registry: &'static RegistryFacts,
-    workers: usize,
     ahead: Mutex<Ahead>,
     /// Strict until somebody takes what is read.
     budget: Option<Budget>,
@@ -86,8 +87,8 @@ struct Ahead {
     readings: HashMap<i64, Reading>,
     /// How many chunks are being read, whoever has them.
     active: usize,
-    /// Whether workers have begun to take chunks.
-    is_taken_from: bool,
+    /// How many workers are at work.
+    workers: usize,
     /// How many workers are about to take a chunk.
     taking: usize,
     /// The last chunk that a worker has taken.
@@ -97,21 +98,16 @@ struct Ahead {
 }
 
 impl ReadAhead {
-    /// Begins to read a plan, whose chunks have the numbers of their order, for so many workers.
+    /// Begins to read a plan, whose chunks have the numbers of their order.
     pub(crate) fn begin(
         source: &Arc<dyn Source>,
         registry: &'static RegistryFacts,
         chunks: &[PlannedChunk],
-        workers: usize,
     ) -> Self {
-        if workers == 0 {
-            return Self::default();
-        }
         let plan = (0..).zip(chunks.iter().cloned()).collect();
         let shared = Arc::new(Shared {
             source: Arc::clone(source),
             registry,
-            workers,
             ahead: Mutex::new(Ahead { plan, ..Ahead::default() }),
             budget: source.budget().cloned(),
         });
@@ -122,15 +118,21 @@ impl ReadAhead {
         Self(Some(shared))
     }
 
+    /// Tells that a worker begins to work; it has ended when this is dropped, and with it the reading
+    /// ahead: then there are no more chunks, or it has failed.
+    pub(crate) fn at_work(&self) -> AtWork<'_> {
+        if let Some(shared) = &self.0 {
+            let mut ahead = shared.ahead();
+            ahead.workers += 1;
+            shared.advance(&mut ahead);
+        }
+        AtWork(self)
+    }
+
     /// Tells that a worker is about to take a chunk.
     pub(crate) fn taking(&self) -> Taking<'_> {
         if let Some(shared) = &self.0 {
-            let mut ahead = shared.ahead();
-            ahead.taking += 1;
-            if !ahead.is_taken_from {
-                ahead.is_taken_from = true;
-                shared.advance(&mut ahead);
-            }
+            shared.ahead().taking += 1;
         }
         Taking(self.0.as_ref())
     }
@@ -141,6 +143,15 @@ impl ReadAhead {
             shared.begin_to_take();
             shared.ahead().end();
         }
+    }
+}
+
+/// A worker at work; see [`ReadAhead::at_work`].
+pub(crate) struct AtWork<'a>(&'a ReadAhead);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -165,11 +176,11 @@ impl Shared {
     /// not too many of those that are read wait for one. While the target makes its tables one chunk at
     /// a time is read, because two would take the core that the target needs.
     fn advance(self: &Arc<Self>, ahead: &mut Ahead) {
-        let (active, stock) = match ahead.is_taken_from {
-            true => (self.workers, STOCK_AHEAD),
-            false => (1, FIRST_STOCK),
+        let (active, waiting, stock) = match ahead.workers {
+            0 => (1, FIRST_READINGS, FIRST_STOCK),
+            workers => (workers, 2 * workers, STOCK_AHEAD),
         };
-        while ahead.active < active && ahead.readings.len() < 2 * self.workers {
+        while !ahead.over && ahead.active < active && ahead.readings.len() < waiting {
             let Some((number, chunk)) = ahead.plan.pop_front() else { return };
             let Some(reading) = self.start(ahead, chunk, stock) else { return };
             ahead.readings.insert(number, reading);
@@ -225,9 +236,7 @@ impl Taking<'_> {
         }
         ahead.over |= own.is_none();
         ahead.last = ahead.last.max(Some(chunk));
-        if !ahead.over {
-            shared.advance(&mut ahead);
-        }
+        shared.advance(&mut ahead);
         own
     }
 }
@@ -249,6 +258,8 @@ impl Drop for Taking<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bson::doc;
     use bson::oid::ObjectId;
     use uuid::Uuid;
@@ -279,7 +290,7 @@ mod tests {
             range: Range::Bytes { start: 0, end: None },
             estimate: 9,
         };
-        ReadAhead::begin(&source, Words::FACTS, &vec![chunk; chunks], 2)
+        ReadAhead::begin(&source, Words::FACTS, &vec![chunk; chunks])
     }
 
     fn ahead(of: &ReadAhead) -> Vec<i64> {
@@ -301,18 +312,21 @@ mod tests {
 
     /// Waits until as many are read ahead as may be.
     async fn full(of: &ReadAhead, expected: &[i64]) {
-        while ahead(of) != expected {
-            tokio::task::yield_now().await;
-        }
+        let wait = async {
+            while ahead(of) != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), wait).await.expect("as many as may be");
     }
 
     #[tokio::test]
     async fn the_next_chunks_are_read_before_they_are_taken() {
         let of = of(7);
-        // One at a time as long as nobody takes them, and twice as many as there are workers wait.
+        // One at a time as long as nobody takes them.
         assert_eq!(ahead(&of), [0]);
         full(&of, &[0, 1, 2, 3]).await;
-        drop(of.taking());
+        let _workers = [of.at_work(), of.at_work()];
         for number in 0..7 {
             assert_eq!(documents(of.taking().took(Some(number))).await, 9);
         }
@@ -349,6 +363,16 @@ mod tests {
         assert!(of.taking().took(Some(4)).is_none());
         tokio::task::yield_now().await;
         assert!(ahead(&of).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_leaves_ends_it() {
+        let of = of(9);
+        let workers = [of.at_work(), of.at_work()];
+        full(&of, &[0, 1, 2, 3]).await;
+        drop(workers);
+        assert!(ahead(&of).is_empty());
+        assert!(of.taking().took(Some(0)).is_none());
     }
 
     #[tokio::test]

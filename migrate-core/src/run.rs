@@ -350,12 +350,8 @@ impl Preparation<'_> {
         }
         let selected = select(registry, &self.options, &runs)?;
         // A run that goes on may need nothing of the source any more.
-        if runs.last().is_none_or(|run| run.finished)
-            && let Err(error) = preflight::is_the_source(source, registry, self.collections)
-        {
-            // What the user may not read is not shown.
-            preflight::source_rights(source, selected).await?;
-            return Err(error);
+        if runs.last().is_none_or(|run| run.finished) {
+            preflight::is_the_source(source, registry, selected, self.collections).await?;
         }
         preflight::target_rights(connection, selected, names, &self.options).await?;
         preflight::name_left_out(registry, self.collections, reporter);
@@ -748,11 +744,10 @@ impl Beginning<'_> {
             preflight::source_rights(self.source, registry).await?;
             let plan = plan_chunks(registry, self.source, options, self.collections).await?;
             // What waits beside the constraints of its table is read in order.
-            let workers = match options.keep_constraints || options.append {
-                true => 0,
-                false => options.jobs(),
+            let read_ahead = match options.keep_constraints || options.append {
+                true => ReadAhead::default(),
+                false => ReadAhead::begin(self.source, registry, &plan.chunks),
             };
-            let read_ahead = ReadAhead::begin(self.source, registry, &plan.chunks, workers);
             Ok((plan, read_ahead))
         };
         let ((plan, read_ahead), made) = match is_cut_at_once {

@@ -176,6 +176,8 @@ pub(crate) fn plan(
     // Somebody who reads two tables that were there must not find one shut while the other one waits
     // for him.
     let is_new = |model: &str| !existing.iter().any(|existing| existing.name == model);
+    // Of a table that had rows the collection's size says nothing.
+    let is_kept = |model: &str| kept.iter().any(|kept| kept.name == model);
     // Most tasks wait for all levels before theirs.
     let push = |tasks: &mut Vec<Planned>, level: i32, task| {
         tasks.push(Planned { level, ready: level - 1, task, together: None });
@@ -226,7 +228,8 @@ pub(crate) fn plan(
             // No registry has one.
             ModelKind::Embedded => {}
         }
-        let together = marks.next("statistics".to_owned(), size(&name));
+        let together =
+            (!is_kept(&name)).then(|| marks.next("statistics".to_owned(), size(&name))).flatten();
         let task = Task::Analyze { model: name };
         tasks.push(Planned { level: ANALYZE, ready: ADD_FOREIGN_KEYS, task, together });
     }
@@ -289,7 +292,9 @@ pub(crate) fn plan(
                 let ready = ready.min(level - 1);
                 // What can be done early must not wait for the others.
                 let kind = format!("indexes of {} after {ready}", definition.model);
-                let together = marks.up_to(INDEXES_BYTES, kind, size(&definition.model));
+                let together = (!is_kept(&definition.model))
+                    .then(|| marks.up_to(INDEXES_BYTES, kind, size(&definition.model)))
+                    .flatten();
                 tasks.push(Planned { level, ready, task: index, together });
             }
         }
@@ -844,5 +849,149 @@ async fn settle_deferred(
         if rejected == 0 {
             return Ok(all);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ddl::Names;
+    use crate::schema::Registry as _;
+    use crate::{Migrate, registry};
+
+    #[derive(Migrate)]
+    #[migrate(collection = "towns")]
+    #[allow(dead_code)]
+    struct Town {
+        #[migrate(id)]
+        id: Uuid,
+        #[migrate(index)]
+        name: String,
+        #[migrate(index)]
+        mayor: Option<String>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "people")]
+    #[allow(dead_code)]
+    struct Person {
+        #[migrate(id)]
+        id: Uuid,
+        #[fk(Town)]
+        town: Option<Uuid>,
+        #[migrate(index)]
+        name: String,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "pets")]
+    #[allow(dead_code)]
+    struct Pet {
+        #[migrate(id)]
+        id: Uuid,
+        #[fk(Person)]
+        owner: Option<Uuid>,
+    }
+
+    registry! { Place = [Town, Person, Pet] }
+
+    /// The tasks where the collections have so many bytes.
+    fn tasks(
+        bytes: [u64; 3],
+        existing: &[&'static Model],
+        kept: &[&'static Model],
+    ) -> Vec<Planned> {
+        let registry = Place::FACTS;
+        let names = Names { schema: "public" };
+        let models = registry.iter().map(|(model, _)| model);
+        let deferred: Vec<Deferred> =
+            models.flat_map(|model| crate::deferred::of_facts(names, model)).collect();
+        let bytes = ["Town", "Person", "Pet"].into_iter().zip(bytes).collect();
+        plan(registry, &deferred, existing, kept, &bytes)
+    }
+
+    /// The tables of one kind of task with their marks, in the order in which they are taken.
+    fn marks(
+        tasks: &[Planned],
+        of: impl Fn(&Task) -> Option<String>,
+    ) -> Vec<(String, Option<&str>)> {
+        tasks.iter().filter_map(|task| Some((of(&task.task)?, task.together.as_deref()))).collect()
+    }
+
+    fn validated(task: &Task) -> Option<String> {
+        match task {
+            Task::ValidateForeignKeys { table } => Some(table.replace("\"public\".", "")),
+            _ => None,
+        }
+    }
+
+    fn analyzed(task: &Task) -> Option<String> {
+        match task {
+            Task::Analyze { model } => Some(format!("{model:?}")),
+            _ => None,
+        }
+    }
+
+    fn indexed(task: &Task) -> Option<String> {
+        match task {
+            Task::Index { name, .. } => Some(name.clone()),
+            _ => None,
+        }
+    }
+
+    /// Both lock several tables in one transaction, and in the same way.
+    #[test]
+    fn foreign_keys_and_statistics_go_through_tables_in_one_order() {
+        for bytes in [[10, 10, 10], [10, 20, 30], [30, 20, 10], [10, 30, 20]] {
+            let tasks = tasks(bytes, &[], &[]);
+            let statistics: Vec<String> =
+                marks(&tasks, analyzed).into_iter().map(|(table, _)| table).collect();
+            let keys = marks(&tasks, validated);
+            let place = |table: &str| statistics.iter().position(|other| other == table).unwrap();
+            assert!(keys.is_sorted_by_key(|(table, _)| place(table)), "{keys:?} {statistics:?}");
+            assert!(keys.iter().all(|(_, mark)| *mark == Some("foreign keys 0")), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_through_much_has_a_transaction_of_its_own() {
+        let half = TOGETHER_BYTES / 2;
+        // Largest first: one alone, and one of which nobody knows how large it is.
+        let tasks = tasks([TOGETHER_BYTES + 1, half + 1, 0], &[], &[]);
+        let all = marks(&tasks, analyzed);
+        let statistics: Vec<_> = all.iter().map(|(table, mark)| (table.as_str(), *mark)).collect();
+        let expected =
+            [("\"Town\"", None), ("\"Person\"", Some("statistics 0")), ("\"Pet\"", None)];
+        assert_eq!(statistics, expected);
+        let tasks = self::tasks([half + 1, half, half], &[], &[]);
+        let marks: Vec<_> = marks(&tasks, analyzed).into_iter().map(|(_, mark)| mark).collect();
+        assert_eq!(marks, [Some("statistics 0"), Some("statistics 1"), Some("statistics 1")]);
+    }
+
+    /// What somebody else reads or has filled is not shut longer than one task needs.
+    #[test]
+    fn tables_that_were_there_are_done_one_by_one() {
+        let town: Vec<&'static Model> = Place::FACTS
+            .iter()
+            .map(|(model, _)| model)
+            .filter(|model| model.name == "Town")
+            .collect();
+        let keys = |task: &Task| match task {
+            Task::PrimaryKey { model, .. } => Some(model.clone()),
+            _ => None,
+        };
+        let mark = |tasks: &[Planned], of: &dyn Fn(&Task) -> Option<String>, name: &str| {
+            let all = marks(tasks, of);
+            let (_, mark) = all.iter().find(|(found, _)| found.contains(name)).unwrap();
+            mark.is_some()
+        };
+        let fresh = tasks([10, 10, 10], &[], &[]);
+        let existing = tasks([10, 10, 10], &town, &[]);
+        let filled = tasks([10, 10, 10], &town, &town);
+        assert!(mark(&fresh, &keys, "Town") && !mark(&existing, &keys, "Town"));
+        assert!(mark(&existing, &indexed, "Town_name") && !mark(&filled, &indexed, "Town_name"));
+        assert!(mark(&existing, &analyzed, "Town") && !mark(&filled, &analyzed, "Town"));
     }
 }

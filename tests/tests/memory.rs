@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{Document, RawDocumentBuf, doc};
+use migrate_core::budget::LEAST_BYTES;
 use migrate_core::event::{Event, Reporter};
 use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{Options, Stop, run};
@@ -267,4 +268,34 @@ async fn what_was_read_of_a_chunk_of_another_process_gives_its_memory_back() {
     let summary = run(Archive::FACTS, source, &target, &options, done, &stop).await.unwrap();
     assert!(summary.is_clean(), "{summary:#?}");
     assert!(waited.await.unwrap(), "the free chunk has waited for the other one");
+}
+
+/// A worker reads rejects back from the ledger, for which it waits for memory: documents of the next
+/// chunk, which nobody but itself would take, do not keep it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_are_read_back_while_the_next_chunk_is_read() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let Some(target) = servers::database(servers::NEWEST) else { return };
+    let text = text(&mut Random::for_test("memory of rejects"), 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, field, documents) in [("scrolls", "script", 2_000), ("scans", "text", 100)] {
+        let mut file = std::fs::File::create(folder.path().join(format!("{name}.bson"))).unwrap();
+        for _ in 0..documents {
+            let document = doc! { "_id": ObjectId::new(), field: &text };
+            file.write_all(RawDocumentBuf::try_from(&document).unwrap().as_bytes()).unwrap();
+        }
+    }
+    let options = Options { jobs: 1, memory_bytes: LEAST_BYTES, ..Options::default() };
+    let source = SourceOptions { memory: options.budget(), ..SourceOptions::default() };
+    let source = source::open_with(folder.path().to_str().unwrap(), source).await.unwrap();
+    let (stop, reporter) = (Stop::default(), Arc::new(FirstChunk::default()));
+    let run = run(Archive::FACTS, source, &target, &options, reporter, &stop);
+    // Without memory it would go on after half a minute.
+    let summary = tokio::time::timeout(PATIENCE, run).await.expect("it stands still").unwrap();
+    let counts = |table: &str| {
+        let table = summary.tables.iter().find(|found| found.table == table).unwrap();
+        (table.loaded, table.rejected)
+    };
+    assert!(summary.balanced, "{summary:#?}");
+    assert_eq!((counts("Scroll"), counts("Scan")), ((0, 2_000), (100, 0)));
 }

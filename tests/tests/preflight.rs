@@ -304,7 +304,7 @@ async fn a_rejected_row_that_another_session_may_see_is_waited_for() {
 async fn a_source_with_none_of_the_collections_is_refused() {
     let url = server().create_database("mistyped").expect("a database");
     for (source, found) in [
-        (MemorySource::new(), "no collections at all"),
+        (MemorySource::new(), "no collections at all, views left out"),
         (MemorySource::new().with("note", [doc! { "_id": 1 }]), "collections like `note`"),
     ] {
         let error = migrate(source, &url, &Options::default()).await.expect_err("none is there");
