@@ -433,8 +433,10 @@ harmless. The exit code is 1 where something is not.\n\n{EXIT_CODES}"))]
 Examples:
   migrate schema restore --target postgres://me@localhost/crm
 
-A run that is finished has put them back already. This is for a run that is given up: whoever
-wants it finished gives its command again instead.")]
+A run that is finished has put them back already. This is for a run that is given up, and refused
+while a process is at work on it. Each is put back by itself; where the rows break one, those before
+it stay. Whoever wants the run finished after all gives its command again: it takes off again what is
+back, and goes on.")]
     Restore(StateArgs),
 }
 

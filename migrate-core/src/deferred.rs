@@ -13,7 +13,7 @@ use sqlx::Row as _;
 use crate::ddl::{Foreign, Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
-use crate::sink::{Connection, sql_state, target_error};
+use crate::sink::{Connection, Target, sql_state, target_error};
 use crate::state::{RunRow, State};
 use crate::upkeep;
 
@@ -359,7 +359,7 @@ pub(crate) async fn take_off(
                     .and_then(|attach| attach.split("; ").next())
                     .is_some_and(|first| first.contains(" ADD CONSTRAINT "));
             if is_constraint {
-                let drop = format!("DROP CONSTRAINT {name}");
+                let drop = format!("DROP CONSTRAINT IF EXISTS {name}");
                 constraints.entry(&definition.table).or_default().push(drop);
             } else {
                 let schema = registry
@@ -375,7 +375,7 @@ pub(crate) async fn take_off(
             .map(|(table, drops)| (table, format!("ALTER TABLE {table} {}", drops.join(", "))));
         let indexes = indexes
             .into_iter()
-            .map(|(table, names)| (table, format!("DROP INDEX {}", names.join(", "))));
+            .map(|(table, names)| (table, format!("DROP INDEX IF EXISTS {}", names.join(", "))));
         for (table, sql) in constraints.chain(indexes) {
             connection
                 .execute(&format!("taking keys and indexes off {table}"), sql)
@@ -443,7 +443,7 @@ pub(crate) async fn insert(
 /// # Errors
 /// When the server does not answer.
 pub async fn open(connection: &mut Connection, state: &State, run: i64) -> Result<Vec<Deferred>> {
-    open_where(connection, state, run, "", &[]).await
+    definitions_where(connection, state, run, "NOT restored", &[]).await
 }
 
 /// The definitions of a model in a run that are not built yet, in order.
@@ -453,10 +453,11 @@ pub(crate) async fn open_of(
     run: i64,
     model: &Model,
 ) -> Result<Vec<Deferred>> {
-    open_where(connection, state, run, "AND model = $1", &[Some(model.name)]).await
+    let condition = "NOT restored AND model = $1";
+    definitions_where(connection, state, run, condition, &[Some(model.name)]).await
 }
 
-async fn open_where(
+async fn definitions_where(
     connection: &mut Connection,
     state: &State,
     run: i64,
@@ -470,7 +471,7 @@ async fn open_where(
             format!(
                 "SELECT position, model, table_name, name, kind, build, attach, validate,
                     columns::text, predicate
-                 FROM {} WHERE run = {run} AND NOT restored {condition} ORDER BY position",
+                 FROM {} WHERE run = {run} AND {condition} ORDER BY position",
                 state.table("deferred_ddl")
             ),
             parameters,
@@ -581,21 +582,37 @@ pub(crate) fn note_sql(state: &State, run: i64, positions: &[i32]) -> String {
     format!("UPDATE {table} SET restored = true WHERE run = {run} AND position IN ({positions})")
 }
 
-/// Puts every definition back that the last run has taken off or not yet built, one transaction
-/// each; gives how many. For people who give a run up.
+/// Puts every definition back that an unfinished run has taken off or not yet built, one transaction
+/// each; gives how many. For people who give a run up; who goes on with it after all has them taken
+/// off again.
 ///
 /// # Errors
-/// When the rows that are there break one: those before it are back, and it is named.
-pub async fn restore(connection: &mut Connection, state: &State, run: &RunRow) -> Result<usize> {
-    for table in &run.created.tables {
-        upkeep::give_back(connection, table).await?;
+/// When a process is at work on the run, or begins or ends one; nothing is touched then. When the rows
+/// that are there break a definition: those before it are back, and it is named.
+pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<usize> {
+    let mut connection = target.connect().await?;
+    // Nobody may begin at a chunk or a task, or with another run, until all are back.
+    let mut guard = target.connect().await?;
+    guard.execute("beginning a transaction", "BEGIN").await?;
+    if !state.try_lock(&mut guard).await? {
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            "another process begins a run, starts over, or puts keys and indexes back",
+        )
+        .with_hint("wait until it is done, or stop it first"));
     }
-    let run = run.run;
-    let mut open = open(connection, state, run).await?;
+    state.check_idle(&mut guard, "given up").await?;
+    let mut open = open(&mut connection, state, run.run).await?;
+    if !open.is_empty() {
+        state.give_up(&mut connection, run).await?;
+    }
+    for table in &run.created.tables {
+        upkeep::give_back(&mut connection, table).await?;
+    }
     open.sort_by_key(|definition| (definition.kind, definition.position));
     for definition in &open {
         connection.execute("beginning a transaction", "BEGIN").await?;
-        put_one_back(connection, state, run, definition).await.map_err(|error| {
+        put_one_back(&mut connection, state, run.run, definition).await.map_err(|error| {
             if error.kind() != ErrorKind::Target {
                 return error;
             }
@@ -605,12 +622,56 @@ pub async fn restore(connection: &mut Connection, state: &State, run: &RunRow) -
             )
             .caused_by(error)
             .with_hint(
-                "take the rows out that break it, or finish the run, then give the same command again",
+                "take the rows out that break it, then give the same command again; or finish the run: its own command takes off again what is back, and goes on",
             )
         })?;
         connection.execute("committing", "COMMIT").await?;
     }
+    guard.execute("ending a transaction", "ROLLBACK").await?;
+    guard.close().await;
+    connection.close().await;
     Ok(open.len())
+}
+
+/// Takes off again what [`restore`] has put back, because the run goes on after all, in the caller's
+/// transaction; gives how many definitions.
+pub(crate) async fn take_up(
+    connection: &mut Connection,
+    state: &State,
+    names: Names<'_>,
+    registry: &RegistryFacts,
+    run: &RunRow,
+) -> Result<usize> {
+    let (number, table) = (run.run, state.table("deferred_ddl"));
+    let back = definitions_where(connection, state, number, "given_back", &[]).await?;
+    // Once the run has added foreign keys itself, they stay, and its next tasks look at the rows.
+    let added = connection
+        .count(
+            "looking for foreign keys",
+            format!(
+                "SELECT count(*) FROM {} WHERE run = {number} AND done
+                    AND body->>'task' = 'add_foreign_keys'",
+                state.table("task")
+            ),
+            &[],
+        )
+        .await?
+        > 0;
+    let off: Vec<Deferred> = back
+        .iter()
+        .filter(|definition| !(added && definition.kind == Kind::ForeignKey))
+        .cloned()
+        .collect();
+    take_off(connection, names, registry, &off).await?;
+    let sql = format!(
+        "UPDATE {table} SET restored = false, given_back = false
+             WHERE run = {number} AND given_back;
+         UPDATE {} SET given_up_at = NULL WHERE run = {number}",
+        state.table("run")
+    );
+    connection.execute("taking the run up again", sql).await?;
+    upkeep::keep_away(connection, state, names, registry, run).await?;
+    Ok(back.len())
 }
 
 /// Puts back what was taken off tables other than those in `dropped`, in the caller's
@@ -646,7 +707,7 @@ async fn put_one_back(
             .await?
             > 0;
     if !added {
-        build_noted(connection, state, run, definition).await?;
+        build(connection, definition).await?;
     }
     if let Some(validate) = &definition.validate {
         connection
@@ -656,6 +717,10 @@ async fn put_one_back(
             )
             .await?;
     }
-    let note = note_sql(state, run, &[definition.position]);
-    connection.execute("noting that a definition is built", note).await.map(drop)
+    let note = format!(
+        "UPDATE {} SET restored = true, given_back = true WHERE run = {run} AND position = {}",
+        state.table("deferred_ddl"),
+        definition.position
+    );
+    connection.execute("noting that a definition is back", note).await.map(drop)
 }

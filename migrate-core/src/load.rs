@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ use crate::source::{Batch, Ending};
 use crate::source_id;
 use crate::stages::{Stage, timed};
 use crate::staging;
-use crate::state::{Chunk, ChunkNote};
+use crate::state::{Chunk, ChunkNote, check_on, thrown_away};
 use crate::status::{self, Work};
 use crate::summary::add_replaced;
 use crate::transform::{Output, Scratch, Transformer};
@@ -78,7 +78,7 @@ pub(crate) async fn work(
         let moved = context.watch.next_commit();
         connection.execute("beginning a transaction", BEGIN).await?;
         let taking = context.read_ahead.taking();
-        let taken = context.state.take_chunk(connection, context.run.run).await?;
+        let taken = context.state.take_chunk(connection, &context.run).await?;
         let reading = taking.took(taken.as_ref().map(|chunk| chunk.chunk));
         match taken {
             Some(chunk) => {
@@ -89,7 +89,7 @@ pub(crate) async fn work(
             }
             None => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
-                if !context.state.has_open_chunks(connection, context.run.run).await? {
+                if !context.state.has_open_chunks(connection, &context.run).await? {
                     break;
                 }
                 tokio::select! {
@@ -160,23 +160,28 @@ async fn load_chunk(
 /// Locks the chunk again after its transaction was rolled back; false when another worker has
 /// taken or finished it in between.
 async fn retake(context: &Context, connection: &mut Connection, chunk: &Chunk) -> Result<bool> {
+    const ACT: &str = "taking a chunk again";
     let run = context.run.run;
     let rows = connection
         .query(
-            "taking a chunk again",
+            ACT,
             format!(
                 "WITH taken AS (
                     SELECT chunk FROM {} WHERE run = {run} AND chunk = {} AND NOT done
                     FOR UPDATE SKIP LOCKED)
-                 SELECT {} FROM taken",
+                 SELECT {}, {} FROM taken",
                 context.state.table("chunk"),
                 chunk.chunk,
+                context.state.is_on_sql(&context.run),
                 status::announce_sql(run, Work::Chunk, "chunk", context.state.name()),
             ),
             &[],
         )
-        .await?;
-    Ok(!rows.is_empty())
+        .await
+        .map_err(thrown_away)?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    check_on(run, row.try_get(0).map_err(|error| target_error(ACT, error))?)?;
+    Ok(true)
 }
 
 /// Whether the target refused a row: an integrity constraint (class 23), a value (22), an error

@@ -229,6 +229,7 @@ async fn watched_run(
         state: State::new(&options.state_schema),
         collections: &collections,
         reporter,
+        stop,
     };
     let mut stumbles = Stumbles::default();
     let prepared = loop {
@@ -332,6 +333,7 @@ struct Preparation<'a> {
     state: State,
     collections: &'a [CollectionInfo],
     reporter: &'a Arc<dyn Reporter>,
+    stop: &'a Stop,
 }
 
 impl Preparation<'_> {
@@ -361,7 +363,8 @@ impl Preparation<'_> {
             if self.options.keep_constraints || self.options.append {
                 selected.iter().try_for_each(|(model, _)| kept::check(model))?;
             }
-            clean(registry, names, &self.state, &self.options, connection, reporter).await?;
+            let (state, options) = (&self.state, &self.options);
+            clean(registry, names, state, options, connection, reporter, self.stop).await?;
             // Once is enough when this is done again.
             self.options.clean = false;
         }
@@ -378,6 +381,7 @@ impl Preparation<'_> {
             connection,
             collections: self.collections,
             reporter,
+            stop: self.stop,
             earlier: &runs,
         };
         let (run, read_ahead) = beginning.begin().await?;
@@ -702,6 +706,7 @@ struct Beginning<'a> {
     connection: &'a mut Connection,
     collections: &'a [CollectionInfo],
     reporter: &'a Arc<dyn Reporter>,
+    stop: &'a Stop,
     /// The runs before, as they were when the models were selected.
     earlier: &'a [RunRow],
 }
@@ -811,13 +816,7 @@ impl Beginning<'_> {
         let (options, registry) = (self.options, self.registry);
         self.connection.execute("beginning a transaction", "BEGIN").await?;
         // Two processes that are started at once must not both begin a run.
-        self.connection
-            .execute_with(
-                "locking the state",
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-                &[Some(&format!("migrate:{}", options.state_schema))],
-            )
-            .await?;
+        lock(self.state, self.connection, self.reporter, self.stop).await?;
         if let Some(run) = self.unfinished(fingerprint).await? {
             self.connection.execute("ending a transaction", "ROLLBACK").await?;
             return Ok(Made::Elsewhere(Box::new(run)));
@@ -915,8 +914,36 @@ impl Beginning<'_> {
         ))
     }
 
-    async fn resume(&mut self, run: RunRow) -> Result<RunRow> {
+    /// Takes a run up that somebody had given up, unless another process has done so since.
+    async fn take_up(&mut self, run: RunRow) -> Result<RunRow> {
+        let names = Names { schema: &self.options.schema };
+        self.connection.execute("beginning a transaction", "BEGIN").await?;
+        lock(self.state, self.connection, self.reporter, self.stop).await?;
+        let connection = &mut *self.connection;
+        let last = self.state.last_run(connection).await.map_err(state::thrown_away)?;
+        let Some(last) = last.filter(|last| (last.run, last.key) == (run.run, run.key)) else {
+            return Err(state::other_run(run.run));
+        };
+        let mut taken = 0;
+        if last.given_up {
+            taken = deferred::take_up(connection, self.state, names, self.registry, &last).await?;
+        }
+        self.options.fail_points.hit("a run is taken up")?;
+        connection.execute("committing", "COMMIT").await?;
+        if taken > 0 {
+            let message = format!(
+                "{taken} keys and indexes that were put back are taken off again: the run goes on"
+            );
+            self.reporter.event(&Event::Notice { message: &message });
+        }
+        Ok(RunRow { given_up: false, ..last })
+    }
+
+    async fn resume(&mut self, mut run: RunRow) -> Result<RunRow> {
         preflight::source_rights(self.source, self.registry).await?;
+        if run.given_up {
+            run = self.take_up(run).await?;
+        }
         let (open, chunks) = self.state.open_chunks(self.connection, run.run).await?;
         self.reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
         let progress = self.state.progress(self.connection, run.run).await?;
@@ -1216,6 +1243,32 @@ async fn empty_tables(connection: &mut Connection, tables: &[String]) -> Result<
     connection.execute(ACT, format!("TRUNCATE {} CASCADE", tables.join(", "))).await.map(drop)
 }
 
+/// Locks the state until the caller's transaction ends; see [`State::try_lock`]. Waits for whoever has
+/// the lock, and says so.
+async fn lock(
+    state: &State,
+    connection: &mut Connection,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    const SILENT: Duration = Duration::from_secs(1);
+    let started = Instant::now();
+    let mut told = false;
+    while !state.try_lock(connection).await? {
+        if stop.is_stopped() {
+            return Err(Error::new(ErrorKind::Interrupted, "the run was asked to stop"));
+        }
+        if !told && started.elapsed() > SILENT {
+            let message = "waiting for another process, which begins a run, starts over, or puts keys and indexes back";
+            reporter.event(&Event::Notice { message });
+            told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Drops what earlier runs have made, empties what they have filled, and drops their state.
 async fn clean(
     registry: &'static RegistryFacts,
@@ -1224,6 +1277,7 @@ async fn clean(
     options: &Options,
     connection: &mut Connection,
     reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
 ) -> Result<()> {
     if !state.exists(connection).await? {
         return Ok(());
@@ -1243,14 +1297,19 @@ async fn clean(
         ));
     }
     connection.execute("beginning a transaction", "BEGIN").await?;
-    connection
-        .execute_with(
-            "locking the state",
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-            &[Some(&format!("migrate:{}", options.state_schema))],
+    lock(state, connection, reporter, stop).await?;
+    // Whoever had the lock before may have done the same.
+    let keys = |runs: &[RunRow]| runs.iter().map(|run| (run.run, run.key)).collect::<Vec<_>>();
+    if !state.exists(connection).await?
+        || keys(&state.runs_to_clean(connection).await?) != keys(&runs)
+    {
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            "another process has just started over with `--clean`",
         )
-        .await?;
-    state.check_idle(connection).await?;
+        .with_hint("give the command without `--clean` to help it, or wait until it is done"));
+    }
+    state.check_idle(connection, "thrown away").await?;
     // Tables that were there before are emptied, and get back what was taken off them.
     let mut emptied = Vec::new();
     for (model, _) in registry.iter() {

@@ -21,7 +21,7 @@ use crate::source::Range;
 use crate::status::{self, Work};
 
 /// The version of the state schema; a run of another version is not touched.
-pub const VERSION: i32 = 4;
+pub const VERSION: i32 = 5;
 
 /// Makes the state's tables in its schema where they are missing, and the functions that translate
 /// derived ids; random ones have none. Every statement can be repeated. Nothing refers to the run by a
@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS {s}.run (
     created jsonb NOT NULL,
     left_out jsonb NOT NULL,
     started_at timestamptz NOT NULL DEFAULT now(),
+    given_up_at timestamptz,
     finished_at timestamptz,
     summary jsonb
 );
@@ -142,6 +143,7 @@ CREATE TABLE IF NOT EXISTS {s}.deferred_ddl (
     columns jsonb NOT NULL,
     predicate text,
     restored boolean NOT NULL DEFAULT false,
+    given_back boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run, position)
 );
 COMMENT ON TABLE {s}.deferred_ddl IS 'Keys, indexes and foreign keys that are built after the load, or put back as they were';
@@ -212,6 +214,9 @@ pub struct RunRow {
     pub key: Uuid,
     /// What it made in the target.
     pub created: Created,
+    /// Whether somebody has given it up: its keys and indexes were put back before its end, some of
+    /// them at least.
+    pub given_up: bool,
     /// Whether everything is done.
     pub finished: bool,
 }
@@ -374,7 +379,8 @@ impl State {
                 ACT,
                 format!(
                     "SELECT run, version, fingerprint::text, uuid_version, uuid_key::text,
-                        created::text, finished_at IS NOT NULL
+                        created::text, given_up_at IS NOT NULL,
+                        finished_at IS NOT NULL
                      FROM {} ORDER BY run",
                     self.table("run")
                 ),
@@ -406,7 +412,8 @@ impl State {
             },
             created: serde_json::from_str(&created).map_err(parse)?,
             key,
-            finished: row.try_get(6).map_err(get)?,
+            given_up: row.try_get(6).map_err(get)?,
+            finished: row.try_get(7).map_err(get)?,
         };
         Ok((version, run))
     }
@@ -461,6 +468,7 @@ impl State {
             fingerprint: fingerprint.clone(),
             ids,
             key,
+            given_up: false,
             created: created.clone(),
             finished: false,
         })
@@ -511,9 +519,14 @@ impl State {
     /// until the transaction ends.
     ///
     /// # Errors
-    /// When the server does not answer.
-    pub async fn take_chunk(&self, connection: &mut Connection, run: i64) -> Result<Option<Chunk>> {
+    /// When the server does not answer, or the run was given up or thrown away.
+    pub async fn take_chunk(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+    ) -> Result<Option<Chunk>> {
         const ACT: &str = "taking a chunk";
+        let (is_on, run) = (self.is_on_sql(run), run.run);
         let rows = connection
             .query(
                 ACT,
@@ -523,16 +536,18 @@ impl State {
                         WHERE run = {run} AND NOT done AND phase = (
                             SELECT min(phase) FROM {} WHERE run = {run} AND NOT done)
                         ORDER BY chunk LIMIT 1 FOR UPDATE SKIP LOCKED)
-                     SELECT *, {} FROM taken",
+                     SELECT *, {is_on}, {} FROM taken",
                     self.table("chunk"),
                     self.table("chunk"),
                     status::announce_sql(run, Work::Chunk, "chunk", &self.name),
                 ),
                 &[],
             )
-            .await?;
+            .await
+            .map_err(thrown_away)?;
         let Some(row) = rows.first() else { return Ok(None) };
         let get = |error| target_error(ACT, error);
+        check_on(run, row.try_get(4).map_err(get)?)?;
         let range: String = row.try_get(3).map_err(get)?;
         Ok(Some(Chunk {
             chunk: row.try_get(0).map_err(get)?,
@@ -634,11 +649,11 @@ impl State {
     }
 
     /// Fails when another process is at work on a chunk or a task; within the caller's
-    /// transaction none can begin after that.
+    /// transaction none can begin after that. `what` becomes of the run (`given up`).
     ///
     /// # Errors
     /// When one is, or the server does not answer.
-    pub async fn check_idle(&self, connection: &mut Connection) -> Result<()> {
+    pub async fn check_idle(&self, connection: &mut Connection, what: &str) -> Result<()> {
         for table in ["chunk", "task"] {
             let sql =
                 format!("SELECT 1 FROM {} WHERE NOT done FOR UPDATE NOWAIT", self.table(table));
@@ -646,13 +661,59 @@ impl State {
             busy.map_err(|error| match crate::sink::sql_state(&error) {
                 Some("55P03") => Error::new(
                     ErrorKind::Preflight,
-                    "another process is at work on the run that would be thrown away",
+                    format!("another process is at work on the run that would be {what}"),
                 )
                 .with_hint("stop it first, or wait until it is done"),
                 _ => error,
             })?;
         }
         Ok(())
+    }
+
+    /// Locks the state until the caller's transaction ends: only one process at a time begins a run,
+    /// throws runs away, gives one up or takes one up again. False where another one does so now.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn try_lock(&self, connection: &mut Connection) -> Result<bool> {
+        const ACT: &str = "locking the state";
+        let rows = connection
+            .query(
+                ACT,
+                "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))",
+                &[Some(&format!("migrate:{}", self.name))],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        row.try_get(0).map_err(|error| target_error(ACT, error))
+    }
+
+    /// Notes that a run is given up. A worker that was at no chunk and no task is told when it takes
+    /// the next one.
+    ///
+    /// # Errors
+    /// When the server does not answer, or the run is not there any more.
+    pub(crate) async fn give_up(&self, connection: &mut Connection, run: &RunRow) -> Result<()> {
+        let sql = format!(
+            "UPDATE {} SET given_up_at = clock_timestamp() WHERE run = {} AND uuid_key = '{}'",
+            self.table("run"),
+            run.run,
+            run.key
+        );
+        match connection.execute("noting that the run is given up", sql).await {
+            Ok(0) => Err(other_run(run.run)),
+            result => result.map(drop).map_err(thrown_away),
+        }
+    }
+
+    /// SQL for what [`check_on`] wants to know of a run.
+    pub(crate) fn is_on_sql(&self, run: &RunRow) -> String {
+        format!(
+            "(SELECT given_up_at IS NULL FROM {} WHERE run = {} AND uuid_key = '{}')",
+            self.table("run"),
+            run.run,
+            run.key
+        )
     }
 
     /// Drops the tables and functions of the state, and the schema when nothing else is in it.
@@ -781,14 +842,26 @@ impl State {
     /// Whether a chunk of a run is not done; those that are done are not looked at.
     ///
     /// # Errors
-    /// When the server does not answer.
-    pub async fn has_open_chunks(&self, connection: &mut Connection, run: i64) -> Result<bool> {
-        let sql = format!(
-            "SELECT count(*) FROM (
-                SELECT FROM {} WHERE run = {run} AND NOT done LIMIT 1) AS first",
-            self.table("chunk")
-        );
-        Ok(connection.count("looking for chunks", sql, &[]).await? > 0)
+    /// As [`State::take_chunk`].
+    pub async fn has_open_chunks(&self, connection: &mut Connection, run: &RunRow) -> Result<bool> {
+        let open = format!("FROM {} WHERE run = {} AND NOT done", self.table("chunk"), run.run);
+        self.is_open(connection, "looking for chunks", run, &open).await
+    }
+
+    /// Whether something of a run is open, by what stands behind `SELECT`.
+    pub(crate) async fn is_open(
+        &self,
+        connection: &mut Connection,
+        act: &str,
+        run: &RunRow,
+        open: &str,
+    ) -> Result<bool> {
+        let sql = format!("SELECT EXISTS (SELECT {open}), {}", self.is_on_sql(run));
+        let rows = connection.query(act, sql, &[]).await.map_err(thrown_away)?;
+        let get = |error| target_error(act, error);
+        let Some(row) = rows.first() else { return Ok(false) };
+        check_on(run.run, row.try_get(1).map_err(get)?)?;
+        row.try_get(0).map_err(get)
     }
 
     /// How many chunks of a run are not done, and how many there are.
@@ -815,6 +888,44 @@ impl State {
             Ok(number.unsigned_abs())
         };
         Ok((get(0)?, get(1)?))
+    }
+}
+
+/// Fails where a run does not go on: it was given up, or, where nothing is known of it, another process
+/// has started over and the number is another run's.
+pub(crate) fn check_on(run: i64, is_on: Option<bool>) -> Result<()> {
+    match is_on {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::new(
+            ErrorKind::Preflight,
+            format!("run {run} was given up meanwhile: `migrate schema restore` has put keys back"),
+        )
+        .with_hint("give the same command again: it takes them off and goes on")),
+        None => Err(other_run(run)),
+    }
+}
+
+/// The error where a run's number is another run's now.
+pub(crate) fn other_run(run: i64) -> Error {
+    Error::new(
+        ErrorKind::Preflight,
+        format!("run {run} was thrown away: another process has started over"),
+    )
+    .with_hint(
+        "see what it does with `migrate status`; the same command helps it, without `--clean`",
+    )
+}
+
+/// The error of a statement on the state, where that is gone.
+pub(crate) fn thrown_away(error: Error) -> Error {
+    match crate::sink::sql_state(&error) {
+        Some("42P01" | "3F000") => Error::new(
+            ErrorKind::Preflight,
+            "the run was thrown away: another process starts over with `--clean`",
+        )
+        .caused_by(error)
+        .with_hint("give the command without `--clean` to help it"),
+        _ => error,
     }
 }
 

@@ -201,6 +201,9 @@ pub struct Status {
     pub at: String,
     /// When the run began, by the target's clock.
     pub started_at: String,
+    /// When somebody gave it up, by putting keys and indexes back before its end.
+    #[serde(default)]
+    pub given_up_at: Option<String>,
     /// When it was complete.
     pub finished_at: Option<String>,
     /// From its beginning to its end, or to now when it runs, or to the last thing done when it
@@ -550,7 +553,8 @@ impl Observer {
             .query(format!(
                 "SELECT fingerprint::text, summary::text, to_char(started_at AT TIME ZONE 'UTC', {ISO}),
                     to_char(finished_at AT TIME ZONE 'UTC', {ISO}),
-                    to_char(now() AT TIME ZONE 'UTC', {ISO})
+                    to_char(now() AT TIME ZONE 'UTC', {ISO}),
+                    to_char(given_up_at AT TIME ZONE 'UTC', {ISO})
                  FROM {} WHERE run = {}",
                 self.state.table("run"),
                 status.run
@@ -564,6 +568,7 @@ impl Observer {
         status.started_at = get(row, 2)?;
         status.finished_at = get(row, 3)?;
         status.at = get(row, 4)?;
+        status.given_up_at = get(row, 5)?;
         let registry = self.registry;
         let collections =
             || registry.iter().map(|(model, _)| model).filter(|model| model.kind.has_documents());

@@ -25,7 +25,7 @@ use crate::run::Stop;
 use crate::schema::{BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
 use crate::settle;
 use crate::sink::{Connection, sql_state, target_error};
-use crate::state::State;
+use crate::state::{RunRow, State, check_on, thrown_away};
 use crate::status::{self, Work};
 use crate::upkeep;
 
@@ -421,17 +421,18 @@ enum Next {
     Done,
 }
 
-async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Next> {
+async fn take(connection: &mut Connection, state: &State, run: &RunRow) -> Result<Next> {
     const ACT: &str = "taking a task";
     let table = state.table("task");
-    let ready = format!("run = {run} AND NOT done AND ready < (SELECT min(level) FROM open)");
+    let (is_on, number) = (state.is_on_sql(run), run.run);
+    let ready = format!("run = {number} AND NOT done AND ready < (SELECT min(level) FROM open)");
     // Asked once for each task: one look at all of them, and one for those that are not locked.
     let rows = connection
         .query(
             ACT,
             format!(
                 "WITH open AS MATERIALIZED (
-                    SELECT level, ready FROM {table} WHERE run = {run} AND NOT done),
+                    SELECT level, ready FROM {table} WHERE run = {number} AND NOT done),
                  first AS (
                     SELECT task, together, body FROM {table}
                     WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
@@ -443,17 +444,20 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
                     FOR UPDATE SKIP LOCKED),
                  taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
                  SELECT task, body::text,
-                    (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)), {}
+                    (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)),
+                    {is_on}, {}
                  FROM taken ORDER BY task",
-                status::announce_sql(run, Work::Task, "(SELECT task FROM first)", state.name()),
+                status::announce_sql(number, Work::Task, "(SELECT task FROM first)", state.name()),
             ),
             &[],
         )
-        .await?;
+        .await
+        .map_err(thrown_away)?;
     let mut tasks = Vec::with_capacity(rows.len());
     let mut ready = 0;
     for row in &rows {
         let get = |error| target_error(ACT, error);
+        check_on(number, row.try_get(3).map_err(get)?)?;
         let body: String = row.try_get(1).map_err(get)?;
         let task = serde_json::from_str(&body).map_err(|error| {
             Error::new(ErrorKind::Preflight, "a task of the run cannot be understood")
@@ -465,10 +469,11 @@ async fn take(connection: &mut Connection, state: &State, run: i64) -> Result<Ne
     if !tasks.is_empty() {
         return Ok(Next::Tasks(tasks, ready));
     }
-    let open = connection
-        .count(ACT, format!("SELECT count(*) FROM {table} WHERE run = {run} AND NOT done"), &[])
-        .await?;
-    Ok(if open == 0 { Next::Done } else { Next::Wait })
+    let open = format!("FROM {table} WHERE run = {number} AND NOT done");
+    Ok(match state.is_open(connection, ACT, run, &open).await? {
+        true => Next::Wait,
+        false => Next::Done,
+    })
 }
 
 /// A task whose work is in the open transaction.
@@ -569,7 +574,7 @@ pub(crate) async fn work(
             return Ok(());
         }
         let moved = context.watch.next_commit();
-        match take(connection, &context.state, context.run.run).await? {
+        match take(connection, &context.state, &context.run).await? {
             Next::Tasks(tasks, ready) => {
                 waiting = None;
                 context.options.fail_points.hit("a task is taken")?;

@@ -16,9 +16,11 @@ use std::vec::IntoIter;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::context::Context;
+use crate::ddl::Names;
 use crate::error::Result;
-use crate::schema::{BaseType, Column, Model};
+use crate::schema::{BaseType, Column, Model, RegistryFacts};
 use crate::sink::{Connection, sql_state, target_error};
+use crate::state::{RunRow, State};
 
 /// How a run gathers statistics for the planner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,6 +171,38 @@ pub(crate) async fn give_back(connection: &mut Connection, table: &str) -> Resul
 
 fn give_back_sql(table: &str) -> String {
     format!("ALTER TABLE IF EXISTS {table} RESET (autovacuum_enabled)")
+}
+
+/// Keeps autovacuum away again from tables that a run has made and not given back itself.
+pub(crate) async fn keep_away(
+    connection: &mut Connection,
+    state: &State,
+    names: Names<'_>,
+    registry: &RegistryFacts,
+    run: &RunRow,
+) -> Result<()> {
+    const ACT: &str = "keeping autovacuum away";
+    let rows = connection
+        .query(
+            ACT,
+            format!(
+                "SELECT body->>'model' FROM {} WHERE run = {} AND NOT done
+                    AND body->>'task' = 'analyze'",
+                state.table("task"),
+                run.run
+            ),
+            &[],
+        )
+        .await?;
+    for row in &rows {
+        let model: String = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        let table = registry.model(&model).map(|model| names.table(model));
+        if let Some(table) = table.filter(|table| run.created.tables.contains(table)) {
+            let sql = format!("ALTER TABLE IF EXISTS {table} SET (autovacuum_enabled = off)");
+            connection.execute(ACT, sql).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Gives a table back to autovacuum, where the run had kept it away, and gathers its statistics.

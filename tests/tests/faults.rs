@@ -17,9 +17,11 @@ use migrate_core::event::Silent;
 use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
+use migrate_core::sink::Target;
 use migrate_core::source::memory::MemorySource;
+use migrate_core::state::State;
 use migrate_core::summary::Summary;
-use migrate_core::{Error, ErrorKind, Migrate, registry};
+use migrate_core::{Error, ErrorKind, Migrate, deferred, registry};
 use migrate_servers::{Mongo, MongoOptions, Postgres, PostgresOptions};
 use migrate_tests::end_state::{assert_same, end_state};
 use migrate_tests::program::{Program, WORK};
@@ -481,6 +483,158 @@ async fn a_stop_at_every_step_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_at_every_step_changes_nothing_in_tables_that_were_there() {
     stopped_at_every_step("existing_step", &existing_club()).await;
+}
+
+/// Gives the club's run up: its keys and indexes are put back, as far as the rows allow it.
+async fn give_up(url: &str) -> migrate_core::error::Result<usize> {
+    let target = Target::parse(url)?;
+    let state = State::new("migrate");
+    let mut connection = target.connect().await?;
+    if !state.exists(&mut connection).await? {
+        return Ok(0);
+    }
+    match state.last_run(&mut connection).await? {
+        Some(run) => deferred::restore(&target, &state, &run).await,
+        None => Ok(0),
+    }
+}
+
+/// A run that stops at one step, is given up, and goes on after all, for every other step in turn.
+async fn given_up_at_every_other_step(test: &str, statements: &[String], phase: u64) {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let reference = format!("{test}_reference");
+    let (fail_points, hits) = stop_at(0);
+    let url = make(server, &reference, statements);
+    run_club(club(), &url, fail_points).await.expect("nothing disturbs it");
+    let expected = end_state(server, &reference);
+    let (mut back, mut broke) = (0, BTreeMap::new());
+    for step in (phase..=hits.load(Ordering::SeqCst)).step_by(2) {
+        let name = format!("{test}_{step}");
+        let url = make(server, &name, statements);
+        let (fail_points, _) = stop_at(step);
+        let stopped = run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+        match give_up(&url).await {
+            Ok(some) => back += some,
+            Err(error) => *broke.entry(error.to_string()).or_insert(0) += 1,
+        }
+        let (fail_points, _) = stop_at(0);
+        run_club(club(), &url, fail_points)
+            .await
+            .unwrap_or_else(|failure| panic!("after {stopped} (step {step}): {failure}"));
+        let what = format!("step {step}, {stopped}");
+        assert_same(&expected, &end_state(server, &name), &what);
+    }
+    eprintln!("{test}: {back} definitions put back; {broke:#?}");
+    assert!(back > 8 && !broke.is_empty(), "{back}, {broke:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_goes_on_after_all() {
+    given_up_at_every_other_step("given_up", &[], 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_goes_on_in_tables_that_were_there() {
+    given_up_at_every_other_step("given_up_existing", &existing_club(), 2).await;
+}
+
+/// Gives the run up from another thread, as another process would, and waits for it.
+fn give_up_beside(url: &str) -> migrate_core::error::Result<usize> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+            runtime.block_on(give_up(url))
+        });
+        other.join().expect("no panic")
+    })
+}
+
+/// Nobody may put keys on a table beside a worker; and a run that was at nothing while somebody did
+/// must not load into them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_at_work_is_not_given_up_and_one_that_pauses_is_told() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let (fail_points, _) = stop_at(0);
+    let url = make(server, "beside_reference", &[]);
+    run_club(club(), &url, fail_points).await.expect("nothing disturbs it");
+    let expected = end_state(server, "beside_reference");
+    for (number, (point, is_at_work)) in [
+        ("a chunk is taken", true),
+        ("a chunk is written", true),
+        ("a task is taken", true),
+        ("a task is written", true),
+        ("preflight is done", false),
+        ("the plan is committed", false),
+        ("a chunk is committed", false),
+        ("the load is done", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("beside_{number}");
+        let url = make(server, &name, &[]);
+        let (there, hits) = (url.clone(), Arc::new(AtomicU64::new(0)));
+        let hook = move |hit: &str| {
+            // Once, in the middle.
+            if hit == point && hits.fetch_add(1, Ordering::SeqCst) == u64::from(is_at_work) {
+                let given_up = give_up_beside(&there);
+                if is_at_work {
+                    let text = given_up.expect_err(point).to_string();
+                    let expected = "another process is at work on the run that would be given up";
+                    assert_eq!(text, expected, "{point}");
+                }
+            }
+            Ok(())
+        };
+        let result = run_club(club(), &url, FailPoints::new(Arc::new(hook))).await;
+        match is_at_work || point == "preflight is done" {
+            true => drop(result.unwrap_or_else(|error| panic!("{point}: {error}"))),
+            false => {
+                let error = result.expect_err(point);
+                assert!(error.to_string().contains("was given up meanwhile"), "{point}: {error}");
+                let (fail_points, _) = stop_at(0);
+                run_club(club(), &url, fail_points).await.expect("it goes on");
+            }
+        }
+        assert_same(&expected, &end_state(server, &name), point);
+    }
+}
+
+/// A run that pauses while another process throws it away must not work on the next one, which has
+/// the same number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_thrown_away_is_told() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    for (number, anew) in [true, false].into_iter().enumerate() {
+        let name = format!("thrown_away_{number}");
+        let url = make(server, &name, &[]);
+        let (there, hits) = (url.clone(), Arc::new(AtomicU64::new(0)));
+        let hook = move |hit: &str| {
+            if hit == "a chunk is committed" && hits.fetch_add(1, Ordering::SeqCst) == 1 {
+                let clean = |stop_at: u64| Options {
+                    clean: true,
+                    fail_points: self::stop_at(stop_at).0,
+                    ..Options::default()
+                };
+                // The second ends right after its clean.
+                let options = if anew { clean(0) } else { clean(3) };
+                let result = std::thread::scope(|scope| {
+                    let other = scope.spawn(|| {
+                        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                        let (source, silent) = (Arc::new(club()), Arc::new(Silent));
+                        let stop = Stop::default();
+                        let all = run(Club::FACTS, source, &there, &options, silent, &stop);
+                        runtime.block_on(all)
+                    });
+                    other.join().expect("no panic")
+                });
+                assert_eq!(result.is_ok(), anew, "{:?}", result.err());
+            }
+            Ok(())
+        };
+        let error = run_club(club(), &url, FailPoints::new(Arc::new(hook))).await.unwrap_err();
+        assert!(error.to_string().contains("thrown away"), "{error}");
+    }
 }
 
 /// Every process stops a few steps further on, until one comes to the end.

@@ -397,10 +397,11 @@ async fn stopped(url: &str) {
 
 /// Gives the last run up; how many definitions were put back.
 async fn given_up(url: &str) -> usize {
-    let mut connection = Target::parse(url).unwrap().connect().await.unwrap();
+    let target = Target::parse(url).unwrap();
+    let mut connection = target.connect().await.unwrap();
     let state = State::new("migrate");
     let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    deferred::restore(&mut connection, &state, &run).await.unwrap()
+    deferred::restore(&target, &state, &run).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

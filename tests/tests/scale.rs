@@ -108,6 +108,7 @@ async fn taking_a_chunk_does_not_look_at_those_that_are_done() {
     let target = Target::parse(&target).unwrap();
     let mut connection = target.connect().await.unwrap();
     let state = State::new("migrate");
+    let run = state.last_run(&mut connection).await.unwrap().expect("a run");
     let fill = "UPDATE migrate.chunk SET done = true;
         INSERT INTO migrate.chunk (run, chunk, model, collection, phase, range, estimate, done)
         SELECT 1, n, 'TodoList', 'TodoList', 0,
@@ -128,7 +129,7 @@ async fn taking_a_chunk_does_not_look_at_those_that_are_done() {
         connection.execute("beginning", "BEGIN").await.unwrap();
         let before = scans_and_fetches(&mut connection).await;
         let begun = Instant::now();
-        let chunk = state.take_chunk(&mut connection, 1).await.unwrap().expect("one is open");
+        let chunk = state.take_chunk(&mut connection, &run).await.unwrap().expect("one is open");
         let elapsed = begun.elapsed();
         assert_eq!(chunk.chunk, 1000 + done, "the first one that is open");
         let after = scans_and_fetches(&mut connection).await;

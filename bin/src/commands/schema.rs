@@ -106,7 +106,8 @@ pub(crate) async fn restore(
     options: &Options,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let mut connection = Target::parse(target)?.connect().await?;
+    let target = Target::parse(target)?;
+    let mut connection = target.connect().await?;
     let state = State::new(&options.state_schema);
     let run = match state.exists(&mut connection).await? {
         true => state.last_run(&mut connection).await?,
@@ -119,8 +120,8 @@ pub(crate) async fn restore(
         )
         .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
     };
-    let restored = deferred::restore(&mut connection, &state, &run).await?;
     connection.close().await;
+    let restored = deferred::restore(&target, &state, &run).await?;
     printer.note(match restored {
         0 => format!("run {} has nothing off: every key and index is on", run.run),
         1 => "1 definition was put back".to_owned(),

@@ -340,7 +340,13 @@ fn next(status: &Status) -> Option<String> {
     match status.activity {
         Activity::Running => None,
         Activity::Stopped => Some(format!(
-            "Nobody is at work on it. What is done stays done; go on with\n  {}\nPasswords and options of the addresses are not kept, nor is what changes no row (`--max-read-mb-s`,\n`--max-docs-s`, `--jobs`, `--memory` and the like): add what is needed.",
+            "Nobody is at work on it. What is done stays done; {}go on with\n  {}\nPasswords and options of the addresses are not kept, nor is what changes no row (`--max-read-mb-s`,\n`--max-docs-s`, `--jobs`, `--memory` and the like): add what is needed.",
+            match status.given_up_at {
+                Some(_) => {
+                    "the keys and indexes that\n`migrate schema restore` has put back come off again when you "
+                }
+                None => "",
+            },
             resume(status)
         )),
         Activity::Unbalanced => Some(
