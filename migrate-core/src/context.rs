@@ -293,7 +293,7 @@ impl Context {
     /// An error when somebody asked the run to stop.
     pub(crate) fn check_stop(&self) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::new(ErrorKind::Interrupted, "the run was asked to stop"));
+            return Err(Stop::error());
         }
         Ok(())
     }

@@ -221,7 +221,7 @@ impl Worker {
                 bytes: batch.bytes_len() as u64,
             });
             if self.stop.is_stopped() {
-                return Err(Error::new(ErrorKind::Interrupted, "the run was asked to stop"));
+                return Err(Stop::error());
             }
         }
         reader.await.map_err(|error| {

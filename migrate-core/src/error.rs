@@ -1,6 +1,7 @@
 //! What stops a run: the act that failed, on what, why, and what to do about it.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The result of an act of the runtime.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -14,6 +15,7 @@ struct Inner {
     kind: ErrorKind,
     context: String,
     hint: Option<String>,
+    waited: Duration,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -86,7 +88,8 @@ impl ErrorKind {
 impl Error {
     /// An error without a cause below it.
     pub fn new(kind: ErrorKind, context: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, context: context.into(), hint: None, source: None }))
+        let (hint, waited, source) = (None, Duration::ZERO, None);
+        Self(Box::new(Inner { kind, context: context.into(), hint, waited, source }))
     }
 
     /// Adds the cause.
@@ -104,6 +107,18 @@ impl Error {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// Says for how long the act was tried again before it failed.
+    #[must_use]
+    pub(crate) fn after(mut self, waited: Duration) -> Self {
+        self.0.waited = waited;
+        self
+    }
+
+    /// For how long the act was tried again before it failed.
+    pub(crate) fn waited(&self) -> Duration {
+        self.0.waited
     }
 
     /// The kind.

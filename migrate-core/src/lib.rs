@@ -77,6 +77,7 @@ pub mod state;
 #[cfg(feature = "engine")]
 pub mod status;
 mod steps;
+pub mod stop;
 #[cfg(feature = "engine")]
 mod strays;
 #[cfg(feature = "engine")]

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -34,11 +33,14 @@ use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
+use crate::stop::GRACE;
 use crate::summary::Summary;
 use crate::transform::{TargetFacts, Transformer};
 use crate::upkeep::{self, Analyze};
 use crate::watch::Watch;
 use crate::{report, status, task};
+
+pub use crate::stop::Stop;
 
 /// How ids become UUIDs, as a person chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,22 +147,6 @@ impl Options {
     pub(crate) fn index_bytes(&self) -> u64 {
         // PostgreSQL's own limits: 64 kB at least, below 2 GB for the types behind the settings.
         (self.sort_bytes / self.jobs() as u64).clamp(1 << 20, (2 << 30) - 1024)
-    }
-}
-
-/// Asks a run to stop in an orderly way: chunks in flight are finished or rolled back.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    /// Asks.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether somebody has asked.
-    pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -431,7 +417,7 @@ impl Timer {
 }
 
 /// How long the first connection of a run is tried.
-const FIRST_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const FIRST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Connections that are opened while somebody else is busy.
 struct EarlyConnections(tokio::task::JoinSet<Option<Connection>>);
@@ -470,7 +456,7 @@ async fn connect_worker(context: &Context) -> Result<Connection> {
 }
 
 /// Opens a connection, again and again for as long as the options' patience lasts.
-async fn connect(
+pub(crate) async fn connect(
     target: &Target,
     options: &Options,
     reporter: &Arc<dyn Reporter>,
@@ -479,19 +465,23 @@ async fn connect(
     let started = Instant::now();
     let mut delay = Duration::from_millis(100);
     loop {
-        match target.connect().await {
-            Ok(connection) => return Ok(connection),
-            Err(error)
-                if error.kind().is_transient()
-                    && started.elapsed() + delay < options.patience
-                    && !stop.is_stopped() =>
-            {
-                reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
-                pause(delay, stop).await;
-                delay = (delay * 2).min(Duration::from_secs(5));
-            }
-            Err(error) => return Err(error),
+        let error = match stop.or(GRACE, target.connect()).await {
+            Some(Ok(connection)) => return Ok(connection),
+            Some(Err(error)) => error,
+            None => return Err(Stop::error()),
+        };
+        if !error.kind().is_transient() {
+            return Err(error);
         }
+        if stop.is_stopped() {
+            return Err(Stop::error().caused_by(error));
+        }
+        if started.elapsed() + delay >= options.patience {
+            return Err(error);
+        }
+        reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
+        stop.pause(delay).await;
+        delay = (delay * 2).min(Duration::from_secs(5));
     }
 }
 
@@ -1257,7 +1247,7 @@ async fn lock(
     let mut told = false;
     while !state.try_lock(connection).await? {
         if stop.is_stopped() {
-            return Err(Error::new(ErrorKind::Interrupted, "the run was asked to stop"));
+            return Err(Stop::error());
         }
         if !told && started.elapsed() > SILENT {
             let message = "waiting for another process, which begins a run, starts over, or puts keys and indexes back";
@@ -1541,7 +1531,7 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
 
 /// The failures in a row of somebody who tries again.
 #[derive(Default)]
-struct Stumbles {
+pub(crate) struct Stumbles {
     since: Option<Instant>,
     delay: Duration,
 }
@@ -1552,7 +1542,7 @@ impl Stumbles {
     /// Waits before the act that failed is tried again; gives the error back when that would not
     /// help, or patience is at its end. It counts from the first failure in a row: it starts anew
     /// when more is committed than was before the act.
-    async fn wait(
+    pub(crate) async fn wait(
         &mut self,
         options: &Options,
         reporter: &Arc<dyn Reporter>,
@@ -1561,28 +1551,24 @@ impl Stumbles {
         committed: u64,
         error: Error,
     ) -> Result<()> {
-        if !error.kind().is_transient() || stop.is_stopped() {
+        if !error.kind().is_transient() {
             return Err(error);
         }
-        if self.since.is_none() || watch.committed() != committed {
-            *self = Self { since: Some(Instant::now()), delay: Self::FIRST_DELAY };
+        if stop.is_stopped() {
+            return Err(Stop::error().caused_by(error));
         }
-        if self.since.is_some_and(|since| since.elapsed() > options.patience) {
+        if self.since.is_none() || watch.committed() != committed {
+            // Whoever has failed may have been patient before.
+            let since = Instant::now().checked_sub(error.waited());
+            *self = Self { since, delay: Self::FIRST_DELAY };
+        }
+        if self.since.is_none_or(|since| since.elapsed() >= options.patience) {
             return Err(error);
         }
         let delay = self.delay;
         reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
-        pause(delay, stop).await;
+        stop.pause(delay).await;
         self.delay = (delay * 2).min(Duration::from_secs(5));
         Ok(())
-    }
-}
-
-/// Waits that long, unless somebody asks to stop.
-async fn pause(delay: Duration, stop: &Stop) {
-    let end = Instant::now() + delay;
-    while !stop.is_stopped() && Instant::now() < end {
-        let rest = end.saturating_duration_since(Instant::now());
-        tokio::time::sleep(rest.min(Duration::from_millis(100))).await;
     }
 }

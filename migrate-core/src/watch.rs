@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter};
 use crate::run::{Options, Stop};
 use crate::sink::{Connection, Target, sql_state, target_error};
+use crate::stop::GRACE;
 
 /// The sessions that a process works on, and how far it has come.
 #[derive(Debug, Default)]
@@ -110,6 +111,7 @@ impl Watch {
         stop: &Stop,
     ) -> Infallible {
         let patience = options.patience;
+        const QUICK_PAUSE: Duration = Duration::from_millis(500);
         let pause = (patience / 4).clamp(Duration::from_millis(500), Duration::from_secs(10));
         let answer_time = (patience / 2).clamp(Duration::from_secs(2), Duration::from_secs(15));
         let mut connection = None;
@@ -117,7 +119,15 @@ impl Watch {
         // Since when nobody answers, and how far the work had come then.
         let mut silent: Option<(Instant, u64)> = None;
         loop {
-            tokio::time::sleep(pause).await;
+            // Who wants to stop does not want to wait.
+            let (pause, answer_time) = match stop.is_stopped() {
+                true => (QUICK_PAUSE, GRACE),
+                false => (pause, answer_time),
+            };
+            match stop.is_stopped() {
+                true => tokio::time::sleep(pause).await,
+                false => stop.pause(pause).await,
+            }
             let pids: Vec<i64> = self.sessions().keys().copied().collect();
             if pids.is_empty() {
                 (connection, silent) = (None, None);
@@ -125,9 +135,10 @@ impl Watch {
                 continue;
             }
             let ask = ask(&mut connection, target, &pids);
-            let answer = match tokio::time::timeout(answer_time, ask).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::new(
+            let ask = stop.or(GRACE, tokio::time::timeout(answer_time, ask));
+            let answer = match ask.await {
+                Some(Ok(answer)) => answer,
+                _ => Err(Error::new(
                     ErrorKind::TargetConnection,
                     format!("no answer within {} s", answer_time.as_secs()),
                 )),
@@ -149,6 +160,13 @@ impl Watch {
                         continue;
                     }
                     let what = format!("{} is silent: {error}", target.describe());
+                    if stop.is_stopped() {
+                        for pid in pids {
+                            let error = Error::new(ErrorKind::TargetConnection, what.clone());
+                            self.lose(pid, Stop::error().caused_by(error));
+                        }
+                        continue;
+                    }
                     if since.elapsed() >= patience {
                         for pid in pids {
                             self.lose(pid, Error::new(ErrorKind::TargetConnection, what.clone()));
@@ -173,8 +191,7 @@ impl Watch {
                 let since = *blocked.entry(pid).or_insert_with(Instant::now);
                 let what = format!("a statement waits for a lock that {holder} holds");
                 if stop.is_stopped() {
-                    let error = Error::new(ErrorKind::Interrupted, "the run was asked to stop");
-                    self.lose(pid, error);
+                    self.lose(pid, Stop::error());
                 } else if since.elapsed() >= patience {
                     let error = Error::new(ErrorKind::TargetBusy, what).with_hint(
                         "end that session, as with `SELECT pg_terminate_backend(PID)`, then give the same command again",

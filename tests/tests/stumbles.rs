@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bson::doc;
 use bson::oid::ObjectId;
 use migrate_core::error::Result;
-use migrate_core::event::{Event, Reporter};
+use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::source::memory::MemorySource;
 use migrate_core::source::{self, Source, SourceOptions};
@@ -360,6 +360,181 @@ async fn a_source_that_falls_silent_is_told_of_and_read_again() {
     assert_whole("source_silent", result);
     assert!(waits.any("has not answered for 5 s"), "{:?}", waits.0);
     assert!(waits.any("no answer within 7 seconds"), "{:?}", waits.0);
+}
+
+/// A live shop behind proxies, on both sides.
+struct Shop {
+    _mongo: Mongo,
+    near: Arc<Proxy>,
+    far: Arc<Proxy>,
+    source: String,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let mongo = Mongo::start(MongoOptions::default()).expect("a server");
+        let client = mongodb::Client::with_uri_str(mongo.uri("shop")).await.expect("a client");
+        let documents: Vec<_> = (0..ORDERS)
+            .map(|number| {
+                doc! { "_id": id(number), "number": number as i32, "note": "x".repeat(9000) }
+            })
+            .collect();
+        let orders = client.database("shop").collection("orders");
+        orders.insert_many(documents).await.expect("documents");
+        let near = Arc::new(Proxy::start(mongo.port()).await);
+        let far = Arc::new(Proxy::start(server().port()).await);
+        let source = format!("mongodb://127.0.0.1:{}/shop?directConnection=true", near.port());
+        Self { _mongo: mongo, near, far, source }
+    }
+
+    /// A fresh database behind the proxy.
+    fn target(&self, name: &str) -> String {
+        let url = server().create_database(name).expect("a database");
+        let (here, there) = (format!(":{}/", server().port()), format!(":{}/", self.far.port()));
+        url.replace(&here, &there)
+    }
+
+    async fn source(&self, patience: Duration, stop: &Stop) -> Arc<dyn Source> {
+        let options = SourceOptions {
+            retry_for: patience,
+            batch_bytes: 64 << 10,
+            stop: stop.clone(),
+            ..SourceOptions::default()
+        };
+        source::open_with(&self.source, options).await.expect("the source")
+    }
+}
+
+/// Acts once, when so many documents have gone by, and remembers what is waited for.
+struct After<F>(Mutex<(u64, Option<F>)>, Waits);
+
+impl<F: FnOnce() + Send> After<F> {
+    fn new(documents: u64, act: F) -> Arc<Self> {
+        Arc::new(Self(Mutex::new((documents, Some(act))), Waits::default()))
+    }
+}
+
+impl<F: FnOnce() + Send> Reporter for After<F> {
+    fn event(&self, event: &Event<'_>) {
+        self.1.event(event);
+        if let Event::Progress { documents, .. } = event {
+            let mut state = self.0.lock().expect("no panic");
+            state.0 = state.0.saturating_sub(*documents);
+            if state.0 == 0
+                && let Some(act) = state.1.take()
+            {
+                act();
+            }
+        }
+    }
+}
+
+/// Whoever is asked to stop does not wait for an answer that never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_no_server_that_says_nothing() {
+    let shop = Shop::open().await;
+    let options = Options { jobs: 2, chunk_bytes: 256 << 10, ..Options::default() };
+    let loaded = shop.target("stopped_loaded");
+    let source = shop.source(options.patience, &Stop::default()).await;
+    let silent = Arc::new(Silent);
+    run(Orders::FACTS, source, &loaded, &options, silent, &Stop::default()).await.expect("a run");
+    for (number, (is_run, is_source)) in
+        [(true, true), (true, false), (false, true), (false, false)].into_iter().enumerate()
+    {
+        let proxy = Arc::clone(if is_source { &shop.near } else { &shop.far });
+        let stop = Stop::default();
+        let source = shop.source(options.patience, &stop).await;
+        let asked = Arc::new(Mutex::new(None));
+        let (frozen, asking, time) = (Arc::clone(&proxy), stop.clone(), Arc::clone(&asked));
+        let reporter = After::new(100, move || {
+            frozen.freeze(true);
+            asking.stop();
+            *time.lock().expect("no panic") = Some(Instant::now());
+        });
+        let target = match is_run {
+            true => shop.target(&format!("stopped_{number}")),
+            false => loaded.clone(),
+        };
+        let error = match is_run {
+            true => run(Orders::FACTS, source, &target, &options, reporter, &stop).await.err(),
+            false => {
+                let request = Request::default();
+                validate(Orders::FACTS, source, &target, &options, &request, reporter, &stop)
+                    .await
+                    .err()
+            }
+        };
+        proxy.freeze(false);
+        let what = format!("run: {is_run}, source: {is_source}");
+        let error = error.unwrap_or_else(|| panic!("{what}: it ends"));
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{what}: {error}");
+        let asked = asked.lock().expect("no panic").expect("asked");
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(9), "{what}: {took:?}");
+    }
+}
+
+/// A source that goes away for good ends the run when the patience is over, and not much later; what
+/// it says is for people.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_patience_with_a_source_is_as_long_as_it_says() {
+    let shop = Shop::open().await;
+    let patience = Duration::from_secs(4);
+    let options = Options { jobs: 2, chunk_bytes: 256 << 10, patience, ..Options::default() };
+    let source = shop.source(patience, &Stop::default()).await;
+    let gone = Arc::new(Mutex::new(None));
+    let (proxy, time) = (Arc::clone(&shop.near), Arc::clone(&gone));
+    let reporter = After::new(100, move || {
+        proxy.close(true);
+        proxy.cut();
+        *time.lock().expect("no panic") = Some(Instant::now());
+    });
+    let target = shop.target("patience");
+    let told = Arc::clone(&reporter) as Arc<dyn Reporter>;
+    let error = run(Orders::FACTS, source, &target, &options, told, &Stop::default()).await;
+    let error = error.expect_err("it ends");
+    assert_eq!(error.kind(), ErrorKind::SourceConnection, "{error}");
+    let took = gone.lock().expect("no panic").expect("gone").elapsed();
+    // The driver looks for a server for three seconds at a time.
+    assert!(took >= patience && took < Duration::from_secs(11), "{took:?}");
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.starts_with("no server answers (127.0.0.1:"), "{error}: {cause}");
+    let waits = reporter.1.0.lock().expect("no panic");
+    assert!(!waits.iter().any(|what| what.contains("Topology")), "{waits:?}");
+}
+
+/// The target throws every session out in the middle of a comparison, which begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_waits_for_its_target() {
+    let url = server().create_database("compared").expect("a database");
+    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
+    assert_whole("compared", result);
+    for patience in [20, 0] {
+        let reporter = After::new(100, || {
+            let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = 'compared' AND pid <> pg_backend_pid()";
+            let ended = server().query("compared", sql).expect("sessions end");
+            assert_ne!(ended[0][0].as_deref(), Some("0"));
+        });
+        let options =
+            Options { patience: Duration::from_secs(patience), jobs: 2, ..Options::default() };
+        let told = Arc::clone(&reporter) as Arc<dyn Reporter>;
+        let (source, request, stop) = (Arc::new(orders()), Request::default(), Stop::default());
+        let report = validate(Orders::FACTS, source, &url, &options, &request, told, &stop).await;
+        match patience {
+            0 => {
+                let error = report.expect_err("it does not wait");
+                assert_eq!(error.to_string(), "source and target cannot be compared");
+                assert_eq!(error.kind(), ErrorKind::TargetConnection);
+            }
+            _ => {
+                let report = report.expect("it begins anew");
+                assert!(report.clean, "{report:#?}");
+                assert_eq!(report.tables[0].source, u64::from(ORDERS));
+                assert!(reporter.1.any("cannot be compared: "), "{:?}", reporter.1.0);
+            }
+        }
+    }
 }
 
 /// A collection is read as it lies on the disk, which is not in the order of its ids, and the cursor

@@ -3,14 +3,15 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use migrate_core::dry_run::dry_run;
-use migrate_core::event::{Event, Reporter};
+use migrate_core::event::Reporter;
 use migrate_core::rejects::{self, Filter};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
-use migrate_core::source::{self, SourceOptions};
+use migrate_core::source;
 use migrate_core::status::Observer;
 use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate as compare_rows};
@@ -95,14 +96,18 @@ async fn compare(
     printer: Printer,
 ) -> Result<Outcome, Error> {
     let (target, options) = (&settings.target, &settings.options);
-    let comparison = validate::open(&settings.source, settings.limits, options, printer).await?;
+    let reporter = reporter::new(settings.progress, printer);
+    let (from, limits) = (&settings.source, settings.limits);
+    let comparison = validate::open(from, limits, options, &reporter, printer).await?;
     let Comparison { source, stop, .. } = &comparison;
     let source = Arc::clone(source);
-    let reporter = reporter::new(settings.progress, printer);
     let request = Request::default();
     let report = compare_rows(registry, source, target, options, &request, reporter, stop).await?;
     validate::finish_run(&report, &settings.files, settings.progress, printer)
 }
+
+/// How long a target is asked for the counts of a run that was stopped.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// Runs with progress, files and signals, and gives back what became of the documents.
 pub(super) async fn execute(
@@ -123,13 +128,9 @@ pub(super) async fn execute(
     let _signals = signals::listen(&stop, printer)?;
     let shown = reporter::new(settings.progress, printer);
     let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
-    let waits = Arc::clone(&reporter);
-    let source_options = SourceOptions {
-        retry_for: settings.options.patience,
-        limits: settings.limits,
-        waiting: Some(Arc::new(move |what, delay| waits.event(&Event::Waiting { what, delay }))),
-        ..SourceOptions::within(settings.options.budget())
-    };
+    let (budget, limits) = (settings.options.budget(), settings.limits);
+    let source_options =
+        validate::source_options(&settings.options, budget, limits, &reporter, &stop);
     let source = source::open_with(&settings.source, source_options).await?;
     let (target, options) = (&settings.target, &settings.options);
     let result = if settings.dry_run {
@@ -141,9 +142,10 @@ pub(super) async fn execute(
         && error.kind() == ErrorKind::Interrupted
         && !settings.dry_run
         // A target that does not answer leaves the counts as they were told.
-        && let Ok(mut observer) = Observer::open(registry, target, options).await
+        && let Ok(Ok(mut observer)) =
+            tokio::time::timeout(ANSWER_TIME, Observer::open(registry, target, options)).await
     {
-        if let Ok(status) = observer.status(None).await {
+        if let Ok(Ok(status)) = tokio::time::timeout(ANSWER_TIME, observer.status(None)).await {
             files.correct(&status);
         }
         observer.close().await;

@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use migrate_core::budget::Budget;
+use migrate_core::event::{Event, Reporter};
 use migrate_core::run::{Options, Stop};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::{self, Limits, Source, SourceOptions};
@@ -36,13 +39,35 @@ pub(super) async fn open(
     address: &str,
     limits: Limits,
     options: &Options,
+    reporter: &Arc<dyn Reporter>,
     printer: Printer,
 ) -> Result<Comparison, Error> {
     let stop = Stop::default();
     let _signals = signals::listen(&stop, printer)?;
-    let paced = SourceOptions { limits, ..SourceOptions::within(options.validation_budget()) };
+    let paced = source_options(options, options.validation_budget(), limits, reporter, &stop);
     let source = source::open_with(address, paced).await?;
     Ok(Comparison { source, stop, _signals })
+}
+
+/// How a source is read by a command that tells of its waits and that a signal stops.
+pub(super) fn source_options(
+    options: &Options,
+    memory: Budget,
+    limits: Limits,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+) -> SourceOptions {
+    /// A reply may take that long, however short the patience is.
+    const REPLY_TIMES: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(120));
+    let waits = Arc::clone(reporter);
+    SourceOptions {
+        retry_for: options.patience,
+        reply_timeout: options.patience.clamp(REPLY_TIMES.0, REPLY_TIMES.1),
+        limits,
+        waiting: Some(Arc::new(move |what, delay| waits.event(&Event::Waiting { what, delay }))),
+        stop: stop.clone(),
+        ..SourceOptions::within(memory)
+    }
 }
 
 /// Compares, writes the report, and shows what differs.
@@ -51,9 +76,6 @@ pub(crate) async fn validate(
     settings: ValidateSettings,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let opened = open(&settings.source, settings.limits, &settings.options, printer).await?;
-    let Comparison { source, stop, .. } = &opened;
-    let source = Arc::clone(source);
     // Stdout is for the report.
     let progress = match settings.progress {
         ProgressKind::Json if settings.json => ProgressKind::None,
@@ -61,6 +83,9 @@ pub(crate) async fn validate(
     };
     let reporter = reporter::new(progress, printer);
     let (target, options) = (&settings.target, &settings.options);
+    let opened = open(&settings.source, settings.limits, options, &reporter, printer).await?;
+    let Comparison { source, stop, .. } = &opened;
+    let source = Arc::clone(source);
     let request = &settings.request;
     let report = if settings.repair {
         if !settings.yes && !std::io::stdin().is_terminal() {

@@ -73,6 +73,13 @@ impl Reporter for Bar {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
             Event::StepStarted { step: step @ (Step::Load | Step::Validate) } => {
+                if *step == Step::Validate {
+                    // It plans its tables itself, and may begin anew.
+                    let bars = std::mem::take(&mut state.tables).into_values();
+                    for bar in bars.filter_map(|table| table.bar).chain(state.overall.take()) {
+                        bar.finish_and_clear();
+                    }
+                }
                 let documents = state.tables.values().map(|table| table.documents).sum();
                 let bar = self.add(ProgressBar::new(documents).with_prefix(step.name()), OVERALL);
                 let done = state.tables.values().map(|table| table.documents_done).sum();

@@ -41,6 +41,10 @@ impl Reporter for Line {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
             Event::StepStarted { step: step @ (Step::Load | Step::Validate) } => {
+                if *step == Step::Validate {
+                    // It plans its tables itself, and may begin anew.
+                    *state = State::default();
+                }
                 state.step = step.name();
                 state.begin = Some(Instant::now());
             }

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::budget::{Budget, Share};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::Stop;
 use crate::value::{Elements, Value};
 
 pub use dump::DumpSource;
@@ -328,6 +329,8 @@ pub struct SourceOptions {
     pub memory: Budget,
     /// Told what is waited for, and how long, before a lost server is asked again.
     pub waiting: Option<Waiting>,
+    /// Ends what waits for a live server when somebody asks to stop.
+    pub stop: Stop,
 }
 
 /// Called with a sentence and the delay that follows.
@@ -352,6 +355,7 @@ impl SourceOptions {
             walked_documents: 2_000_000,
             snapshot: false,
             waiting: None,
+            stop: Stop::default(),
         }
     }
 }

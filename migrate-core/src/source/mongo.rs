@@ -55,6 +55,7 @@ use super::{
 };
 use crate::budget::Budget;
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::{GRACE, Stop};
 use crate::value::{Elements, Value};
 
 /// Ids drawn for one range: the ranges then differ by about a quarter.
@@ -89,6 +90,8 @@ pub struct MongoSource {
     database: Database,
     description: String,
     options: SourceOptions,
+    /// How long the driver looks for a server.
+    selection: Duration,
     /// The moment that is read, with [`SourceOptions::snapshot`].
     snapshot: Option<Timestamp>,
     /// What was learned of collections, so that a read need not ask again.
@@ -121,6 +124,8 @@ enum Failure {
     Silence(Duration),
     /// A reply that is not as the protocol has it.
     Reply(&'static str),
+    /// Somebody asked to stop, and no answer came in time.
+    Stopped,
 }
 
 impl From<DriverError> for Failure {
@@ -134,12 +139,15 @@ impl Failure {
     fn is_transient(&self) -> bool {
         match self {
             Self::Silence(_) => true,
-            Self::Reply(_) => false,
+            Self::Reply(_) | Self::Stopped => false,
             Self::Driver(error) => is_transient(error),
         }
     }
 
     fn into_error(self, context: String) -> Error {
+        if matches!(self, Self::Stopped) {
+            return Stop::error();
+        }
         let kind = match self.is_transient() {
             true => ErrorKind::SourceConnection,
             false => ErrorKind::Source,
@@ -148,7 +156,7 @@ impl Failure {
         match self {
             Self::Driver(driver) => {
                 let hint = hint(&driver);
-                let error = error.caused_by(driver.kind.to_string());
+                let error = error.caused_by(text(&driver));
                 match hint {
                     Some(hint) => error.with_hint(hint),
                     None => error,
@@ -158,15 +166,45 @@ impl Failure {
                 error.caused_by(format!("no answer within {} seconds", time.as_secs()))
             }
             Self::Reply(what) => error.caused_by(format!("the server's reply is broken: {what}")),
+            Self::Stopped => error,
         }
     }
 
     fn summary(&self) -> String {
         match self {
-            Self::Driver(error) => error.kind.to_string(),
+            Self::Driver(error) => text(error),
             Self::Silence(time) => format!("no answer within {} seconds", time.as_secs()),
             Self::Reply(what) => (*what).to_owned(),
+            Self::Stopped => "it was asked to stop".to_owned(),
         }
+    }
+}
+
+/// The driver's error in words. Where it finds no server it prints what it knows of each as its
+/// debugging text; of that only the address and the cause are for people.
+fn text(error: &DriverError) -> String {
+    match &*error.kind {
+        DriverErrorKind::ServerSelection { message, .. } => selection_text(message),
+        kind => kind.to_string(),
+    }
+}
+
+fn selection_text(message: &str) -> String {
+    let (head, topology) = message.split_once(" Topology: ").unwrap_or((message, ""));
+    let servers: Vec<String> = topology
+        .split("{ Address: ")
+        .skip(1)
+        .filter_map(|server| {
+            let (address, rest) = server.split_once(',')?;
+            let (_, cause) = rest.split_once("Error: Kind: ")?;
+            let cause = cause.split_once(", labels: ").map_or(cause, |(cause, _)| cause);
+            Some(format!("{address}: {cause}"))
+        })
+        .collect();
+    let head = head.trim_start_matches("Server selection timeout: ").trim_end_matches('.');
+    match servers.is_empty() {
+        true => head.to_owned(),
+        false => format!("no server answers ({})", servers.join("; ")),
     }
 }
 
@@ -267,7 +305,7 @@ impl MongoSource {
         };
         client_options.app_name.get_or_insert_with(|| "migrate".to_owned());
         // The driver waits without a word, so it waits for a short time, and we ask again.
-        client_options.server_selection_timeout.get_or_insert(SELECTION_TIME);
+        let selection = *client_options.server_selection_timeout.get_or_insert(SELECTION_TIME);
         client_options.connect_timeout.get_or_insert(Duration::from_secs(10));
         let client = Client::with_options(client_options).map_err(|error| {
             Failure::Driver(error).into_error(format!("`{shown}` cannot be opened"))
@@ -277,6 +315,7 @@ impl MongoSource {
             client,
             description: format!("MongoDB {shown}"),
             options,
+            selection,
             snapshot: None,
             known: Mutex::default(),
             without_moments: AtomicBool::new(false),
@@ -284,7 +323,11 @@ impl MongoSource {
         };
         let begun = Instant::now();
         loop {
-            let Err(error) = source.database.run_command(doc! { "ping": 1 }).await else { break };
+            let ping = source.database.run_command(doc! { "ping": 1 });
+            let Some(answer) = source.options.stop.or(GRACE, ping.into_future()).await else {
+                return Err(Stop::error());
+            };
+            let Err(error) = answer else { break };
             // A host that is far away may take longer than one selection, a wrong one stays wrong.
             let again = matches!(&*error.kind, DriverErrorKind::ServerSelection { .. })
                 && begun.elapsed() + SELECTION_TIME <= OPENING_TIME;
@@ -349,16 +392,22 @@ impl MongoSource {
     where
         F: FnMut() -> BoxFuture<'f, Result<T, Failure>>,
     {
-        let mut patience = Patience::new(&self.options);
+        let mut patience = self.patience();
         loop {
-            match act().await {
-                Ok(done) => return Ok(done),
-                Err(failure) => match patience.delay(&failure, context) {
-                    Some(delay) => tokio::time::sleep(delay).await,
-                    None => return Err(failure.into_error(context.to_owned())),
-                },
+            let failure = match self.options.stop.or(GRACE, act()).await {
+                Some(Ok(done)) => return Ok(done),
+                Some(Err(failure)) => failure,
+                None => Failure::Stopped,
+            };
+            match patience.delay(&failure, context) {
+                Some(delay) => self.options.stop.pause(delay).await,
+                None => return Err(patience.give_up(failure, context)),
             }
         }
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        Patience { options: &self.options, selection: self.selection, since: None, attempts: 0 }
     }
 
     /// Names and types of the collections, without system collections.
@@ -650,8 +699,11 @@ impl MongoSource {
             if rest.is_zero() {
                 return Err(Failure::Silence(limit));
             }
-            if let Ok(reply) = tokio::time::timeout(rest.min(SILENCE), &mut act).await {
-                return Ok(reply);
+            let reply = tokio::time::timeout(rest.min(SILENCE), &mut act);
+            match self.options.stop.or(GRACE, reply).await {
+                Some(Ok(reply)) => return Ok(reply),
+                Some(Err(_)) => {}
+                None => return Err(Failure::Stopped),
             }
             if let Some(waiting) = &self.options.waiting {
                 let waited = begun.elapsed();
@@ -894,25 +946,33 @@ impl Position {
 /// How long to go on asking a server that stumbles; starts anew after every success.
 struct Patience<'a> {
     options: &'a SourceOptions,
+    /// How long the driver has looked for a server when it says that there is none.
+    selection: Duration,
     since: Option<Instant>,
     attempts: u32,
 }
 
-impl<'a> Patience<'a> {
-    fn new(options: &'a SourceOptions) -> Self {
-        Self { options, since: None, attempts: 0 }
-    }
-
+impl Patience<'_> {
     fn progress(&mut self) {
         self.since = None;
         self.attempts = 0;
     }
 
-    /// How long to wait before the act is done again; `None` when that cannot help or the time is
-    /// over. Tells that it waits.
+    /// How long to wait before the act is done again; `None` when that cannot help, the time is
+    /// over, or somebody has asked to stop. Tells that it waits.
     fn delay(&mut self, failure: &Failure, context: &str) -> Option<Duration> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if !failure.is_transient() || since.elapsed() >= self.options.retry_for {
+        let before = match failure {
+            Failure::Driver(error)
+                if matches!(&*error.kind, DriverErrorKind::ServerSelection { .. }) =>
+            {
+                self.selection
+            }
+            _ => Duration::ZERO,
+        };
+        let begin = || Instant::now().checked_sub(before).unwrap_or_else(Instant::now);
+        let since = *self.since.get_or_insert_with(begin);
+        let SourceOptions { retry_for, stop, .. } = self.options;
+        if !failure.is_transient() || since.elapsed() >= *retry_for || stop.is_stopped() {
             return None;
         }
         let delay = Duration::from_millis(100 << self.attempts.min(6)).min(Duration::from_secs(5));
@@ -923,6 +983,16 @@ impl<'a> Patience<'a> {
             waiting(&what, delay);
         }
         Some(delay)
+    }
+
+    /// The error of an act that is not tried again, or not any more.
+    fn give_up(&self, failure: Failure, context: &str) -> Error {
+        let transient = failure.is_transient();
+        let error = failure.into_error(context.to_owned());
+        match transient && self.options.stop.is_stopped() {
+            true => Stop::error().caused_by(error),
+            false => error.after(self.since.map_or(Duration::ZERO, |since| since.elapsed())),
+        }
     }
 }
 
@@ -1060,7 +1130,7 @@ impl Source for MongoSource {
             let known = self.known(collection).await?;
             let context = format!("the collection `{collection}` cannot be read");
             let mut position = Position::new(min, max);
-            let mut patience = Patience::new(&self.options);
+            let mut patience = self.patience();
             loop {
                 let before = position.sent.clone();
                 let failure = match self
@@ -1079,9 +1149,9 @@ impl Source for MongoSource {
                     true => None,
                     false => patience.delay(&failure, &context),
                 };
-                let Some(delay) = delay else { return Err(failure.into_error(context)) };
+                let Some(delay) = delay else { return Err(patience.give_up(failure, &context)) };
                 tokio::select! {
-                    () = tokio::time::sleep(delay) => {}
+                    () = self.options.stop.pause(delay) => {}
                     () = batches.closed() => return Ok(()),
                 }
                 position.again();
@@ -1102,7 +1172,11 @@ impl Source for MongoSource {
                 let mut position = Position::new(None, None);
                 let order = Order::Stored(moment);
                 let stream = self.stream(collection, known, &mut position, order, &batches);
-                let Err(failure) = stream.await else { return Ok(Ending::Whole) };
+                let failure = match stream.await {
+                    Ok(()) => return Ok(Ending::Whole),
+                    Err(Failure::Stopped) => return Err(Stop::error()),
+                    Err(failure) => failure,
+                };
                 let what = failure.summary();
                 tracing::debug!(collection, "reading in the order of the disk: {what}");
                 if position.has_begun() {
@@ -1144,7 +1218,7 @@ impl Source for MongoSource {
                 let part = std::mem::take(&mut part);
                 part_bytes = 0;
                 let mut sent = HashMap::new();
-                let mut patience = Patience::new(&self.options);
+                let mut patience = self.patience();
                 loop {
                     let before = sent.len();
                     let found = self.find_each(collection, &part, &wanted, &mut sent, &batches);
@@ -1157,8 +1231,8 @@ impl Source for MongoSource {
                         patience.progress();
                     }
                     match patience.delay(&failure, &context) {
-                        Some(delay) => tokio::time::sleep(delay).await,
-                        None => return Err(failure.into_error(context)),
+                        Some(delay) => self.options.stop.pause(delay).await,
+                        None => return Err(patience.give_up(failure, &context)),
                     }
                 }
             }
@@ -1187,6 +1261,23 @@ mod tests {
         for (address, shown) in cases {
             assert_eq!(without_secrets(address), shown);
         }
+    }
+
+    #[test]
+    fn what_the_driver_says_of_servers_is_cut_to_address_and_cause() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: Single, \
+            Servers: [ { Address: a:1, Type: Unknown, Error: Kind: I/O error: Connection refused \
+            (os error 111), labels: {\"RetryableError\"}, source: None, server response: None }, \
+            { Address: b:2, Type: Unknown, Error: Kind: no, labels: {} } ] }";
+        assert_eq!(
+            selection_text(message),
+            "no server answers (a:1: I/O error: Connection refused (os error 111); b:2: no)"
+        );
+        let message = "Server selection timeout: None of the available servers suitable for \
+            criteria X. Topology: { Type: Single, Servers: [ { Address: a:1, Type: Standalone } ] }";
+        let expected = "None of the available servers suitable for criteria X";
+        assert_eq!(selection_text(message), expected);
+        assert_eq!(selection_text("as it likes"), "as it likes");
     }
 
     fn batch(ids: &[i32]) -> Batch {

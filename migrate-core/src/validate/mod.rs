@@ -26,7 +26,7 @@ mod tuples;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,12 +38,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Reporter, Step};
 use crate::feed::Feed;
 use crate::preflight;
-use crate::run::{self, Options, Stop};
+use crate::run::{self, Options, Stop, Stumbles};
 use crate::schema::{Model, RegistryFacts};
 use crate::sink::{Connection, Target};
 use crate::source::Source;
 use crate::state::{RunRow, State};
 use crate::status;
+use crate::watch::Watch;
 
 pub use independent::Unchecked;
 pub use repair::{BrokenOff, Repaired, RepairedTable, repair};
@@ -414,7 +415,8 @@ struct Prepared {
 }
 
 /// Compares the source with the target of a complete run: all of it, or what `request` names.
-/// Nothing is written but temporary tables.
+/// Nothing is written but temporary tables. Where the target goes away meanwhile, the options' patience
+/// waits for it, and the comparison begins anew.
 ///
 /// # Errors
 /// When a server cannot be reached, the target has no complete run, or somebody asked to stop.
@@ -428,10 +430,40 @@ pub async fn validate(
     reporter: Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<Report> {
-    let mut prepared = prepare(registry, source, target, options, request, reporter, stop).await?;
-    let (report, _) = compare(&mut prepared, false).await?;
-    prepared.connection.close().await;
-    Ok(report)
+    /// How long a statement may go on once somebody has asked to stop.
+    const GRACE: Duration = Duration::from_secs(5);
+    /// How often one that has gone on for longer than the patience begins anew.
+    const ANEW: u32 = 3;
+    // An address that is wrong stays wrong.
+    let first = Options { patience: options.patience.min(run::FIRST_PATIENCE), ..options.clone() };
+    let (mut patience, mut anew) = (&first, 0);
+    let mut stumbles = Stumbles::default();
+    loop {
+        let begun = Instant::now();
+        let attempt = async {
+            let (source, reporter) = (Arc::clone(&source), Arc::clone(&reporter));
+            let begun = prepare(registry, source, target, patience, request, reporter, stop);
+            let mut prepared = begun.await?;
+            let (report, _) = compare(&mut prepared, false).await?;
+            prepared.connection.close().await;
+            Ok(report)
+        };
+        let error: Error = match stop.or(GRACE, attempt).await {
+            Some(Ok(report)) => return Ok(report),
+            Some(Err(error)) => error,
+            None => return Err(Stop::error()),
+        };
+        if error.kind() != ErrorKind::TargetConnection {
+            return Err(error);
+        }
+        if begun.elapsed() > options.patience && anew < ANEW {
+            (stumbles, anew) = (Stumbles::default(), anew + 1);
+        }
+        let error =
+            Error::new(error.kind(), "source and target cannot be compared").caused_by(error);
+        stumbles.wait(options, &reporter, stop, &Watch::default(), 0, error).await?;
+        patience = options;
+    }
 }
 
 /// Compares what was prepared, and names what the target lacks where that is why it cannot be
@@ -464,7 +496,7 @@ async fn prepare(
         return Err(Error::new(ErrorKind::Usage, "a sample is not compared independently")
             .with_hint("leave `--sample` or `--independent` out; `--table` restricts either"));
     }
-    let mut connection = parsed.connect().await?;
+    let mut connection = run::connect(&parsed, options, &reporter, stop).await?;
     // What is put into temporary tables, and what is sorted and hashed of it.
     connection
         .execute("preparing a comparison", "SET temp_buffers = '64MB'; SET work_mem = '64MB'")
