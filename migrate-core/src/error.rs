@@ -75,7 +75,9 @@ impl ErrorKind {
             Self::Source | Self::Target | Self::TargetBusy | Self::File => Some(
                 "mend the cause, then give the same command again: what is loaded stays loaded",
             ),
-            Self::Dump => Some("check the dump with `bsondump`, or make it again with `mongodump`"),
+            Self::Dump => Some(
+                "check the dump with `bsondump`, or make it again with `mongodump`; a run that has begun with this one starts over with `--clean`",
+            ),
             Self::Balance => Some(
                 "this is a bug in migrate or somebody else wrote to the tables: do not use the target, and report the summary",
             ),

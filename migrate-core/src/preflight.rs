@@ -19,10 +19,14 @@ use crate::state::State;
 /// The oldest server that the run is tested on, as `server_version_num`.
 const OLDEST: u32 = 130_000;
 
-/// Checks version and encoding; gives the version as `server_version_num`, as 180003.
+/// Some things are looked at beside the work.
+const FEWEST_CONNECTIONS: i64 = 2;
+
+/// Checks version and encoding, and how many connections there may be; gives the version as `server_version_num`, as 180003.
 ///
 /// # Errors
-/// When the server is too old, or its encoding is not UTF8, so that text would change on the way.
+/// When the server is too old, its encoding is not UTF8, so that text would change on the way, or
+/// the user may have one connection alone.
 pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
     const ACT: &str = "asking the target for its version";
     let rows = connection
@@ -30,7 +34,10 @@ pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
             ACT,
             "SELECT current_setting('server_version_num')::bigint,
                 current_setting('server_version'), current_setting('server_encoding'),
-                current_database()::text, pg_is_in_recovery()",
+                current_database()::text, pg_is_in_recovery(), session_user::text,
+                (SELECT least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1))::bigint
+                 FROM pg_roles, pg_database
+                 WHERE rolname = session_user AND datname = current_database() AND NOT rolsuper)",
             &[],
         )
         .await?;
@@ -41,6 +48,8 @@ pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
     let encoding: String = row.try_get(2).map_err(get)?;
     let database: String = row.try_get(3).map_err(get)?;
     let standby: bool = row.try_get(4).map_err(get)?;
+    let user: String = row.try_get(5).map_err(get)?;
+    let connections: Option<i64> = row.try_get(6).map_err(get)?;
     let number = u32::try_from(number).unwrap_or_default();
     if number < OLDEST {
         return Err(Error::new(
@@ -63,6 +72,15 @@ pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
             "the target is a standby, which takes no writes",
         )
         .with_hint("name the primary in `--target`"));
+    }
+    if let Some(limit) = connections.filter(|limit| *limit < FEWEST_CONNECTIONS) {
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            format!("`{user}` may have {limit} connection to `{database}` at a time"),
+        )
+        .with_hint(format!(
+            "a run needs {FEWEST_CONNECTIONS} at the least: raise the limit, as with `ALTER ROLE .. CONNECTION LIMIT 8` or `ALTER DATABASE .. CONNECTION LIMIT -1`"
+        )));
     }
     Ok(number)
 }

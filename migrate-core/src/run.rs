@@ -912,7 +912,7 @@ impl Beginning<'_> {
         let connection = &mut *self.connection;
         let last = self.state.last_run(connection).await.map_err(state::thrown_away)?;
         let Some(last) = last.filter(|last| (last.run, last.key) == (run.run, run.key)) else {
-            return Err(state::other_run(run.run));
+            return Err(state::started_over());
         };
         let mut taken = 0;
         if last.given_up {
@@ -1293,11 +1293,7 @@ async fn clean(
     if !state.exists(connection).await?
         || keys(&state.runs_to_clean(connection).await?) != keys(&runs)
     {
-        return Err(Error::new(
-            ErrorKind::Preflight,
-            "another process has just started over with `--clean`",
-        )
-        .with_hint("give the command without `--clean` to help it, or wait until it is done"));
+        return Err(state::started_over());
     }
     state.check_idle(connection, "thrown away").await?;
     // Tables that were there before are emptied, and get back what was taken off them.

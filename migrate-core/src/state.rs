@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::IdScheme;
 use crate::run::UuidVersion;
 use crate::schema::{quote_ident, quote_literal};
-use crate::sink::{Connection, target_error};
+use crate::sink::{Connection, sql_state, target_error};
 use crate::source::Range;
 use crate::status::{self, Work};
 
@@ -357,6 +357,7 @@ impl State {
         match self.runs_of_any_version(connection).await {
             Ok(runs) => Ok(runs.into_iter().map(|(_, run)| run).collect()),
             Err(error) if error.kind().is_transient() => Err(error),
+            Err(error) if sql_state(&error) == Some("42P01") => Err(thrown_away(error)),
             Err(error) => Err(Error::new(
                 ErrorKind::Preflight,
                 format!(
@@ -658,7 +659,7 @@ impl State {
             let sql =
                 format!("SELECT 1 FROM {} WHERE NOT done FOR UPDATE NOWAIT", self.table(table));
             let busy = connection.query("looking for other workers", sql, &[]).await;
-            busy.map_err(|error| match crate::sink::sql_state(&error) {
+            busy.map_err(|error| match sql_state(&error) {
                 Some("55P03") => Error::new(
                     ErrorKind::Preflight,
                     format!("another process is at work on the run that would be {what}"),
@@ -701,7 +702,7 @@ impl State {
             run.key
         );
         match connection.execute("noting that the run is given up", sql).await {
-            Ok(0) => Err(other_run(run.run)),
+            Ok(0) => Err(started_over()),
             result => result.map(drop).map_err(thrown_away),
         }
     }
@@ -755,9 +756,7 @@ impl State {
         let sql = format!("DROP SCHEMA {schema}");
         let end = match connection.execute(ACT, sql).await {
             Ok(_) => "RELEASE SAVEPOINT drop_schema",
-            Err(error) if crate::sink::sql_state(&error).is_some() => {
-                "ROLLBACK TO SAVEPOINT drop_schema"
-            }
+            Err(error) if sql_state(&error).is_some() => "ROLLBACK TO SAVEPOINT drop_schema",
             Err(error) => return Err(error),
         };
         connection.execute(ACT, end).await.map(drop)
@@ -901,30 +900,22 @@ pub(crate) fn check_on(run: i64, is_on: Option<bool>) -> Result<()> {
             format!("run {run} was given up meanwhile: `migrate schema restore` has put keys back"),
         )
         .with_hint("give the same command again: it takes them off and goes on")),
-        None => Err(other_run(run)),
+        None => Err(started_over()),
     }
 }
 
-/// The error where a run's number is another run's now.
-pub(crate) fn other_run(run: i64) -> Error {
-    Error::new(
-        ErrorKind::Preflight,
-        format!("run {run} was thrown away: another process has started over"),
-    )
-    .with_hint(
-        "see what it does with `migrate status`; the same command helps it, without `--clean`",
-    )
+/// The error of who finds another run in the place of theirs, or none.
+pub(crate) fn started_over() -> Error {
+    Error::new(ErrorKind::Preflight, "the run was thrown away: another process has started over")
+        .with_hint(
+            "see what it does with `migrate status`; the same command without `--clean` helps it",
+        )
 }
 
 /// The error of a statement on the state, where that is gone.
 pub(crate) fn thrown_away(error: Error) -> Error {
-    match crate::sink::sql_state(&error) {
-        Some("42P01" | "3F000") => Error::new(
-            ErrorKind::Preflight,
-            "the run was thrown away: another process starts over with `--clean`",
-        )
-        .caused_by(error)
-        .with_hint("give the command without `--clean` to help it"),
+    match sql_state(&error) {
+        Some("42P01" | "3F000") => started_over().caused_by(error),
         _ => error,
     }
 }

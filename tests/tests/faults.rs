@@ -637,6 +637,45 @@ async fn a_run_that_is_thrown_away_is_told() {
     }
 }
 
+/// Of two that start over at once one does, and the other one says why it does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_start_over_one_does() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let (fail_points, _) = stop_at(0);
+    let url = make(server, "start_over", &[]);
+    run_club(club(), &url, fail_points).await.expect("a run");
+    let clean = |fail_points| Options { clean: true, jobs: 1, fail_points, ..Options::default() };
+    // The first goes on when the second is waiting for it.
+    let first = FailPoints::new(Arc::new(|point| {
+        let waiting = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database
+            WHERE NOT granted AND datname = 'start_over'";
+        let waits = || server.query("postgres", waiting).expect("locks")[0][0].clone();
+        let begun = Instant::now();
+        while point == "earlier runs are taken away" && waits().as_deref() == Some("0") {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody waits");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }));
+    let start = |options| {
+        let (source, silent, url) = (Arc::new(club()), Arc::new(Silent), url.clone());
+        // Each in a process of its own, as it were: the first one blocks its threads.
+        std::thread::spawn(move || {
+            let stop = Stop::default();
+            let all = run(Club::FACTS, source, &url, &options, silent, &stop);
+            tokio::runtime::Runtime::new().expect("a runtime").block_on(all)
+        })
+    };
+    let first = start(clean(first));
+    std::thread::sleep(Duration::from_millis(500));
+    let second = start(clean(stop_at(0).0)).join().expect("no panic");
+    let summary = first.join().expect("no panic").expect("it starts over");
+    assert!(summary.balanced, "{summary:#?}");
+    let error = second.expect_err("one is enough");
+    let expected = "the run was thrown away: another process has started over";
+    assert_eq!(error.to_string(), expected);
+}
+
 /// Every process stops a few steps further on, until one comes to the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_stops_in_a_row_change_nothing() {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document};
-use migrate_cli::generate::{Expected, Fault, Generator, Plan, to_dump, to_memory};
+use migrate_cli::generate::{Expected, Fault, Generator, Plan, to_dump, to_memory, to_mongodb};
 use migrate_core::schema::Registry;
 use migrate_tests::facts::Facts;
 use migrate_tests::oracle;
@@ -156,4 +156,14 @@ fn every_fault_is_planted_and_has_its_consequence() {
     let missing: Vec<Fault> =
         Fault::ALL.iter().copied().filter(|fault| !counts.contains_key(fault)).collect();
     assert_eq!(missing, [], "{counts:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_by_its_own_option() {
+    let generator = Generator::new(NextCrm::FACTS, Plan { seed: 1, scale: 0.1, dirty: 0.0 });
+    let nowhere = "mongodb://127.0.0.1:1/crm?serverSelectionTimeoutMS=200";
+    let error = to_mongodb(&generator, nowhere).await.unwrap_err();
+    assert!(error.hint().is_some_and(|hint| hint.contains("`--target-mongo`")), "{error}");
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(cause.starts_with("no server answers (127.0.0.1:1: "), "{cause}");
 }

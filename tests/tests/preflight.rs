@@ -340,6 +340,14 @@ async fn rights_are_looked_at_before_anything_is_written() {
     );
     assert_eq!(one("rights", "SELECT count(*) FROM pg_namespace WHERE nspname = 'migrate'"), "0");
 
+    // One connection is not enough, which is told before half of the work is done.
+    one("rights", "ALTER ROLE narrow CONNECTION LIMIT 1");
+    let refused = migrate(source(), &narrow, &Options::default()).await.unwrap_err();
+    let expected = "`narrow` may have 1 connection to `rights` at a time";
+    assert_eq!((refused.kind(), refused.to_string().as_str()), (ErrorKind::Preflight, expected));
+    assert!(refused.hint().is_some_and(|hint| hint.contains("2 at the least")), "{refused}");
+    one("rights", "ALTER ROLE narrow CONNECTION LIMIT 2");
+
     // A table of somebody else, whose keys only its owner can take off.
     one("rights", "CREATE TABLE word (id uuid PRIMARY KEY)");
     one("rights", "GRANT TEMPORARY ON DATABASE rights TO narrow");

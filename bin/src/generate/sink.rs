@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use migrate_core::error::{Error, ErrorKind, Result};
+use migrate_core::source::driver_text;
 use mongodb::Client;
 use mongodb::options::ClientOptions;
 
@@ -16,6 +18,9 @@ use super::{Generated, Generator, Ledger};
 
 /// Bytes of one insert into a MongoDB.
 const INSERT_BYTES: usize = 4 << 20;
+
+/// How long the driver looks for a server that answers, where the address does not say it.
+const SELECTION_TIME: Duration = Duration::from_secs(5);
 
 /// Writes a dump: `<collection>.bson` and `<collection>.metadata.json` for each collection, both
 /// with `.gz` when `gzip` is set. The folder is made where it is missing; files of the same names
@@ -89,9 +94,12 @@ fn write(
 /// When the address names no database, a collection has documents, or the server refuses.
 pub async fn to_mongodb(generator: &Generator, address: &str) -> Result<Ledger> {
     let unreachable = |error: mongodb::error::Error| {
-        Error::new(ErrorKind::SourceConnection, "cannot reach MongoDB").caused_by(error)
+        Error::new(ErrorKind::SourceConnection, "cannot reach MongoDB")
+            .caused_by(driver_text(&error))
+            .with_hint("check that MongoDB runs and that `--target-mongo` names it")
     };
-    let options = ClientOptions::parse(address).await.map_err(unreachable)?;
+    let mut options = ClientOptions::parse(address).await.map_err(unreachable)?;
+    options.server_selection_timeout.get_or_insert(SELECTION_TIME);
     let Some(database) = options.default_database.clone() else {
         return Err(Error::new(ErrorKind::Usage, "the MongoDB address names no database")
             .with_hint("write it as `mongodb://host:27017/database`"));

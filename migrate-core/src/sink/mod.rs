@@ -358,7 +358,7 @@ fn detail_hint(error: &sqlx::Error) -> Option<&'static str> {
             "the target has no memory left: take fewer `--jobs` or less `--sort-memory`, then give the same command again",
         ),
         "53300" => Some(
-            "the target has no connection left: take fewer `--jobs`, or raise `max_connections`",
+            "the target has no connection left for this user: take fewer `--jobs`, or raise `max_connections`, or the limit of the role or the database (`CONNECTION LIMIT`)",
         ),
         "55P03" => Some(
             "another session holds a lock for too long (`pg_locks` and `pg_stat_activity` name it): end it, or raise `lock_timeout`, then give the same command again",

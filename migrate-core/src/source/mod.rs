@@ -29,7 +29,7 @@ use crate::value::{Elements, Value};
 
 pub use dump::DumpSource;
 #[cfg(feature = "engine")]
-pub use mongo::MongoSource;
+pub use mongo::{MongoSource, driver_text};
 pub use pace::Limits;
 
 /// Documents of one range in one buffer: a piece of a dump, or a server's reply as it came.

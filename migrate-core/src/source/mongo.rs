@@ -156,7 +156,7 @@ impl Failure {
         match self {
             Self::Driver(driver) => {
                 let hint = hint(&driver);
-                let error = error.caused_by(text(&driver));
+                let error = error.caused_by(driver_text(&driver));
                 match hint {
                     Some(hint) => error.with_hint(hint),
                     None => error,
@@ -172,7 +172,7 @@ impl Failure {
 
     fn summary(&self) -> String {
         match self {
-            Self::Driver(error) => text(error),
+            Self::Driver(error) => driver_text(error),
             Self::Silence(time) => format!("no answer within {} seconds", time.as_secs()),
             Self::Reply(what) => (*what).to_owned(),
             Self::Stopped => "it was asked to stop".to_owned(),
@@ -182,7 +182,7 @@ impl Failure {
 
 /// The driver's error in words. Where it finds no server it prints what it knows of each as its
 /// debugging text; of that only the address and the cause are for people.
-fn text(error: &DriverError) -> String {
+pub fn driver_text(error: &DriverError) -> String {
     match &*error.kind {
         DriverErrorKind::ServerSelection { message, .. } => selection_text(message),
         kind => kind.to_string(),
