@@ -52,18 +52,21 @@ fn counts_are_the_recorded_ones() {
 #[test]
 fn cost_is_linear_in_the_size() {
     let Some(program) = program() else { return };
-    let cases = ["text", "text beyond ASCII", "bytea", "text[]", "int4[]", "jsonb"];
-    let cases = cases.into_iter().chain(["unknown fields"]);
-    for name in cases {
-        // The least size of the others is one at which copying has a cost at all.
-        let least = if name == "jsonb" { 1 } else { 4 };
-        let sizes = [least, 4 * least, 16 * least].map(|factor| format!("{name}*{factor}"));
+    // The least size of what is copied is one at which copying has a cost at all, and the step is
+    // large, because the C library has ways of its own for each size. What goes through many values
+    // takes long under callgrind.
+    let copied = ["text", "text beyond ASCII", "bytea"].map(|name| (name, 4, 4));
+    let walked = ["text[]", "int4[]", "unknown fields"].map(|name| (name, 4, 2));
+    for (name, least, step) in copied.into_iter().chain(walked).chain([("jsonb", 1, 2)]) {
+        let sizes =
+            [least, least * step, least * step * step].map(|factor| format!("{name}*{factor}"));
         let counts = count(program, &sizes);
         let [small, middle, large] = sizes.map(|name| counts[&name] as f64);
-        // Each step adds at most four times what the one before it has added; it is less where the
-        // C library copies long runs with a single instruction.
+        // A step adds at most so many times what the one before it has added, where a square would
+        // add the square of that; it is less where long runs are copied with a single instruction.
         let growth = (large - middle) / (middle - small);
-        assert!(growth < 4.4, "{name}: {small}, {middle}, {large}");
+        let most = 1.1 * f64::from(step);
+        assert!(growth < most, "{name}: {small}, {middle}, {large}");
     }
 }
 
