@@ -720,6 +720,10 @@ pub(crate) struct Bench {
     #[arg(long)]
     pub(crate) validate: bool,
 
+    /// A setting of the private PostgreSQL, as in `shared_buffers=4GB`; may be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
+    pub(crate) set: Vec<(String, String)>,
+
     /// Write the figures of every round as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -859,6 +863,13 @@ fn parse_scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(scale) if scale > 0.0 && scale <= 100_000.0 => Ok(scale),
         _ => Err("write a number above 0, as in `0.1` or `30`".to_owned()),
+    }
+}
+
+fn parse_setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as `NAME=VALUE`".to_owned()),
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) async fn bench(
         .map_err(|error| failed("cannot make a folder", error))?;
     let server = Postgres::start(PostgresOptions {
         durable: true,
-        settings: SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        settings: settings(&arguments.set),
         ..PostgresOptions::default()
     })
     .map_err(|error| failed("cannot start a private PostgreSQL", error))?;
@@ -160,6 +160,12 @@ pub(crate) async fn bench(
         ));
     }
     Ok(Outcome::Clean)
+}
+
+/// The settings of the server; what a person gives comes last, and stays.
+fn settings(given: &[(String, String)]) -> Vec<(String, String)> {
+    let own = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    own.into_iter().chain(given.iter().cloned()).collect()
 }
 
 /// The models that those in `only` refer to, in any number of steps, and that are loaded first.
