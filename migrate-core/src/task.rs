@@ -73,8 +73,8 @@ pub(crate) struct Planned {
 /// together: taking them and committing them takes about as long as some hundred kilobytes.
 const TOGETHER_BYTES: u64 = 4 << 20;
 /// The same for indexes of one table, of which there are many, and which whoever has nothing else to do
-/// may build early.
-const INDEXES_BYTES: u64 = 8 << 20;
+/// may build early: one after the other they find the table's rows where the last one has left them.
+const INDEXES_BYTES: u64 = 20 << 20;
 /// The most tasks that are done together.
 const TOGETHER: usize = 16;
 
