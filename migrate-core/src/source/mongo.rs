@@ -330,7 +330,7 @@ impl MongoSource {
             let Err(error) = answer else { break };
             // A host that is far away may take longer than one selection, a wrong one stays wrong.
             let again = matches!(&*error.kind, DriverErrorKind::ServerSelection { .. })
-                && begun.elapsed() + SELECTION_TIME <= OPENING_TIME;
+                && begun.elapsed() + SELECTION_TIME <= OPENING_TIME.min(source.options.retry_for);
             if !again {
                 let context = format!("cannot connect to `{shown}`");
                 return Err(Failure::Driver(error).into_error(context));
