@@ -160,7 +160,8 @@ impl Watch {
                         continue;
                     }
                     let what = format!("{} is silent: {error}", target.describe());
-                    if stop.is_stopped() {
+                    // Once may be a host that is far away.
+                    if stop.is_stopped() && since.elapsed() >= GRACE {
                         for pid in pids {
                             let error = Error::new(ErrorKind::TargetConnection, what.clone());
                             self.lose(pid, Stop::error().caused_by(error));

@@ -239,26 +239,21 @@ async fn a_target_that_falls_silent_is_noticed() {
             url.replace(&format!(":{}/", server().port()), &format!(":{}/", proxy.port()));
         let frozen = Arc::clone(&proxy);
         // When some chunks are in.
-        let freeze = tokio::spawn(async move {
-            let sql = "SELECT count(*) > 3 FROM migrate.chunk WHERE done";
-            loop {
-                let found = server().query(name, sql).unwrap_or_default();
-                if found.first().is_some_and(|row| row[0].as_deref() == Some("t")) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let reporter = After::new(100, move || {
             frozen.freeze(true);
             if comes_back {
-                tokio::time::sleep(Duration::from_secs(12)).await;
-                frozen.freeze(false);
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_secs(12));
+                    frozen.freeze(false);
+                });
             }
         });
-        let source = Arc::new(Slow(orders()));
+        let patience = Duration::from_secs(3);
+        let options = Options { jobs: 2, chunk_bytes: 4096, patience, ..Options::default() };
         let begun = Instant::now();
-        let (result, waits) = migrate(source, &through, Duration::from_secs(3)).await;
-        freeze.await.expect("it was frozen");
-        assert!(waits.any("is silent"), "{:?}", waits.0);
+        let (source, told) = (Arc::new(orders()), Arc::clone(&reporter) as Arc<dyn Reporter>);
+        let result = run(Orders::FACTS, source, &through, &options, told, &Stop::default()).await;
+        assert!(reporter.1.any("is silent"), "{:?}", reporter.1.0);
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
         if !comes_back {
             let error = result.expect_err("the target is gone");
@@ -270,58 +265,6 @@ async fn a_target_that_falls_silent_is_noticed() {
             assert_whole(name, result);
         }
     }
-}
-
-/// A source that gives its documents slowly.
-#[derive(Debug)]
-struct Slow(MemorySource);
-
-impl Source for Slow {
-    fn describe(&self) -> String {
-        self.0.describe()
-    }
-
-    fn collections(&self) -> futures::BoxFuture<'_, Result<Vec<source::CollectionInfo>>> {
-        self.0.collections()
-    }
-
-    fn count<'a>(&'a self, collection: &'a str) -> futures::BoxFuture<'a, Result<u64>> {
-        self.0.count(collection)
-    }
-
-    fn split<'a>(
-        &'a self,
-        collection: &'a str,
-        chunk_bytes: u64,
-    ) -> futures::BoxFuture<'a, Result<Vec<source::Range>>> {
-        self.0.split(collection, chunk_bytes)
-    }
-
-    fn read<'a>(
-        &'a self,
-        collection: &'a str,
-        range: &'a source::Range,
-        batches: tokio::sync::mpsc::Sender<source::Batch>,
-    ) -> futures::BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            self.0.read(collection, range, batches).await
-        })
-    }
-
-    fn fetch_batches<'a>(
-        &'a self,
-        collection: &'a str,
-        ids: &'a [bson::Bson],
-        batches: tokio::sync::mpsc::Sender<source::Batch>,
-    ) -> futures::BoxFuture<'a, Result<()>> {
-        self.0.fetch_batches(collection, ids, batches)
-    }
-}
-
-/// The trait's boxed futures, by the name that their crate gives them.
-mod futures {
-    pub(super) type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 }
 
 /// The source is silent for a while: the progress says so, and the read goes on where it was.
@@ -509,6 +452,13 @@ async fn a_comparison_waits_for_its_target() {
     let url = server().create_database("compared").expect("a database");
     let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
     assert_whole("compared", result);
+    // A target that was never there is not waited for as long as one that goes away.
+    let (begun, nowhere) = (Instant::now(), "postgres://127.0.0.1:1/compared");
+    let (options, stop, silent) = (Options::default(), Stop::default(), Arc::new(Silent));
+    let (source, request) = (Arc::new(orders()), Request::default());
+    let error = validate(Orders::FACTS, source, nowhere, &options, &request, silent, &stop).await;
+    assert!(error.expect_err("nobody is there").to_string().starts_with("cannot connect to "));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     for patience in [20, 0] {
         let reporter = After::new(100, || {
             let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

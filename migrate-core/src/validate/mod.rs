@@ -434,22 +434,25 @@ pub async fn validate(
     const GRACE: Duration = Duration::from_secs(5);
     /// How often one that has gone on for longer than the patience begins anew.
     const ANEW: u32 = 3;
-    // An address that is wrong stays wrong.
     let first = Options { patience: options.patience.min(run::FIRST_PATIENCE), ..options.clone() };
     let (mut patience, mut anew) = (&first, 0);
     let mut stumbles = Stumbles::default();
+    let mut has_begun = false;
     loop {
         let begun = Instant::now();
         let attempt = async {
             let (source, reporter) = (Arc::clone(&source), Arc::clone(&reporter));
             let begun = prepare(registry, source, target, patience, request, reporter, stop);
             let mut prepared = begun.await?;
+            has_begun = true;
             let (report, _) = compare(&mut prepared, false).await?;
             prepared.connection.close().await;
             Ok(report)
         };
         let error: Error = match stop.or(GRACE, attempt).await {
             Some(Ok(report)) => return Ok(report),
+            // An address that is wrong stays wrong.
+            Some(Err(error)) if !has_begun => return Err(error),
             Some(Err(error)) => error,
             None => return Err(Stop::error()),
         };
