@@ -5,7 +5,7 @@
 //! they were. Either way each is a row of `deferred_ddl`, written in the transaction that takes it
 //! off and marked in the transaction that builds it, so no crash can lose one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -77,6 +77,16 @@ pub struct Deferred {
     pub columns: Vec<String>,
     /// The condition of a partial unique index, as SQL.
     pub predicate: Option<String>,
+}
+
+impl Deferred {
+    /// The sentence that tells why it is not put back where what it stands on is gone.
+    pub fn gone_text(&self) -> String {
+        let Self { name, table, .. } = self;
+        format!(
+            "{name} is not put back on {table}: that, or what it refers to, was dropped meanwhile"
+        )
+    }
 }
 
 /// The definitions of a table that the run makes.
@@ -370,9 +380,10 @@ pub(crate) async fn take_off(
                 indexes.entry(&definition.table).or_default().push(name);
             }
         }
-        let constraints = constraints
-            .into_iter()
-            .map(|(table, drops)| (table, format!("ALTER TABLE {table} {}", drops.join(", "))));
+        let constraints = constraints.into_iter().map(|(table, drops)| {
+            // Somebody may have dropped it while a run was given up.
+            (table, format!("ALTER TABLE IF EXISTS {table} {}", drops.join(", ")))
+        });
         let indexes = indexes
             .into_iter()
             .map(|(table, names)| (table, format!("DROP INDEX IF EXISTS {}", names.join(", "))));
@@ -549,15 +560,33 @@ async fn execute(connection: &mut Connection, definition: &Deferred, sql: String
     connection.execute(&act, sql).await.map(drop)
 }
 
-/// Adds foreign keys of one table within the caller's transaction. Those whose rows are still to be
-/// looked at are built only then.
+/// Adds foreign keys of one table within the caller's transaction; gives those that nothing is left
+/// of to put them on. Those whose rows are still to be looked at are built only then.
 pub(crate) async fn add_foreign_keys(
     connection: &mut Connection,
     state: &State,
     run: i64,
     definitions: &[Deferred],
-) -> Result<()> {
-    let Some(first) = definitions.first() else { return Ok(()) };
+) -> Result<Vec<Deferred>> {
+    let Some(first) = definitions.first() else { return Ok(Vec::new()) };
+    let act = format!("adding the foreign keys of {}", first.table);
+    if unless_gone(connection, &act, &foreign_keys_sql(state, run, definitions)).await? {
+        return Ok(Vec::new());
+    }
+    let mut gone = Vec::new();
+    for definition in definitions {
+        let sql = foreign_keys_sql(state, run, std::slice::from_ref(definition));
+        if !unless_gone(connection, &act, &sql).await? {
+            let note = note_sql(state, run, &[definition.position]);
+            connection.execute("noting that a definition is gone", note).await?;
+            gone.push(definition.clone());
+        }
+    }
+    Ok(gone)
+}
+
+/// The statements that add foreign keys and note those that are built with that.
+fn foreign_keys_sql(state: &State, run: i64, definitions: &[Deferred]) -> String {
     let mut sql: Vec<&str> = Vec::new();
     for definition in definitions {
         sql.push(&definition.build);
@@ -569,8 +598,19 @@ pub(crate) async fn add_foreign_keys(
     if !built.is_empty() {
         sql.push(&note);
     }
-    let act = format!("adding the foreign keys of {}", first.table);
-    connection.execute(&act, sql.join("; ")).await.map(drop)
+    sql.join("; ")
+}
+
+/// The names of a table's foreign keys, unquoted; none where the table is gone.
+pub(crate) async fn foreign_keys_of(
+    connection: &mut Connection,
+    table: &str,
+) -> Result<BTreeSet<String>> {
+    const ACT: &str = "looking for foreign keys";
+    let sql = "SELECT conname::text FROM pg_constraint
+         WHERE conrelid = to_regclass($1) AND contype = 'f'";
+    let rows = connection.query(ACT, sql, &[Some(table)]).await?;
+    rows.iter().map(|row| row.try_get(0).map_err(|error| target_error(ACT, error))).collect()
 }
 
 /// The statement that notes that definitions are built, by their positions, of which there is one at
@@ -582,14 +622,22 @@ pub(crate) fn note_sql(state: &State, run: i64, positions: &[i32]) -> String {
     format!("UPDATE {table} SET restored = true WHERE run = {run} AND position IN ({positions})")
 }
 
+/// What [`restore`] has come to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Restored {
+    /// How many definitions are back.
+    pub back: usize,
+    /// Those that nothing is left of to put them on, because somebody has dropped it meanwhile.
+    pub gone: Vec<Deferred>,
+}
+
 /// Puts every definition back that an unfinished run has taken off or not yet built, one transaction
-/// each; gives how many. For people who give a run up; who goes on with it after all has them taken
-/// off again.
+/// each. For people who give a run up; who goes on with it after all has them taken off again.
 ///
 /// # Errors
 /// When a process is at work on the run, or begins or ends one; nothing is touched then. When the rows
-/// that are there break a definition: those before it are back, and it is named.
-pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<usize> {
+/// that are there break definitions: the others are back, and these are named.
+pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<Restored> {
     let mut connection = target.connect().await?;
     // Nobody may begin at a chunk or a task, or with another run, until all are back.
     let mut guard = target.connect().await?;
@@ -601,7 +649,7 @@ pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<usi
         )
         .with_hint("wait until it is done, or stop it first"));
     }
-    state.check_idle(&mut guard, "given up").await?;
+    state.check_idle(&mut guard, std::slice::from_ref(run), "given up").await?;
     let mut open = open(&mut connection, state, run.run).await?;
     if !open.is_empty() {
         state.give_up(&mut connection, run).await?;
@@ -610,27 +658,71 @@ pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<usi
         upkeep::give_back(&mut connection, table).await?;
     }
     open.sort_by_key(|definition| (definition.kind, definition.position));
-    for definition in &open {
+    let count = open.len();
+    let mut restored = Restored::default();
+    let mut failed = Vec::new();
+    for definition in open {
         connection.execute("beginning a transaction", "BEGIN").await?;
-        put_one_back(&mut connection, state, run.run, definition).await.map_err(|error| {
-            if error.kind() != ErrorKind::Target {
-                return error;
+        let end = match put_one_back(&mut connection, state, run.run, &definition).await {
+            Ok(true) => {
+                restored.back += 1;
+                "COMMIT"
             }
-            Error::new(
-                ErrorKind::Target,
-                format!("{} cannot be put back on {}", definition.name, definition.table),
-            )
-            .caused_by(error)
-            .with_hint(
-                "take the rows out that break it, then give the same command again; or finish the run: its own command takes off again what is back, and goes on",
-            )
-        })?;
-        connection.execute("committing", "COMMIT").await?;
+            Ok(false) => {
+                restored.gone.push(definition);
+                "COMMIT"
+            }
+            Err(error) if error.kind() == ErrorKind::Target => {
+                failed.push((definition, error));
+                "ROLLBACK"
+            }
+            Err(error) => return Err(error),
+        };
+        connection.execute("ending a transaction", end).await?;
     }
     guard.execute("ending a transaction", "ROLLBACK").await?;
     guard.close().await;
     connection.close().await;
-    Ok(open.len())
+    match failed.is_empty() {
+        true => Ok(restored),
+        false => Err(not_restored(failed, count)),
+    }
+}
+
+/// The error that names what could not be put back, of so many definitions.
+fn not_restored(mut failed: Vec<(Deferred, Error)>, count: usize) -> Error {
+    /// How many are named.
+    const MOST: usize = 50;
+    // A foreign key also fails for want of the key that it points to.
+    let hint = match failed.iter().find_map(|(_, error)| sql_state(error)) {
+        Some("42P07" | "42710" | "42P16") => {
+            "something of that name is there: drop it, then give the same command again"
+        }
+        Some(class) if class.starts_with("23") => {
+            "take the rows out that break it, then give the same command again"
+        }
+        _ => "mend the cause, then give the same command again",
+    };
+    let hint = format!(
+        "{hint}; or finish the run: its own command takes off again what is back, and goes on"
+    );
+    if failed.len() == 1
+        && let Some((definition, error)) = failed.pop()
+    {
+        let what = format!("{} cannot be put back on {}", definition.name, definition.table);
+        return Error::new(ErrorKind::Target, what).caused_by(error).with_hint(hint);
+    }
+    let mut what =
+        format!("{} of {count} definitions cannot be put back, the others are:", failed.len());
+    for (definition, error) in failed.iter().take(MOST) {
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        let cause = cause.unwrap_or_else(|| error.to_string());
+        what.push_str(&format!("\n  {} on {}: {cause}", definition.name, definition.table));
+    }
+    if let Some(more @ 1..) = failed.len().checked_sub(MOST) {
+        what.push_str(&format!("\n  and {more} more"));
+    }
+    Error::new(ErrorKind::Target, what).with_hint(hint)
 }
 
 /// Takes off again what [`restore`] has put back, because the run goes on after all, in the caller's
@@ -662,7 +754,12 @@ pub(crate) async fn take_up(
         .filter(|definition| !(added && definition.kind == Kind::ForeignKey))
         .cloned()
         .collect();
-    take_off(connection, names, registry, &off).await?;
+    take_off(connection, names, registry, &off).await.map_err(|error| match sql_state(&error) {
+        Some("2BP01") => error.with_hint(
+            "something else in the database needs it (a view, a publication): drop that until the run is complete, or start over with `--clean`",
+        ),
+        _ => error,
+    })?;
     let sql = format!(
         "UPDATE {table} SET restored = false, given_back = false
              WHERE run = {number} AND given_back;
@@ -674,53 +771,66 @@ pub(crate) async fn take_up(
     Ok(back.len())
 }
 
-/// Puts back what was taken off tables other than those in `dropped`, in the caller's
-/// transaction.
+/// Puts back what was taken off tables other than those in `dropped`, in the caller's transaction;
+/// gives what nothing is left of to put it on.
 pub(crate) async fn put_back(
     connection: &mut Connection,
     state: &State,
     run: i64,
     dropped: &[String],
-) -> Result<()> {
+) -> Result<Vec<Deferred>> {
     let mut open = open(connection, state, run).await?;
     open.sort_by_key(|definition| (definition.kind, definition.position));
-    for definition in open.iter().filter(|definition| !dropped.contains(&definition.table)) {
-        put_one_back(connection, state, run, definition).await?;
+    let mut gone = Vec::new();
+    for definition in open.into_iter().filter(|definition| !dropped.contains(&definition.table)) {
+        if !put_one_back(connection, state, run, &definition).await? {
+            gone.push(definition);
+        }
     }
-    Ok(())
+    Ok(gone)
 }
 
+/// Puts a definition back in the caller's transaction and notes it. False, and nothing but the note,
+/// where what it stands on is gone.
 async fn put_one_back(
     connection: &mut Connection,
     state: &State,
     run: i64,
     definition: &Deferred,
-) -> Result<()> {
+) -> Result<bool> {
     // A foreign key may have been added and not yet validated.
     let added = definition.kind == Kind::ForeignKey
-        && connection
-            .count(
-                "looking for a foreign key",
-                "SELECT count(*) FROM pg_constraint WHERE conrelid = $1::regclass AND conname = $2",
-                &[Some(&definition.table), Some(&definition.name)],
-            )
-            .await?
-            > 0;
+        && foreign_keys_of(connection, &definition.table).await?.contains(&definition.name);
+    let mut sql = Vec::new();
     if !added {
-        build(connection, definition).await?;
+        sql.push(build_sql(definition));
     }
     if let Some(validate) = &definition.validate {
-        connection
-            .execute(
-                &format!("validating {}", definition.name),
-                format!("ALTER TABLE {} {validate}", definition.table),
-            )
-            .await?;
+        sql.push(format!("ALTER TABLE {} {validate}", definition.table));
     }
+    let act = format!("building {} on {}", definition.name, definition.table);
+    let is_back = unless_gone(connection, &act, &sql.join("; ")).await?;
     let note = format!(
-        "UPDATE {} SET restored = true, given_back = true WHERE run = {run} AND position = {}",
+        "UPDATE {} SET restored = true, given_back = {is_back} WHERE run = {run} AND position = {}",
         state.table("deferred_ddl"),
         definition.position
     );
-    connection.execute("noting that a definition is back", note).await.map(drop)
+    connection.execute("noting that a definition is back", note).await?;
+    Ok(is_back)
+}
+
+/// Executes statements under a savepoint of the caller's transaction. False, and the transaction is
+/// as it was, where a table or a column that they need is gone.
+async fn unless_gone(connection: &mut Connection, act: &str, sql: &str) -> Result<bool> {
+    let sql = format!("SAVEPOINT unless_gone; {sql}; RELEASE SAVEPOINT unless_gone");
+    match connection.execute(act, sql).await {
+        Ok(_) => Ok(true),
+        // No such table, schema or column.
+        Err(error) if matches!(sql_state(&error), Some("42P01" | "3F000" | "42703")) => {
+            tracing::debug!(%error, "what a definition stands on is gone");
+            let sql = "ROLLBACK TO SAVEPOINT unless_gone; RELEASE SAVEPOINT unless_gone";
+            connection.execute("rolling back to a savepoint", sql).await.map(|_| false)
+        }
+        Err(error) => Err(error),
+    }
 }

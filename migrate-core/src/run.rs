@@ -446,13 +446,22 @@ impl EarlyConnections {
 
 /// Gives a connection for a worker of a run: one that nobody uses any more, or as [`connect`] does.
 async fn connect_worker(context: &Context) -> Result<Connection> {
-    match context.idle_connection().await {
-        Some(connection) => Ok(connection),
-        None => {
-            let Context { target, options, reporter, stop, .. } = context;
-            connect(target, options, reporter, stop).await
-        }
-    }
+    let Context { target, options, reporter, stop, state, run, .. } = context;
+    let mut connection = match context.idle_connection().await {
+        Some(connection) => connection,
+        None => connect(target, options, reporter, stop).await?,
+    };
+    state.join(&mut connection, run, stop).await?;
+    Ok(connection)
+}
+
+/// Has a session in the target while the source is waited for, so that the run is still seen to be at
+/// work; the next worker takes it.
+async fn stay(context: &Context) -> Result<()> {
+    let mut connection = context.target.connect().await?;
+    context.state.join(&mut connection, &context.run, &context.stop).await?;
+    context.keep(connection).await;
+    Ok(())
 }
 
 /// Opens a connection, again and again for as long as the options' patience lasts.
@@ -834,6 +843,8 @@ impl Beginning<'_> {
             .state
             .insert_run(connection, fingerprint, options.uuid, key, &created, &left_out)
             .await?;
+        // Nobody knows of it yet, so nobody can be in the way.
+        self.state.try_join(connection, &run).await?;
         self.stage_junctions(names).await?;
         Ok(Made::Run(Box::new(run)))
     }
@@ -904,16 +915,31 @@ impl Beginning<'_> {
         ))
     }
 
+    /// The run as it is now, while nobody can throw it away.
+    async fn last(&mut self, run: &RunRow) -> Result<RunRow> {
+        let last = self.state.last_run(self.connection).await.map_err(state::thrown_away)?;
+        last.filter(|last| (last.run, last.key) == (run.run, run.key))
+            .ok_or_else(state::started_over)
+    }
+
+    /// Becomes one of those at work on a run, and takes it up where somebody had given it up.
+    async fn join(&mut self, run: &RunRow) -> Result<RunRow> {
+        let (state, connection) = (self.state, &mut *self.connection);
+        get(self.reporter, self.stop, async || state.try_join(connection, run).await).await?;
+        let run = self.last(run).await?;
+        match run.given_up {
+            true => self.take_up(run).await,
+            false => Ok(run),
+        }
+    }
+
     /// Takes a run up that somebody had given up, unless another process has done so since.
     async fn take_up(&mut self, run: RunRow) -> Result<RunRow> {
         let names = Names { schema: &self.options.schema };
         self.connection.execute("beginning a transaction", "BEGIN").await?;
         lock(self.state, self.connection, self.reporter, self.stop).await?;
+        let last = self.last(&run).await?;
         let connection = &mut *self.connection;
-        let last = self.state.last_run(connection).await.map_err(state::thrown_away)?;
-        let Some(last) = last.filter(|last| (last.run, last.key) == (run.run, run.key)) else {
-            return Err(state::started_over());
-        };
         let mut taken = 0;
         if last.given_up {
             taken = deferred::take_up(connection, self.state, names, self.registry, &last).await?;
@@ -929,11 +955,9 @@ impl Beginning<'_> {
         Ok(RunRow { given_up: false, ..last })
     }
 
-    async fn resume(&mut self, mut run: RunRow) -> Result<RunRow> {
+    async fn resume(&mut self, run: RunRow) -> Result<RunRow> {
         preflight::source_rights(self.source, self.registry).await?;
-        if run.given_up {
-            run = self.take_up(run).await?;
-        }
+        let run = self.join(&run).await?;
         let (open, chunks) = self.state.open_chunks(self.connection, run.run).await?;
         self.reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
         let progress = self.state.progress(self.connection, run.run).await?;
@@ -1241,11 +1265,20 @@ async fn lock(
     reporter: &Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<()> {
+    get(reporter, stop, async || state.try_lock(connection).await).await
+}
+
+/// Tries to get a lock of the state until it does, and says what for.
+async fn get(
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+    mut attempt: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(50);
     const SILENT: Duration = Duration::from_secs(1);
     let started = Instant::now();
     let mut told = false;
-    while !state.try_lock(connection).await? {
+    while !attempt().await? {
         if stop.is_stopped() {
             return Err(Stop::error());
         }
@@ -1295,7 +1328,7 @@ async fn clean(
     {
         return Err(state::started_over());
     }
-    state.check_idle(connection, "thrown away").await?;
+    state.check_idle(connection, &runs, "thrown away").await?;
     // Tables that were there before are emptied, and get back what was taken off them.
     let mut emptied = Vec::new();
     for (model, _) in registry.iter() {
@@ -1318,8 +1351,9 @@ async fn clean(
         let sql = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
         connection.execute(ACT, sql).await.map_err(needed)?;
     }
+    let mut gone = Vec::new();
     for run in &runs {
-        deferred::put_back(connection, state, run.run, &tables).await?;
+        gone.extend(deferred::put_back(connection, state, run.run, &tables).await?);
     }
     for ty in made(|created| &created.types) {
         let sql = format!("DROP TYPE IF EXISTS {ty}");
@@ -1330,6 +1364,10 @@ async fn clean(
     options.fail_points.hit("earlier runs are taken away")?;
     connection.execute("committing", "COMMIT").await?;
     options.fail_points.hit("earlier runs are gone")?;
+    for definition in &gone {
+        let message = definition.gone_text();
+        reporter.event(&Event::Notice { message: &message });
+    }
     reporter.event(&Event::Notice {
         message: &format!("{} tables that earlier runs had made are dropped", tables.len()),
     });
@@ -1517,6 +1555,11 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
         };
         if failed.is_stopped() {
             return Err(error);
+        }
+        if error.kind() == ErrorKind::SourceConnection
+            && let Err(error) = stay(context).await
+        {
+            tracing::debug!(%error, "staying in the target");
         }
         // Its transaction must not stay open while we wait.
         drop(connection);

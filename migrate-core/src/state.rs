@@ -7,6 +7,7 @@
 //! and a worker that dies loses its lock with its connection.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -19,6 +20,7 @@ use crate::schema::{quote_ident, quote_literal};
 use crate::sink::{Connection, sql_state, target_error};
 use crate::source::Range;
 use crate::status::{self, Work};
+use crate::stop::Stop;
 
 /// The version of the state schema; a run of another version is not touched.
 pub const VERSION: i32 = 5;
@@ -649,24 +651,105 @@ impl State {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Fails when another process is at work on a chunk or a task; within the caller's
-    /// transaction none can begin after that. `what` becomes of the run (`given up`).
+    /// Fails when another process is at work on one of the runs; within the caller's transaction none
+    /// can begin after that. `what` becomes of the run (`given up`).
     ///
     /// # Errors
     /// When one is, or the server does not answer.
-    pub async fn check_idle(&self, connection: &mut Connection, what: &str) -> Result<()> {
+    pub(crate) async fn check_idle(
+        &self,
+        connection: &mut Connection,
+        runs: &[RunRow],
+        what: &str,
+    ) -> Result<()> {
+        /// The server takes a moment to see that a process has ended.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const PAUSE: Duration = Duration::from_millis(50);
+        const ACT: &str = "looking for other workers";
+        let busy = || {
+            Error::new(
+                ErrorKind::Preflight,
+                format!("another process is at work on the run that would be {what}"),
+            )
+            .with_hint("stop it first, or wait until it is done; `migrate status` shows it")
+        };
+        let started = Instant::now();
+        for run in runs.iter().filter(|run| !run.finished) {
+            let sql = format!("SELECT pg_try_advisory_xact_lock({})", self.presence(run));
+            loop {
+                let rows = connection.query(ACT, sql.as_str(), &[]).await?;
+                let alone = rows.first().map(|row| row.try_get(0)).transpose();
+                if alone.map_err(|error| target_error(ACT, error))?.unwrap_or(false) {
+                    break;
+                }
+                if started.elapsed() > PATIENCE {
+                    return Err(busy());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        // A process whose presence the server has forgotten may still be in a transaction.
         for table in ["chunk", "task"] {
             let sql =
                 format!("SELECT 1 FROM {} WHERE NOT done FOR UPDATE NOWAIT", self.table(table));
-            let busy = connection.query("looking for other workers", sql, &[]).await;
-            busy.map_err(|error| match sql_state(&error) {
-                Some("55P03") => Error::new(
-                    ErrorKind::Preflight,
-                    format!("another process is at work on the run that would be {what}"),
-                )
-                .with_hint("stop it first, or wait until it is done"),
+            let held = connection.query(ACT, sql, &[]).await;
+            held.map_err(|error| match sql_state(&error) {
+                Some("55P03") => busy(),
                 _ => error,
             })?;
+        }
+        Ok(())
+    }
+
+    /// The key of the advisory lock that every session at work on a run shares.
+    fn presence(&self, run: &RunRow) -> String {
+        let key = quote_literal(&format!("migrate:{}:{}:{}", self.name, run.run, run.key));
+        format!("hashtextextended({key}, 0)")
+    }
+
+    /// Makes a session one of those at work on a run, for as long as it lives: until then nobody
+    /// gives the run up or throws it away, and the server's list of sessions names the run. False
+    /// where somebody does so now.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn try_join(&self, connection: &mut Connection, run: &RunRow) -> Result<bool> {
+        const ACT: &str = "joining the run";
+        let name = quote_literal(&status::worker_name(run.run, &self.name));
+        let sql = format!(
+            "SELECT pg_try_advisory_lock_shared({}), set_config('application_name', {name}, false)",
+            self.presence(run)
+        );
+        let rows = connection.query(ACT, sql, &[]).await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        let joined = row.try_get(0).map_err(|error| target_error(ACT, error))?;
+        if joined {
+            connection.set_at_work();
+        }
+        Ok(joined)
+    }
+
+    /// As [`State::try_join`], unless the session has joined before; waits for somebody who gives the
+    /// run up or throws it away, as far as that may still come to nothing.
+    ///
+    /// # Errors
+    /// When the server does not answer, the run was given up or thrown away, or somebody asks to stop.
+    pub(crate) async fn join(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+        stop: &Stop,
+    ) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        if connection.is_at_work() {
+            return Ok(());
+        }
+        while !self.try_join(connection, run).await? {
+            self.is_open(connection, "joining the run", run, "true").await?;
+            if stop.is_stopped() {
+                return Err(Stop::error());
+            }
+            stop.pause(PAUSE).await;
         }
         Ok(())
     }

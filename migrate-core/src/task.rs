@@ -719,23 +719,34 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             Outcome::of(&settled)
         }
         Task::Index { position, .. } => {
-            let definition = definition(context, connection, *position).await?;
-            deferred::build(connection, definition).await.map_err(built_elsewhere)?;
+            // Where it is not open, who had given the run up has found that its column is gone.
+            if let Some(definition) = context.definitions(connection).await?.get(position) {
+                deferred::build(connection, definition).await.map_err(built_elsewhere)?;
+            }
             Outcome::built(vec![*position])
         }
         Task::AddForeignKeys => {
             let mut open = deferred::open(connection, state, number).await?;
             open.retain(|definition| definition.kind == Kind::ForeignKey);
             for of_table in open.chunk_by(|one, next| one.table == next.table) {
-                deferred::add_foreign_keys(connection, state, number, of_table).await?;
+                let gone = deferred::add_foreign_keys(connection, state, number, of_table).await?;
+                for definition in &gone {
+                    let message = definition.gone_text();
+                    context.reporter.event(&Event::Notice { message: &message });
+                }
             }
             Outcome::done()
         }
         Task::ValidateForeignKeys { table } => {
             let definitions = context.definitions(connection).await?.values();
-            let open: Vec<&Deferred> = definitions
+            let mut open: Vec<&Deferred> = definitions
                 .filter(|definition| definition.validate.is_some() && definition.table == *table)
                 .collect();
+            if !context.run.created.tables.contains(table) {
+                // What somebody has dropped meanwhile, or what it refers to, was not added.
+                let added = deferred::foreign_keys_of(connection, table).await?;
+                open.retain(|definition| added.contains(&definition.name));
+            }
             let clauses: Vec<&str> =
                 open.iter().filter_map(|definition| definition.validate.as_deref()).collect();
             if !clauses.is_empty() {

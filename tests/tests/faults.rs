@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use bson::{Document, doc};
 use migrate_cli::generate::{Generator, Plan, to_dump, to_mongodb};
-use migrate_core::event::Silent;
+use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
@@ -494,7 +494,7 @@ async fn give_up(url: &str) -> migrate_core::error::Result<usize> {
         return Ok(0);
     }
     match state.last_run(&mut connection).await? {
-        Some(run) => deferred::restore(&target, &state, &run).await,
+        Some(run) => Ok(deferred::restore(&target, &state, &run).await?.back),
         None => Ok(0),
     }
 }
@@ -549,68 +549,167 @@ fn give_up_beside(url: &str) -> migrate_core::error::Result<usize> {
     })
 }
 
-/// Nobody may put keys on a table beside a worker; and a run that was at nothing while somebody did
-/// must not load into them.
+/// Ends all sessions of a database, as a server does that is started anew.
+fn end_sessions(server: &Postgres, database: &str) {
+    let sql = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    let ended = server.query("postgres", &sql).expect("sessions end");
+    assert_ne!(ended[0][0].as_deref(), Some("0"), "{database}");
+}
+
+/// Nobody may put keys on a table beside a run, whatever that does at this moment; and one that had no
+/// session while somebody did must not load into them.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_at_work_is_not_given_up_and_one_that_pauses_is_told() {
+async fn a_run_at_work_is_not_given_up_and_one_without_sessions_is_told() {
     let server = servers::postgres(servers::NEWEST).expect("the newest version");
     let (fail_points, _) = stop_at(0);
     let url = make(server, "beside_reference", &[]);
     run_club(club(), &url, fail_points).await.expect("nothing disturbs it");
     let expected = end_state(server, "beside_reference");
-    for (number, (point, is_at_work)) in [
-        ("a chunk is taken", true),
-        ("a chunk is written", true),
-        ("a task is taken", true),
-        ("a task is written", true),
-        ("preflight is done", false),
-        ("the plan is committed", false),
-        ("a chunk is committed", false),
-        ("the load is done", false),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    let points = [
+        "the plan is committed",
+        "a chunk is taken",
+        "a chunk is committed",
+        "the load is done",
+        "a task is taken",
+        "a task is committed",
+        "the summary is made",
+    ];
+    let cut = ["the plan is committed", "a chunk is committed", "a task is committed"];
+    let cases = points.map(|point| (point, false)).into_iter().chain(cut.map(|cut| (cut, true)));
+    for (number, (point, is_cut)) in cases.enumerate() {
         let name = format!("beside_{number}");
         let url = make(server, &name, &[]);
         let (there, hits) = (url.clone(), Arc::new(AtomicU64::new(0)));
+        let database = name.clone();
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&asked);
         let hook = move |hit: &str| {
-            // Once, in the middle.
-            if hit == point && hits.fetch_add(1, Ordering::SeqCst) == u64::from(is_at_work) {
-                let given_up = give_up_beside(&there);
-                if is_at_work {
-                    let text = given_up.expect_err(point).to_string();
-                    let expected = "another process is at work on the run that would be given up";
-                    assert_eq!(text, expected, "{point}");
+            // Once, in the middle where there is one.
+            let nth = hits.fetch_add(u64::from(hit == point), Ordering::SeqCst);
+            let is_once = point.starts_with("the ");
+            if hit == point && nth == u64::from(!is_once) {
+                if is_cut {
+                    end_sessions(server, &database);
                 }
+                let given_up = give_up_beside(&there);
+                counted.fetch_add(1, Ordering::SeqCst);
+                let text = given_up.map_or_else(|error| error.to_string(), |_| String::new());
+                let refusal = "another process is at work on the run that would be given up";
+                // Where nobody is at work, the rows may be in the way.
+                assert_eq!(text == refusal, !is_cut, "{point}: {text}");
             }
             Ok(())
         };
         let result = run_club(club(), &url, FailPoints::new(Arc::new(hook))).await;
-        match is_at_work || point == "preflight is done" {
-            true => drop(result.unwrap_or_else(|error| panic!("{point}: {error}"))),
-            false => {
-                let error = result.expect_err(point);
-                assert!(error.to_string().contains("was given up meanwhile"), "{point}: {error}");
-                let (fail_points, _) = stop_at(0);
-                run_club(club(), &url, fail_points).await.expect("it goes on");
-            }
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{point}");
+        // Before its first chunk it looks at the run again, and takes it up itself.
+        if is_cut && point != "the plan is committed" {
+            let error = result.expect_err(point);
+            assert!(error.to_string().contains("was given up meanwhile"), "{point}: {error}");
+            let (fail_points, _) = stop_at(0);
+            run_club(club(), &url, fail_points).await.expect("it goes on");
+        } else if let Err(error) = result {
+            panic!("{point}: {error}");
         }
         assert_same(&expected, &end_state(server, &name), point);
     }
 }
 
-/// A run that pauses while another process throws it away must not work on the next one, which has
-/// the same number.
+/// What a run has told.
+#[derive(Default)]
+struct Notices(Mutex<Vec<String>>);
+
+impl Reporter for Notices {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Notice { message } = event {
+            self.0.lock().expect("no panic").push((*message).to_owned());
+        }
+    }
+}
+
+/// A table of somebody else's whose foreign key is off may be dropped meanwhile: what was to be put
+/// back on it is left out, by the run, by who gives it up, and by who starts over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let theirs = [
+        r#"CREATE TABLE note (person uuid CONSTRAINT of_person REFERENCES "Person")"#,
+        r#"ALTER TABLE "Person" ADD COLUMN shelf bigint"#,
+        r#"CREATE INDEX shelves ON "Person" (shelf)"#,
+        r#"CREATE TABLE kept (person uuid CONSTRAINT stays REFERENCES "Person")"#,
+    ];
+    let statements: Vec<String> =
+        existing_club().into_iter().chain(theirs.map(str::to_owned)).collect();
+    let drops = ["DROP TABLE note", r#"ALTER TABLE "Person" DROP COLUMN shelf"#];
+    let gone = ["of_person", "shelves"];
+    let names = |database: &str| -> Vec<String> {
+        let sql = "SELECT conname::text FROM pg_constraint WHERE contype = 'f' UNION ALL
+            SELECT relname::text FROM pg_class WHERE relkind = 'i'
+                AND relnamespace = 'public'::regnamespace ORDER BY 1";
+        let rows = server.query(database, sql).expect("names");
+        rows.into_iter().filter_map(|mut row| row.remove(0)).collect()
+    };
+    for (number, way) in ["run", "restore", "clean", "restore and run"].into_iter().enumerate() {
+        let name = format!("dropped_{number}");
+        let url = make(server, &name, &statements);
+        let before = names(&name);
+        // Before the load: no row is in the way of a key.
+        let (fail_points, _) = stop_at(3);
+        let stopped = run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+        assert!(!names(&name).contains(&"stays".to_owned()), "it is off: {stopped}");
+        // Who goes on without a look finds that the column of an index is gone, and says so.
+        let count = if way == "run" { 1 } else { 2 };
+        for sql in &drops[..count] {
+            server.query(&name, sql).expect("theirs to drop");
+        }
+        if way.contains("restore") {
+            let target = Target::parse(&url).expect("an address");
+            let state = State::new("migrate");
+            let mut connection = target.connect().await.expect("a connection");
+            let run = state.last_run(&mut connection).await.expect("a state").expect("a run");
+            let restored = deferred::restore(&target, &state, &run).await.expect(way);
+            let names: Vec<&str> =
+                restored.gone.iter().map(|definition| definition.name.as_str()).collect();
+            assert_eq!(names.len(), 2, "{names:?}");
+            assert!(gone.iter().all(|gone| names.contains(gone)), "{names:?}");
+        }
+        if way != "restore" {
+            let options = Options { jobs: 1, clean: way == "clean", ..Options::default() };
+            let told = Arc::new(Notices::default());
+            let reporter = Arc::clone(&told) as Arc<dyn Reporter>;
+            let source = Arc::new(club());
+            let stop = Stop::default();
+            let summary = run(Club::FACTS, source, &url, &options, reporter, &stop).await;
+            let summary = summary.unwrap_or_else(|error| panic!("{way}: {error:?}"));
+            assert!(summary.balanced, "{way}: {summary:#?}");
+            let told = told.0.lock().expect("no panic").join("\n");
+            assert_eq!(told.contains("of_person is not put back"), way != "restore and run");
+            assert_eq!(told.contains("shelves is not put back"), way == "clean");
+        }
+        let mut after = names(&name);
+        after.retain(|name| !name.ends_with("_pkey"));
+        let mut expected = before;
+        let is_gone = |name: &str| gone[..count].contains(&name);
+        expected.retain(|name| !name.ends_with("_pkey") && !is_gone(name));
+        assert_eq!(after, expected, "{way}");
+    }
+}
+
+/// A run that has no session while another process throws it away must not work on the next one, which
+/// has the same number.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_thrown_away_is_told() {
     let server = servers::postgres(servers::NEWEST).expect("the newest version");
     for (number, anew) in [true, false].into_iter().enumerate() {
         let name = format!("thrown_away_{number}");
         let url = make(server, &name, &[]);
+        let database = name.clone();
         let (there, hits) = (url.clone(), Arc::new(AtomicU64::new(0)));
         let hook = move |hit: &str| {
             if hit == "a chunk is committed" && hits.fetch_add(1, Ordering::SeqCst) == 1 {
+                end_sessions(server, &database);
                 let clean = |stop_at: u64| Options {
                     clean: true,
                     fail_points: self::stop_at(stop_at).0,

@@ -409,7 +409,7 @@ async fn given_up(url: &str) -> usize {
     let mut connection = target.connect().await.unwrap();
     let state = State::new("migrate");
     let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    deferred::restore(&target, &state, &run).await.unwrap()
+    deferred::restore(&target, &state, &run).await.unwrap().back
 }
 
 #[tokio::test(flavor = "multi_thread")]

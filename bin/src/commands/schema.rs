@@ -2,11 +2,12 @@
 //! compared with the models, and given back what a run took off it.
 
 use migrate_core::ddl::{self, Names};
+use migrate_core::deferred::{self, Restored};
 use migrate_core::run::Options;
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
 use migrate_core::state::State;
-use migrate_core::{Error, ErrorKind, deferred, existing};
+use migrate_core::{Error, ErrorKind, existing};
 
 use crate::address::redact;
 use crate::exit::Outcome;
@@ -121,11 +122,14 @@ pub(crate) async fn restore(
         .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
     };
     connection.close().await;
-    let restored = deferred::restore(&target, &state, &run).await?;
-    printer.note(match restored {
-        0 => format!("run {} has nothing off: every key and index is on", run.run),
-        1 => "1 definition was put back".to_owned(),
-        more => format!("{more} definitions were put back"),
+    let Restored { back, gone } = deferred::restore(&target, &state, &run).await?;
+    for definition in &gone {
+        printer.note(format_args!("{}", definition.gone_text()));
+    }
+    printer.note(match (back, gone.len()) {
+        (0, 0) => format!("run {} has nothing off: every key and index is on", run.run),
+        (1, _) => "1 definition was put back".to_owned(),
+        (more, _) => format!("{more} definitions were put back"),
     });
     Ok(Outcome::Clean)
 }

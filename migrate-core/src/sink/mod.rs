@@ -136,7 +136,7 @@ impl Target {
         };
         #[cfg(target_os = "linux")]
         socket::set(self.options.get_port());
-        Ok(Connection { inner, pid })
+        Ok(Connection { inner, pid, at_work: false })
     }
 }
 
@@ -145,12 +145,23 @@ impl Target {
 pub struct Connection {
     inner: PgConnection,
     pid: i64,
+    at_work: bool,
 }
 
 impl Connection {
     /// The number of its session in the server, as in `pg_stat_activity`.
     pub fn pid(&self) -> i64 {
         self.pid
+    }
+
+    /// Whether it has joined a run; see [`crate::state::State`].
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work
+    }
+
+    /// Notes that it has joined a run.
+    pub(crate) fn set_at_work(&mut self) {
+        self.at_work = true;
     }
 
     /// The driver's connection, for COPY.
