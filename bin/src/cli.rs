@@ -434,9 +434,9 @@ Examples:
   migrate schema restore --target postgres://me@localhost/crm
 
 A run that is finished has put them back already. This is for a run that is given up, and refused
-while a process is at work on it. Each is put back by itself; where the rows break one, those before
-it stay. Whoever wants the run finished after all gives its command again: it takes off again what
-is back, and goes on.")]
+while a process is at work on it. Each is put back by itself; those that the rows break are named,
+and the others stay. Whoever wants the run finished after all gives its command again: it takes off
+again what is back, and goes on.")]
     Restore(StateArgs),
 }
 

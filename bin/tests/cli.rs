@@ -333,6 +333,26 @@ fn an_interrupted_run_ends_with_130_and_goes_on() {
     assert_eq!(done.code, Some(0), "{done}");
     assert!(done.stdout.lines().any(|line| line.contains("\"resumed\"")), "{done}");
     assert_eq!(summary_of(&done.stdout).totals, expected.totals);
+
+    // A signal at its very end is for the comparison that follows.
+    let target = server.create_database("interrupted_late").unwrap();
+    let arguments = ["run", "--source", dump.to_str().unwrap(), "--target", &target];
+    let mut child = migrate(folder.path(), &arguments)
+        .args(["--progress", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        if line.unwrap().contains(r#""event":"step_started","step":"report""#) {
+            kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        }
+    }
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    let done = run(migrate(folder.path(), &arguments));
+    assert_eq!(done.code, Some(0), "{done}");
 }
 
 #[test]

@@ -6,15 +6,19 @@
 //! off and marked in the transaction that builds it, so no crash can lose one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
 use crate::ddl::{Foreign, Names, Part, foreign_keys, keys};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Reporter, Step};
 use crate::schema::{Model, RegistryFacts, quote_ident, quote_literal};
 use crate::sink::{Connection, Target, sql_state, target_error};
 use crate::state::{RunRow, State};
+use crate::stop::{GRACE, Stop};
 use crate::upkeep;
 
 /// What a deferred definition makes.
@@ -636,8 +640,15 @@ pub struct Restored {
 ///
 /// # Errors
 /// When a process is at work on the run, or begins or ends one; nothing is touched then. When the rows
-/// that are there break definitions: the others are back, and these are named.
-pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<Restored> {
+/// that are there break definitions: the others are back, and these are named. When somebody asks to
+/// stop: those before are back.
+pub async fn restore(
+    target: &Target,
+    state: &State,
+    run: &RunRow,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+) -> Result<Restored> {
     let mut connection = target.connect().await?;
     // Nobody may begin at a chunk or a task, or with another run, until all are back.
     let mut guard = target.connect().await?;
@@ -661,9 +672,30 @@ pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<Res
     let count = open.len();
     let mut restored = Restored::default();
     let mut failed = Vec::new();
+    let (step, pid) = (Step::Constrain, connection.pid());
     for definition in open {
-        connection.execute("beginning a transaction", "BEGIN").await?;
-        let end = match put_one_back(&mut connection, state, run.run, &definition).await {
+        let stopped = || {
+            let what = format!("{} of {count} definitions are back", restored.back);
+            Error::new(ErrorKind::Interrupted, what)
+                .with_hint("give the same command again to put the others back")
+        };
+        if stop.is_stopped() {
+            return Err(stopped());
+        }
+        let (task, started) =
+            (format!("{} on {}", definition.name, definition.table), Instant::now());
+        reporter.event(&Event::TaskStarted { step, task: &task });
+        let back = async {
+            connection.execute("beginning a transaction", "BEGIN").await?;
+            put_one_back(&mut connection, state, run.run, &definition).await
+        };
+        let Some(back) = stop.or(GRACE, back).await else {
+            // The server would go on with it for as long as it takes.
+            let sql = format!("SELECT pg_cancel_backend({pid}::integer)");
+            guard.execute("cancelling a statement", sql).await?;
+            return Err(stopped());
+        };
+        let end = match back {
             Ok(true) => {
                 restored.back += 1;
                 "COMMIT"
@@ -679,6 +711,7 @@ pub async fn restore(target: &Target, state: &State, run: &RunRow) -> Result<Res
             Err(error) => return Err(error),
         };
         connection.execute("ending a transaction", end).await?;
+        reporter.event(&Event::TaskFinished { step, task: &task, elapsed: started.elapsed() });
     }
     guard.execute("ending a transaction", "ROLLBACK").await?;
     guard.close().await;

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use tokio::sync::Mutex;
 
 use crate::budget::{self, Budget};
 use crate::cell::{CellContext, Limit, PLACEHOLDER_OID, Role};
@@ -29,7 +31,7 @@ use crate::load;
 use crate::preflight::{self, Lookup};
 use crate::read_ahead::ReadAhead;
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, Target, target_error};
+use crate::sink::{Connection, NO_CONNECTION_LEFT, Target, sql_state, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -446,20 +448,24 @@ impl EarlyConnections {
 
 /// Gives a connection for a worker of a run: one that nobody uses any more, or as [`connect`] does.
 async fn connect_worker(context: &Context) -> Result<Connection> {
-    let Context { target, options, reporter, stop, state, run, .. } = context;
-    let mut connection = match context.idle_connection().await {
+    let Context { target, options, reporter, stop, .. } = context;
+    let connection = match context.idle_connection().await {
         Some(connection) => connection,
         None => connect(target, options, reporter, stop).await?,
     };
-    state.join(&mut connection, run, stop).await?;
+    joined(context, connection).await
+}
+
+/// The connection as one of the run's.
+async fn joined(context: &Context, mut connection: Connection) -> Result<Connection> {
+    context.state.join(&mut connection, &context.run, &context.stop).await?;
     Ok(connection)
 }
 
 /// Has a session in the target while the source is waited for, so that the run is still seen to be at
 /// work; the next worker takes it.
 async fn stay(context: &Context) -> Result<()> {
-    let mut connection = context.target.connect().await?;
-    context.state.join(&mut connection, &context.run, &context.stop).await?;
+    let connection = joined(context, context.target.connect().await?).await?;
     context.keep(connection).await;
     Ok(())
 }
@@ -486,12 +492,25 @@ pub(crate) async fn connect(
             return Err(Stop::error().caused_by(error));
         }
         if started.elapsed() + delay >= options.patience {
-            return Err(error);
+            return Err(out_of_patience(error, options));
         }
         reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });
         stop.pause(delay).await;
         delay = (delay * 2).min(Duration::from_secs(5));
     }
+}
+
+/// An error that trying again has not mended, with how long that was tried.
+fn out_of_patience(error: Error, options: &Options) -> Error {
+    let patience = options.patience.as_secs();
+    let hint = error.hint().unwrap_or("give the same command again");
+    let hint = match patience {
+        0 => format!("{hint} (`--patience 0`: nothing is tried again)"),
+        _ => {
+            format!("{hint} (it was tried again for {patience} s; `--patience` says for how long)")
+        }
+    };
+    error.with_hint(hint)
 }
 
 fn waiting_for(error: &Error) -> String {
@@ -924,8 +943,10 @@ impl Beginning<'_> {
 
     /// Becomes one of those at work on a run, and takes it up where somebody had given it up.
     async fn join(&mut self, run: &RunRow) -> Result<RunRow> {
-        let (state, connection) = (self.state, &mut *self.connection);
-        get(self.reporter, self.stop, async || state.try_join(connection, run).await).await?;
+        let mut turn = Turn::default();
+        while !self.state.try_join(self.connection, run).await? {
+            turn.wait(self.reporter, self.stop).await?;
+        }
         let run = self.last(run).await?;
         match run.given_up {
             true => self.take_up(run).await,
@@ -1265,31 +1286,36 @@ async fn lock(
     reporter: &Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<()> {
-    get(reporter, stop, async || state.try_lock(connection).await).await
+    let mut turn = Turn::default();
+    while !state.try_lock(connection).await? {
+        turn.wait(reporter, stop).await?;
+    }
+    Ok(())
 }
 
-/// Tries to get a lock of the state until it does, and says what for.
-async fn get(
-    reporter: &Arc<dyn Reporter>,
-    stop: &Stop,
-    mut attempt: impl AsyncFnMut() -> Result<bool>,
-) -> Result<()> {
-    const PAUSE: Duration = Duration::from_millis(50);
-    const SILENT: Duration = Duration::from_secs(1);
-    let started = Instant::now();
-    let mut told = false;
-    while !attempt().await? {
+/// Somebody who tries to get a lock of the state until it is free.
+#[derive(Default)]
+struct Turn {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Turn {
+    /// Waits before the next attempt, and says what for where that takes long.
+    async fn wait(&mut self, reporter: &Arc<dyn Reporter>, stop: &Stop) -> Result<()> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        const SILENT: Duration = Duration::from_secs(1);
         if stop.is_stopped() {
             return Err(Stop::error());
         }
-        if !told && started.elapsed() > SILENT {
+        if !self.told && self.since.get_or_insert_with(Instant::now).elapsed() > SILENT {
             let message = "waiting for another process, which begins a run, starts over, or puts keys and indexes back";
             reporter.event(&Event::Notice { message });
-            told = true;
+            self.told = true;
         }
         tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Drops what earlier runs have made, empties what they have filled, and drops their state.
@@ -1494,18 +1520,77 @@ enum Work {
     Tasks,
 }
 
+/// Those that share a kind of work. One connection is enough for it: where the server has no more for
+/// this user, a worker without one waits until there is one, or the work is done by the others.
+#[derive(Default)]
+struct Crew {
+    /// Held by who needs the only connection.
+    first: Mutex<()>,
+    at_work: AtomicUsize,
+    /// Nothing is left to take.
+    done: AtomicBool,
+    /// One of them has failed.
+    failed: Stop,
+    told: AtomicBool,
+}
+
+impl Crew {
+    /// A connection for one that is at work from now on; `None` where it is not needed any more.
+    async fn connection(&self, context: &Context) -> Result<Option<Connection>> {
+        const PAUSE: Duration = Duration::from_millis(250);
+        loop {
+            {
+                let _first = self.first.lock().await;
+                if self.done.load(Ordering::SeqCst) || self.failed.is_stopped() {
+                    return Ok(None);
+                }
+                if self.at_work.load(Ordering::SeqCst) == 0 {
+                    let connection = connect_worker(context).await;
+                    if connection.is_err() {
+                        self.failed.stop();
+                    }
+                    self.at_work.fetch_add(1, Ordering::SeqCst);
+                    return connection.map(Some);
+                }
+            }
+            let connected = match context.idle_connection().await {
+                Some(connection) => Ok(connection),
+                None => context.target.connect().await,
+            };
+            let connection = match connected {
+                Ok(connection) => joined(context, connection).await?,
+                Err(error) if sql_state(&error) == Some(NO_CONNECTION_LEFT) => {
+                    context.check_stop()?;
+                    if !self.told.swap(true, Ordering::SeqCst) {
+                        let message = format!(
+                            "the target has no connection left for this user: {} of {} workers are at work",
+                            self.at_work.load(Ordering::SeqCst),
+                            context.options.jobs()
+                        );
+                        context.reporter.event(&Event::Notice { message: &message });
+                    }
+                    context.stop.pause(PAUSE).await;
+                    continue;
+                }
+                Err(_) => connect_worker(context).await?,
+            };
+            self.at_work.fetch_add(1, Ordering::SeqCst);
+            return Ok(Some(connection));
+        }
+    }
+}
+
 /// Runs as many workers as the options have jobs until the work is done or one fails; the others
 /// then end after what they are at.
 async fn workers(context: &Arc<Context>, work: Work) -> Result<()> {
-    let failed = Stop::default();
+    let crew = Arc::new(Crew::default());
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..context.options.jobs() {
-        let context = Arc::clone(context);
-        let failed = failed.clone();
+        let (context, crew) = (Arc::clone(context), Arc::clone(&crew));
         workers.spawn(async move {
-            let result = worker(&context, work, &failed).await;
+            let result = worker(&context, work, &crew).await;
             if result.is_err() {
-                failed.stop();
+                crew.failed.stop();
             }
             result
         });
@@ -1528,10 +1613,11 @@ async fn workers(context: &Arc<Context>, work: Work) -> Result<()> {
 
 /// One worker: connects, works, and starts again when a server stumbles. What was not committed
 /// was not done, so starting again is always safe.
-async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()> {
+async fn worker(context: &Arc<Context>, work: Work, crew: &Crew) -> Result<()> {
     let mut stumbles = Stumbles::default();
+    let failed = &crew.failed;
     loop {
-        let mut connection = connect_worker(context).await?;
+        let Some(mut connection) = crew.connection(context).await? else { return Ok(()) };
         let committed = context.watch.committed();
         let pid = connection.pid();
         let result = match work {
@@ -1542,8 +1628,10 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
                 context.watch.over(pid, task::work(context, &mut connection, failed)).await
             }
         };
+        crew.at_work.fetch_sub(1, Ordering::SeqCst);
         let error = match result {
             Ok(()) => {
+                crew.done.store(true, Ordering::SeqCst);
                 // Who ends because another one has failed may leave a transaction open.
                 match failed.is_stopped() {
                     true => connection.close().await,
@@ -1565,6 +1653,28 @@ async fn worker(context: &Arc<Context>, work: Work, failed: &Stop) -> Result<()>
         drop(connection);
         let Context { options, reporter, stop, watch, .. } = &**context;
         stumbles.wait(options, reporter, stop, watch, committed, error).await?;
+    }
+}
+
+/// Reads something from the target, again and again where it stumbles, for as long as the options'
+/// patience lasts.
+///
+/// # Errors
+/// Those of `act` that trying again does not mend, and when somebody asks to stop meanwhile.
+pub async fn patiently<T>(
+    options: &Options,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+    mut act: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let mut stumbles = Stumbles::default();
+    loop {
+        match act().await {
+            Ok(done) => return Ok(done),
+            Err(error) => {
+                stumbles.wait(options, reporter, stop, &Watch::default(), 0, error).await?;
+            }
+        }
     }
 }
 
@@ -1602,7 +1712,7 @@ impl Stumbles {
             *self = Self { since, delay: Self::FIRST_DELAY };
         }
         if self.since.is_none_or(|since| since.elapsed() >= options.patience) {
-            return Err(error);
+            return Err(out_of_patience(error, options));
         }
         let delay = self.delay;
         reporter.event(&Event::Waiting { what: &waiting_for(&error), delay });

@@ -998,7 +998,7 @@ pub(crate) fn started_over() -> Error {
 /// The error of a statement on the state, where that is gone.
 pub(crate) fn thrown_away(error: Error) -> Error {
     match sql_state(&error) {
-        Some("42P01" | "3F000") => started_over().caused_by(error),
+        Some("42P01" | "3F000") => started_over(),
         _ => error,
     }
 }

@@ -138,10 +138,11 @@ impl Watch {
             let ask = stop.or(GRACE, tokio::time::timeout(answer_time, ask));
             let answer = match ask.await {
                 Some(Ok(answer)) => answer,
-                _ => Err(Error::new(
+                Some(Err(_)) => Err(Error::new(
                     ErrorKind::TargetConnection,
                     format!("no answer within {} s", answer_time.as_secs()),
                 )),
+                None => Err(Error::new(ErrorKind::TargetConnection, "no answer")),
             };
             let sessions = match answer {
                 Ok(sessions) => sessions,

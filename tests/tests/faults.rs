@@ -13,15 +13,16 @@ use std::time::{Duration, Instant};
 use bson::oid::ObjectId;
 use bson::{Document, doc};
 use migrate_cli::generate::{Generator, Plan, to_dump, to_mongodb};
+use migrate_core::deferred::{self, Restored};
 use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::Registry;
 use migrate_core::sink::Target;
 use migrate_core::source::memory::MemorySource;
-use migrate_core::state::State;
+use migrate_core::state::{RunRow, State};
 use migrate_core::summary::Summary;
-use migrate_core::{Error, ErrorKind, Migrate, deferred, registry};
+use migrate_core::{Error, ErrorKind, Migrate, registry};
 use migrate_servers::{Mongo, MongoOptions, Postgres, PostgresOptions};
 use migrate_tests::end_state::{assert_same, end_state};
 use migrate_tests::program::{Program, WORK};
@@ -485,6 +486,16 @@ async fn a_stop_at_every_step_changes_nothing_in_tables_that_were_there() {
     stopped_at_every_step("existing_step", &existing_club()).await;
 }
 
+/// Gives a run up.
+async fn restore(
+    target: &Target,
+    state: &State,
+    run: &RunRow,
+) -> migrate_core::error::Result<Restored> {
+    let silent: Arc<dyn Reporter> = Arc::new(Silent);
+    deferred::restore(target, state, run, &silent, &Stop::default()).await
+}
+
 /// Gives the club's run up: its keys and indexes are put back, as far as the rows allow it.
 async fn give_up(url: &str) -> migrate_core::error::Result<usize> {
     let target = Target::parse(url)?;
@@ -494,7 +505,7 @@ async fn give_up(url: &str) -> migrate_core::error::Result<usize> {
         return Ok(0);
     }
     match state.last_run(&mut connection).await? {
-        Some(run) => Ok(deferred::restore(&target, &state, &run).await?.back),
+        Some(run) => Ok(restore(&target, &state, &run).await?.back),
         None => Ok(0),
     }
 }
@@ -669,7 +680,7 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
             let state = State::new("migrate");
             let mut connection = target.connect().await.expect("a connection");
             let run = state.last_run(&mut connection).await.expect("a state").expect("a run");
-            let restored = deferred::restore(&target, &state, &run).await.expect(way);
+            let restored = restore(&target, &state, &run).await.expect(way);
             let names: Vec<&str> =
                 restored.gone.iter().map(|definition| definition.name.as_str()).collect();
             assert_eq!(names.len(), 2, "{names:?}");

@@ -409,7 +409,8 @@ async fn given_up(url: &str) -> usize {
     let mut connection = target.connect().await.unwrap();
     let state = State::new("migrate");
     let run = state.last_run(&mut connection).await.unwrap().unwrap();
-    deferred::restore(&target, &state, &run).await.unwrap().back
+    let silent: Arc<dyn Reporter> = Arc::new(Watch::default());
+    deferred::restore(&target, &state, &run, &silent, &Stop::default()).await.unwrap().back
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use migrate_core::event::Silent;
 use migrate_core::run::{Options, Stop};
 use migrate_core::schema::{Model, ModelKind, Registry, quote_ident};
 use migrate_core::source::{Batch, CollectionInfo, Ending, Range, Source};
-use migrate_core::validate::{ReferenceReport, Report, Request, Sample, Since, validate};
+use migrate_core::validate::{ReferenceReport, Report, Request, Sample, Since, repair, validate};
 use migrate_core::{run, source};
 use migrate_tests::planted::changed;
 use migrate_tests::servers;
@@ -617,4 +617,55 @@ async fn types_of_ones_own_and_types_without_equality_are_compared() {
     let cells: Vec<&str> =
         report.tables[0].cells.first.iter().map(|cell| cell.column.as_str()).collect();
     assert_eq!(cells, ["plate", "at"], "{report:#?}");
+}
+
+/// Who may have two connections at a time compares as everybody does, only not side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_with_few_connections_compares() {
+    let Some(server) = servers::postgres(servers::NEWEST) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    to_dump(&Generator::new(NextCrm::FACTS, DIRTY), folder.path(), false).unwrap();
+    for limit in [2, 3] {
+        let name = format!("few_{limit}");
+        let url = server.create_database(&name).unwrap();
+        let act = |sql: &str| server.query(&name, sql).unwrap();
+        act(&format!("CREATE ROLE {name} LOGIN PASSWORD 'few' CONNECTION LIMIT {limit}"));
+        act(&format!("ALTER DATABASE {name} OWNER TO {name}"));
+        let (_, host) = url.split_once('@').unwrap();
+        let target = format!("postgres://{name}:few@{host}");
+        let options = Options { jobs: 4, ..Options::default() };
+        let (stop, silent) = (Stop::default(), Arc::new(Silent));
+        let open = async || source::open(folder.path().to_str().unwrap()).await.unwrap();
+        let source = open().await;
+        let loaded =
+            run::run(NextCrm::FACTS, source, &target, &options, silent.clone(), &stop).await;
+        assert!(loaded.unwrap().balanced);
+        for independent in [false, true] {
+            let request = Request { independent, ..Request::default() };
+            let compared = async |source| {
+                let silent = silent.clone();
+                validate(NextCrm::FACTS, source, &target, &options, &request, silent, &stop)
+                    .await
+                    .unwrap()
+            };
+            let report = compared(open().await).await;
+            assert!(report.clean, "{limit}, {independent}: {report:#?}");
+            // Rows and pairs that nothing has given are looked for on a connection of their own.
+            act(r#"INSERT INTO "Users" SELECT (jsonb_populate_record(u, jsonb_build_object(
+                'id', gen_random_uuid(), 'email', 'few'))).* FROM "Users" u LIMIT 1"#);
+            act(r#"INSERT INTO "DocumentsToTasks" SELECT d.id, t.id FROM "Documents" d, "Tasks" t
+                ON CONFLICT DO NOTHING"#);
+            let report = compared(open().await).await;
+            let extra: u64 = report.tables.iter().map(|table| table.extra.count).sum();
+            let pairs: u64 = report.junctions.iter().map(|junction| junction.extra.count).sum();
+            assert!(extra == 1 && pairs > 0, "{limit}, {independent}: {extra}, {pairs}");
+            act(r#"DELETE FROM "Users" WHERE email = 'few'"#);
+            let request = Request::default();
+            let (agree, silent) = (|_: &Report| true, silent.clone());
+            let source = open().await;
+            repair(NextCrm::FACTS, source, &target, &options, &request, silent, &stop, &agree)
+                .await
+                .unwrap();
+        }
+    }
 }

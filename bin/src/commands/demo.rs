@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use migrate_core::run::Options;
+use migrate_core::run::{Options, Stop};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::Limits;
 use migrate_core::{Error, ErrorKind};
@@ -12,7 +12,7 @@ use migrate_servers::binaries::must_fetch_postgres;
 use migrate_servers::{Postgres, PostgresOptions};
 
 use super::look::{Look, looks};
-use super::{generate, run, summary};
+use super::{generate, run, signals, summary};
 use crate::cli::{Demo, ProgressKind};
 use crate::exit::Outcome;
 use crate::generate::{Generator, Plan, to_dump};
@@ -77,7 +77,9 @@ pub(crate) async fn demo(
         progress: ProgressKind::Auto,
         limits: Limits::default(),
     };
-    let (result, _) = run::execute(registry, &settings, printer).await?;
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer)?;
+    let (result, _) = run::execute(registry, &settings, printer, &stop).await?;
     printer.data(format_args!("\n{}", summary::text(&result, summary::Kind::Whole)));
 
     let mut shown = 0;

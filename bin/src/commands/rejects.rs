@@ -10,15 +10,18 @@ use migrate_core::ledger::Entry;
 use migrate_core::rejects::{self, Filter, Group, Retried};
 use migrate_core::run::Stop;
 use migrate_core::schema::RegistryFacts;
+use migrate_core::source::Limits;
 use migrate_core::{Error, ErrorKind, source};
 
 use super::out::Out;
-use super::signals;
-use crate::cli::{FilterArgs, Rejects, RejectsExport, RejectsList, RejectsRetry, RejectsShow};
+use super::{signals, validate};
+use crate::cli::{
+    FilterArgs, ProgressKind, Rejects, RejectsExport, RejectsList, RejectsRetry, RejectsShow,
+};
 use crate::exit::Outcome;
 use crate::printer::{Printer, one_line};
 use crate::reporter::rate::thousands;
-use crate::reporter::shown_id;
+use crate::reporter::{self, shown_id};
 use crate::settings::File;
 
 /// Runs one of the commands; the addresses it works with are added to `addresses`.
@@ -263,6 +266,9 @@ async fn retry(
 ) -> Result<Outcome, Error> {
     let (target, options) = file.state(arguments.state)?;
     addresses.push(target.clone());
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer)?;
+    let reporter = reporter::new(ProgressKind::Auto, printer);
     let source = match arguments.stored {
         true => None,
         false => {
@@ -271,11 +277,11 @@ async fn retry(
                 error.with_hint(hint.unwrap_or_default())
             })?;
             addresses.push(address.clone());
-            Some(source::open(&address).await?)
+            let (budget, limits) = (options.budget(), Limits::default());
+            let from = validate::source_options(&options, budget, limits, &reporter, &stop);
+            Some(source::open_with(&address, from).await?)
         }
     };
-    let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer)?;
     let retried = rejects::retry(
         registry,
         source,

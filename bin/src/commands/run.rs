@@ -8,7 +8,7 @@ use std::time::Duration;
 use migrate_core::dry_run::dry_run;
 use migrate_core::event::Reporter;
 use migrate_core::rejects::{self, Filter};
-use migrate_core::run::Stop;
+use migrate_core::run::{Stop, patiently};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
 use migrate_core::source;
@@ -17,7 +17,6 @@ use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate as compare_rows};
 use migrate_core::{Error, ErrorKind};
 
-use super::validate::Comparison;
 use super::{signals, summary, validate};
 use crate::address::redact;
 use crate::cli::ProgressKind;
@@ -42,7 +41,10 @@ pub(crate) async fn run(
         // Better told now than after hours.
         try_private(path).map_err(|error| cannot_write(path, error))?;
     }
-    let (summary, files) = execute(registry, &settings, printer).await?;
+    // One for all that this command does, so that no signal falls between two parts of it.
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer)?;
+    let (summary, files) = execute(registry, &settings, printer, &stop).await?;
     if progress == ProgressKind::Json {
         let value = serde_json::to_value(&summary)
             .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
@@ -66,7 +68,9 @@ pub(crate) async fn run(
     } else if summary.totals.rejected > 0 {
         if progress != ProgressKind::Json && !printer.is_quiet() {
             let (target, options) = (&settings.target, &settings.options);
-            let groups = rejects::groups(target, options, &Filter::default()).await?;
+            let reporter = reporter::new(progress, printer);
+            let read = async || rejects::groups(target, options, &Filter::default()).await;
+            let groups = patiently(options, &reporter, &stop, read).await?;
             printer.data(format_args!("\n{}", summary::patterns(&groups)));
         }
         printer.note(format_args!(
@@ -83,7 +87,7 @@ pub(crate) async fn run(
         printer.error(format_args!("\n{}", report::error_text(&error, &[])));
     }
     let compared = match settings.validate && !settings.dry_run {
-        true => compare(registry, &settings, printer).await?,
+        true => compare(registry, &settings, printer, &stop).await?,
         false => Outcome::Clean,
     };
     Ok(if summary.is_clean() { compared } else { Outcome::Differs })
@@ -94,13 +98,19 @@ async fn compare(
     registry: &'static RegistryFacts,
     settings: &RunSettings,
     printer: Printer,
+    stop: &Stop,
 ) -> Result<Outcome, Error> {
+    if stop.is_stopped() {
+        return Err(Error::new(
+            ErrorKind::Interrupted,
+            "the run is complete, and was asked to stop before its rows were compared",
+        )
+        .with_hint("give the same command again, or `migrate validate`, to compare them"));
+    }
     let (target, options) = (&settings.target, &settings.options);
     let reporter = reporter::new(settings.progress, printer);
     let (from, limits) = (&settings.source, settings.limits);
-    let comparison = validate::open(from, limits, options, &reporter, printer).await?;
-    let Comparison { source, stop, .. } = &comparison;
-    let source = Arc::clone(source);
+    let source = validate::open(from, limits, options, &reporter, stop).await?;
     let request = Request::default();
     let report = compare_rows(registry, source, target, options, &request, reporter, stop).await?;
     validate::finish_run(&report, &settings.files, settings.progress, printer)
@@ -109,11 +119,12 @@ async fn compare(
 /// How long a target is asked for the counts of a run that was stopped.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// Runs with progress, files and signals, and gives back what became of the documents.
+/// Runs with progress and files, and gives back what became of the documents.
 pub(super) async fn execute(
     registry: &'static RegistryFacts,
     settings: &RunSettings,
     printer: Printer,
+    stop: &Stop,
 ) -> Result<(Summary, Arc<Files>), Error> {
     let files = Files::new(&settings.files, settings.dry_run).map_err(|error| {
         Error::new(ErrorKind::File, format!("cannot make `{}`", settings.files.display()))
@@ -124,19 +135,17 @@ pub(super) async fn execute(
     if let Some(other) = files.unfinished_elsewhere() {
         printer.error(format_args!("warning: {other}"));
     }
-    let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer)?;
     let shown = reporter::new(settings.progress, printer);
-    let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, shown));
+    let reporter: Arc<dyn Reporter> = Arc::new(Both(Arc::clone(&files) as _, Arc::clone(&shown)));
     let (budget, limits) = (settings.options.budget(), settings.limits);
     let source_options =
-        validate::source_options(&settings.options, budget, limits, &reporter, &stop);
+        validate::source_options(&settings.options, budget, limits, &reporter, stop);
     let source = source::open_with(&settings.source, source_options).await?;
     let (target, options) = (&settings.target, &settings.options);
     let result = if settings.dry_run {
-        dry_run(registry, source, target, options, reporter, &stop).await
+        dry_run(registry, source, target, options, reporter, stop).await
     } else {
-        migrate_core::run::run(registry, source, target, options, reporter, &stop).await
+        migrate_core::run::run(registry, source, target, options, reporter, stop).await
     };
     if let Err(error) = &result
         && error.kind() == ErrorKind::Interrupted
@@ -155,7 +164,8 @@ pub(super) async fn execute(
         && !settings.dry_run
         && files.is_doubtful(summary.totals.rejected)
     {
-        mirror(settings, &files, summary.run).await?;
+        let mirror = async || mirror(settings, &files, summary.run).await;
+        patiently(options, &shown, stop, mirror).await?;
     }
     if let Some(failure) = files.failure() {
         printer.error(format_args!("warning: {failure}; the target holds the same and more"));

@@ -3,15 +3,18 @@
 
 use migrate_core::ddl::{self, Names};
 use migrate_core::deferred::{self, Restored};
-use migrate_core::run::Options;
+use migrate_core::run::{Options, Stop};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::sink::Target;
 use migrate_core::state::State;
 use migrate_core::{Error, ErrorKind, existing};
 
+use super::signals;
 use crate::address::redact;
+use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
+use crate::reporter;
 
 /// The statements as a script.
 pub(crate) fn print(registry: &'static RegistryFacts, schema: &str) -> String {
@@ -122,7 +125,12 @@ pub(crate) async fn restore(
         .with_hint("name the schema with `--state-schema`, or the right target with `--target`"));
     };
     connection.close().await;
-    let Restored { back, gone } = deferred::restore(&target, &state, &run).await?;
+    let stop = Stop::default();
+    let _signals = signals::listen(&stop, printer)?;
+    let reporter = reporter::new(ProgressKind::Auto, printer);
+    let Restored { back, gone } =
+        deferred::restore(&target, &state, &run, &reporter, &stop).await?;
+    drop(reporter);
     for definition in &gone {
         printer.note(format_args!("{}", definition.gone_text()));
     }

@@ -32,7 +32,7 @@ pub(super) fn listen(stop: &Stop, printer: Printer) -> Result<Listening, Error> 
             }
             stop.stop();
             printer.note(
-                "stopping: chunks in flight are finished or rolled back; once more leaves at once",
+                "stopping: what is in flight is finished or rolled back; once more leaves at once",
             );
         }
     });

@@ -14,7 +14,7 @@ use migrate_core::validate::{self, BrokenOff, Report, TableReport};
 use migrate_core::{Error, ErrorKind};
 
 use super::differences::{repaired, text, verdict};
-use super::signals::{self, Listening};
+use super::signals;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
@@ -25,28 +25,16 @@ use crate::settings::ValidateSettings;
 /// The report, in the folder of the run's files.
 pub(super) const REPORT: &str = "migration-validation-report.json";
 
-/// What a comparison needs beside the target.
-pub(super) struct Comparison {
-    /// The source, read no faster than a person has said.
-    pub(super) source: Arc<dyn Source>,
-    /// What a signal stops.
-    pub(super) stop: Stop,
-    _signals: Listening,
-}
-
-/// Opens the source of a comparison and listens for signals.
+/// Opens the source of a comparison, which reads it no faster than a person has said.
 pub(super) async fn open(
     address: &str,
     limits: Limits,
     options: &Options,
     reporter: &Arc<dyn Reporter>,
-    printer: Printer,
-) -> Result<Comparison, Error> {
-    let stop = Stop::default();
-    let _signals = signals::listen(&stop, printer)?;
-    let paced = source_options(options, options.validation_budget(), limits, reporter, &stop);
-    let source = source::open_with(address, paced).await?;
-    Ok(Comparison { source, stop, _signals })
+    stop: &Stop,
+) -> Result<Arc<dyn Source>, Error> {
+    let paced = source_options(options, options.validation_budget(), limits, reporter, stop);
+    source::open_with(address, paced).await
 }
 
 /// How a source is read by a command that tells of its waits and that a signal stops.
@@ -83,9 +71,9 @@ pub(crate) async fn validate(
     };
     let reporter = reporter::new(progress, printer);
     let (target, options) = (&settings.target, &settings.options);
-    let opened = open(&settings.source, settings.limits, options, &reporter, printer).await?;
-    let Comparison { source, stop, .. } = &opened;
-    let source = Arc::clone(source);
+    let stop = &Stop::default();
+    let _signals = signals::listen(stop, printer)?;
+    let source = open(&settings.source, settings.limits, options, &reporter, stop).await?;
     let request = &settings.request;
     let report = if settings.repair {
         if !settings.yes && !std::io::stdin().is_terminal() {

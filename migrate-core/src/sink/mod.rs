@@ -13,6 +13,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The SQLSTATE of a server that has no connection left for a user, a database, or anybody.
+pub(crate) const NO_CONNECTION_LEFT: &str = "53300";
+
 /// What is sent at once.
 const PIECE_BYTES: usize = 512 << 10;
 

@@ -16,7 +16,7 @@ use super::hashes::Hashes;
 use super::look::Cursor;
 use super::references::Link;
 use super::tuples::{Tuples, tuple_length};
-use super::{JunctionReport, Named, Report, canonical};
+use super::{JunctionReport, Named, Report, canonical, needed_connection};
 use crate::context::Context;
 use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
@@ -428,7 +428,7 @@ impl Elements {
     ) -> Result<()> {
         let act = format!("comparing {}", model.table);
         // Their values are gone with the hash, so the table is gone through once more.
-        let mut reader = context.target.connect().await?;
+        let mut reader = needed_connection(context).await?;
         let mut form = Vec::new();
         let query = pairs_query(context, model);
         let mut tuples = Tuples::open(&mut reader, act.clone(), &query).await?;

@@ -14,7 +14,7 @@ use super::independent::compare as independent;
 use super::references::{Link, Nulled};
 use super::rows::{Compared, Part};
 use super::tuples::Tuples;
-use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical};
+use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical, needed_connection};
 use crate::cell::id_text;
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys, list};
@@ -386,7 +386,7 @@ pub(super) async fn extra_rows(
     let name = quote_ident(id.name);
     let query = format!("SELECT {name}, {name}::text FROM {}", context.names().table(model));
     // The other connection is for what is kept meanwhile.
-    let mut reader = context.target.connect().await?;
+    let mut reader = needed_connection(context).await?;
     let mut first: BTreeSet<String> = BTreeSet::new();
     let mut page = Vec::new();
     let mut form = Vec::new();

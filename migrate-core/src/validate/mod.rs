@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use junctions::Elements;
 
@@ -40,7 +41,7 @@ use crate::feed::Feed;
 use crate::preflight;
 use crate::run::{self, Options, Stop, Stumbles};
 use crate::schema::{Model, RegistryFacts};
-use crate::sink::{Connection, Target};
+use crate::sink::{Connection, NO_CONNECTION_LEFT, Target, sql_state};
 use crate::source::Source;
 use crate::state::{RunRow, State};
 use crate::status;
@@ -462,8 +463,10 @@ pub async fn validate(
         if begun.elapsed() > options.patience && anew < ANEW {
             (stumbles, anew) = (Stumbles::default(), anew + 1);
         }
-        let error =
-            Error::new(error.kind(), "source and target cannot be compared").caused_by(error);
+        let hint = error.hint().map(str::to_owned).unwrap_or_default();
+        let error = Error::new(error.kind(), "source and target cannot be compared")
+            .caused_by(error)
+            .with_hint(hint);
         stumbles.wait(options, &reporter, stop, &Watch::default(), 0, error).await?;
         patience = options;
     }
@@ -623,6 +626,58 @@ fn compared(
     Ok(compared)
 }
 
+/// How long a connection is waited for that nobody can do without: one that was closed is counted by
+/// the server for a moment more.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// A connection beside those that there are; `None` where the server has none left for this user.
+async fn spare_connection(context: &Context) -> Result<Option<Connection>> {
+    match context.target.connect().await {
+        Ok(connection) => Ok(Some(connection)),
+        Err(error) if sql_state(&error) == Some(NO_CONNECTION_LEFT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A connection that nobody can do without. Gives the error where the server has none left for as
+/// long as [`CONNECTION_TIME`].
+async fn needed_connection(context: &Context) -> Result<Connection> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    let started = Instant::now();
+    loop {
+        match context.target.connect().await {
+            Err(error)
+                if sql_state(&error) == Some(NO_CONNECTION_LEFT)
+                    && started.elapsed() < CONNECTION_TIME =>
+            {
+                context.check_stop()?;
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// Connections for workers that share what is to be done. One of them is enough: where the server has
+/// none left, the others leave the work to those that have one.
+#[derive(Clone, Default)]
+struct WorkerConnections(Arc<Mutex<bool>>);
+
+impl WorkerConnections {
+    /// A connection for one more worker; `None` where it is not needed and not to be had.
+    async fn next(&self, context: &Context) -> Result<Option<Connection>> {
+        // One after the other, so that the others know whether the first has one.
+        let mut served = self.0.lock().await;
+        if *served {
+            drop(served);
+            return spare_connection(context).await;
+        }
+        let connection = needed_connection(context).await?;
+        *served = true;
+        Ok(Some(connection))
+    }
+}
+
 /// Compares what was prepared. With `keeps_elements` the elements of all arrays stay in temporary
 /// tables, unless it was a sample.
 async fn compare_all(
@@ -640,13 +695,13 @@ async fn compare_all(
         scope: scope.clone(),
         ..Report::default()
     };
-    // Both catalogues are compared beside the rows.
+    // Both catalogues are compared beside the rows, where the server has a connection for that.
     let structure = async {
-        let mut connection = context.target.connect().await?;
+        let Some(mut connection) = spare_connection(context).await? else { return Ok(None) };
         let differences =
             structure::differences(&mut connection, loaded, compared, context.names()).await?;
         connection.close().await;
-        Ok(differences)
+        Ok(Some(differences))
     };
     let rows = async {
         let mut nulled = references::Nulled::default();
@@ -670,7 +725,10 @@ async fn compare_all(
         Ok(Some(elements))
     };
     let (structure, elements) = tokio::try_join!(structure, rows)?;
-    report.structure = structure;
+    report.structure = match structure {
+        Some(structure) => structure,
+        None => structure::differences(connection, loaded, compared, context.names()).await?,
+    };
     report.clean = report.differences() == 0 && report.orphans() == 0;
     report.seconds = started.elapsed().as_secs_f64();
     structure::explain(loaded, &mut report);

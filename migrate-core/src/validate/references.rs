@@ -14,7 +14,7 @@ use sqlx::Row as _;
 use tokio::task::JoinSet;
 
 use super::hashes::Hashes;
-use super::{MOST_NAMED, OrphanReference, ReferenceReport, Report};
+use super::{MOST_NAMED, OrphanReference, ReferenceReport, Report, WorkerConnections};
 use crate::context::Context;
 use crate::ddl::{Foreign, foreign_keys};
 use crate::error::{Error, ErrorKind, Result};
@@ -185,10 +185,14 @@ pub(super) async fn compare(
     let mut workers = JoinSet::new();
     let jobs = context.options.jobs().min(open.len());
     let queue = Arc::new(Mutex::new(open.into_iter()));
+    let connections = WorkerConnections::default();
     for _ in 0..jobs {
         let (context, queue) = (Arc::clone(context), Arc::clone(&queue));
+        let connections = connections.clone();
         workers.spawn(async move {
-            let mut connection = context.target.connect().await?;
+            let Some(mut connection) = connections.next(&context).await? else {
+                return Ok(Vec::new());
+            };
             connection.execute("preparing a comparison", "SET work_mem = '64MB'").await?;
             let mut found = Vec::new();
             loop {

@@ -14,7 +14,7 @@ use super::independent::{Path, compare as independent};
 use super::junctions::{Elements, Pairs, rows_before};
 use super::references::{Followed, Link, Nulled};
 use super::tuples::Tuples;
-use super::{Named, Report, TableReport, canonical, look};
+use super::{Named, Report, TableReport, WorkerConnections, canonical, look};
 use crate::budget;
 use crate::cell::id_text;
 use crate::context::Context;
@@ -423,6 +423,16 @@ enum Unit {
     Read(Arc<Compared>, &'static str, Range),
 }
 
+impl Unit {
+    /// Whether a worker needs a connection for it.
+    fn needs_target(&self) -> bool {
+        match self {
+            Self::Scan(_) | Self::Pairs(..) => true,
+            Self::Read(compared, ..) => compared.path.is_some(),
+        }
+    }
+}
+
 /// What a reader has for the target.
 pub(super) struct Found {
     model: &'static Model,
@@ -480,21 +490,26 @@ async fn units(
 ) -> Result<()> {
     let queue = Arc::new(Mutex::new(units.into_iter()));
     let mut workers = tokio::task::JoinSet::new();
+    let connections = WorkerConnections::default();
     for _ in 0..context.options.jobs() {
         let (context, queue, results) = (Arc::clone(context), Arc::clone(&queue), results.clone());
+        let connections = connections.clone();
         workers.spawn(async move {
             let mut connection = None;
             loop {
                 context.check_stop()?;
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let needs_target = match &next {
-                    Some(Unit::Scan(_) | Unit::Pairs(..)) => true,
-                    Some(Unit::Read(compared, ..)) => compared.path.is_some(),
-                    None => false,
+                let needs_target = {
+                    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    queue.as_slice().iter().any(Unit::needs_target)
                 };
+                // Before something is taken, which somebody else may be able to do.
                 if needs_target && connection.is_none() {
-                    connection = Some(context.target.connect().await?);
+                    connection = connections.next(&context).await?;
+                    if connection.is_none() {
+                        return Ok(());
+                    }
                 }
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 match (next, &results, &mut connection) {
                     (Some(Unit::Pairs(pairs, links)), _, Some(connection)) => {
                         pairs.scan(&context, connection, &links).await?;
