@@ -502,14 +502,12 @@ pub(crate) async fn connect(
 
 /// An error that trying again has not mended, with how long that was tried.
 fn out_of_patience(error: Error, options: &Options) -> Error {
-    let patience = options.patience.as_secs();
+    if options.patience <= FIRST_PATIENCE {
+        return error;
+    }
     let hint = error.hint().unwrap_or("give the same command again");
-    let hint = match patience {
-        0 => format!("{hint} (`--patience 0`: nothing is tried again)"),
-        _ => {
-            format!("{hint} (it was tried again for {patience} s; `--patience` says for how long)")
-        }
-    };
+    let seconds = options.patience.as_secs();
+    let hint = format!("{hint} (it was tried for {seconds} s; `--patience` says for how long)");
     error.with_hint(hint)
 }
 
