@@ -338,7 +338,8 @@ fn an_interrupted_run_ends_with_130_and_goes_on() {
     let target = server.create_database("interrupted_late").unwrap();
     let arguments = ["run", "--source", dump.to_str().unwrap(), "--target", &target];
     let mut child = migrate(folder.path(), &arguments)
-        .args(["--progress", "json"])
+        // The comparison reads for two seconds more, however late the signal comes.
+        .args(["--progress", "json", "--max-docs-s", "2000"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

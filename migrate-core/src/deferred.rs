@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
@@ -84,12 +84,26 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// The sentence that tells why it is not put back where what it stands on is gone.
+    /// The sentence that tells why it is not put back where what it stands on is gone, with the
+    /// statement that would build it.
     pub fn gone_text(&self) -> String {
-        let Self { name, table, .. } = self;
+        let Self { name, table, build, .. } = self;
         format!(
-            "{name} is not put back on {table}: that, or what it refers to, was dropped meanwhile"
+            "{name} is not put back on {table}, because somebody has dropped or renamed what it stands on: {build}"
         )
+    }
+
+    /// The table that a foreign key points to, in SQL.
+    fn referenced(&self) -> Option<&str> {
+        if self.kind != Kind::ForeignKey {
+            return None;
+        }
+        if let [_, table, _] = self.columns.as_slice() {
+            return Some(table);
+        }
+        // Of several columns: the name between the word and the columns, where quotes hide nothing.
+        let (_, behind) = self.build.split_once(" REFERENCES ")?;
+        behind.split_once('(').map(|(table, _)| table.trim_end())
     }
 }
 
@@ -149,7 +163,8 @@ fn kind_of_key<T: AsRef<str>>(model: &Model, primary: bool, columns: &[T]) -> Ki
 }
 
 /// The definitions on tables that were there: every key, index and foreign key of theirs, and
-/// the foreign keys of other tables that point to them, from the catalogue.
+/// the foreign keys of other tables that point to them, from the catalogue; within the caller's
+/// transaction.
 ///
 /// Exclusion constraints and indexes that are not valid stay where they are.
 pub(crate) async fn of_catalogue(
@@ -166,6 +181,8 @@ pub(crate) async fn of_catalogue(
     let tables: Vec<String> =
         models.iter().map(|model| quote_literal(&names.table(model))).collect();
     let tables = format!("ARRAY[{}]::regclass[]", tables.join(", "));
+    // So that every name comes out with its schema: another role may build it.
+    connection.execute(ACT, "SET LOCAL search_path = pg_catalog").await?;
     let rows = connection
         .query(
             ACT,
@@ -332,6 +349,7 @@ pub(crate) async fn of_catalogue(
             name,
         });
     }
+    connection.execute(ACT, "SET LOCAL search_path TO DEFAULT").await?;
     Ok(deferred)
 }
 
@@ -574,13 +592,14 @@ pub(crate) async fn add_foreign_keys(
 ) -> Result<Vec<Deferred>> {
     let Some(first) = definitions.first() else { return Ok(Vec::new()) };
     let act = format!("adding the foreign keys of {}", first.table);
-    if unless_gone(connection, &act, &foreign_keys_sql(state, run, definitions)).await? {
+    let sql = foreign_keys_sql(state, run, definitions);
+    if unless_gone(connection, definitions, &act, &sql).await? {
         return Ok(Vec::new());
     }
     let mut gone = Vec::new();
     for definition in definitions {
-        let sql = foreign_keys_sql(state, run, std::slice::from_ref(definition));
-        if !unless_gone(connection, &act, &sql).await? {
+        let only = std::slice::from_ref(definition);
+        if !unless_gone(connection, only, &act, &foreign_keys_sql(state, run, only)).await? {
             let note = note_sql(state, run, &[definition.position]);
             connection.execute("noting that a definition is gone", note).await?;
             gone.push(definition.clone());
@@ -603,6 +622,21 @@ fn foreign_keys_sql(state: &State, run: i64, definitions: &[Deferred]) -> String
         sql.push(&note);
     }
     sql.join("; ")
+}
+
+/// Whether a definition was left out because what it stands on is gone.
+pub(crate) async fn is_left_out(
+    connection: &mut Connection,
+    state: &State,
+    run: i64,
+    position: i32,
+) -> Result<bool> {
+    let sql = format!(
+        "SELECT count(*) FROM {} WHERE run = {run} AND position = {position}
+            AND restored AND NOT given_back",
+        state.table("deferred_ddl")
+    );
+    Ok(connection.count("looking for a definition", sql, &[]).await? > 0)
 }
 
 /// The names of a table's foreign keys, unquoted; none where the table is gone.
@@ -636,7 +670,8 @@ pub struct Restored {
 }
 
 /// Puts every definition back that an unfinished run has taken off or not yet built, one transaction
-/// each. For people who give a run up; who goes on with it after all has them taken off again.
+/// each. For people who give a run up; who goes on with it after all has them taken off again. What is
+/// at work, and what is left out because nothing is left of it, is told.
 ///
 /// # Errors
 /// When a process is at work on the run, or begins or ends one; nothing is touched then. When the rows
@@ -649,9 +684,9 @@ pub async fn restore(
     reporter: &Arc<dyn Reporter>,
     stop: &Stop,
 ) -> Result<Restored> {
-    let mut connection = target.connect().await?;
+    let mut connection = target.connect_patiently(CONNECTION_TIME).await?;
     // Nobody may begin at a chunk or a task, or with another run, until all are back.
-    let mut guard = target.connect().await?;
+    let mut guard = target.connect_patiently(CONNECTION_TIME).await?;
     guard.execute("beginning a transaction", "BEGIN").await?;
     if !state.try_lock(&mut guard).await? {
         return Err(Error::new(
@@ -661,101 +696,174 @@ pub async fn restore(
         .with_hint("wait until it is done, or stop it first"));
     }
     state.check_idle(&mut guard, std::slice::from_ref(run), "given up").await?;
-    let mut open = open(&mut connection, state, run.run).await?;
-    if !open.is_empty() {
-        state.give_up(&mut connection, run).await?;
-    }
-    for table in &run.created.tables {
-        upkeep::give_back(&mut connection, table).await?;
-    }
-    open.sort_by_key(|definition| (definition.kind, definition.position));
-    let count = open.len();
-    let mut restored = Restored::default();
-    let mut failed = Vec::new();
-    let (step, pid) = (Step::Constrain, connection.pid());
-    for definition in open {
-        let stopped = || {
-            let what = format!("{} of {count} definitions are back", restored.back);
-            Error::new(ErrorKind::Interrupted, what)
-                .with_hint("give the same command again to put the others back")
-        };
-        if stop.is_stopped() {
-            return Err(stopped());
+    let mut progress = Progress::default();
+    let (pid, putting) = (
+        connection.pid(),
+        put_all_back(&mut connection, state, run, reporter, &mut progress, stop),
+    );
+    let Some(result) = stop.or(GRACE, putting).await else {
+        // The server would go on with the statement for as long as it takes.
+        let end = format!("SELECT pg_terminate_backend({pid}::integer)");
+        if let Err(error) = guard.execute("ending a session", end).await {
+            tracing::debug!(%error, "ending a session");
         }
-        let (task, started) =
-            (format!("{} on {}", definition.name, definition.table), Instant::now());
-        reporter.event(&Event::TaskStarted { step, task: &task });
-        let back = async {
-            connection.execute("beginning a transaction", "BEGIN").await?;
-            put_one_back(&mut connection, state, run.run, &definition).await
-        };
-        let Some(back) = stop.or(GRACE, back).await else {
-            // The server would go on with it for as long as it takes.
-            let sql = format!("SELECT pg_cancel_backend({pid}::integer)");
-            guard.execute("cancelling a statement", sql).await?;
-            return Err(stopped());
-        };
-        let end = match back {
-            Ok(true) => {
-                restored.back += 1;
-                "COMMIT"
-            }
-            Ok(false) => {
-                restored.gone.push(definition);
-                "COMMIT"
-            }
-            Err(error) if error.kind() == ErrorKind::Target => {
-                failed.push((definition, error));
-                "ROLLBACK"
-            }
-            Err(error) => return Err(error),
-        };
-        connection.execute("ending a transaction", end).await?;
-        reporter.event(&Event::TaskFinished { step, task: &task, elapsed: started.elapsed() });
-    }
+        return Err(progress.interrupted());
+    };
+    result.map_err(|error| progress.with_failed(error))?;
     guard.execute("ending a transaction", "ROLLBACK").await?;
     guard.close().await;
     connection.close().await;
-    match failed.is_empty() {
-        true => Ok(restored),
-        false => Err(not_restored(failed, count)),
+    match progress.failed.is_empty() {
+        true => Ok(progress.restored),
+        false => Err(progress.not_restored()),
     }
 }
 
-/// The error that names what could not be put back, of so many definitions.
-fn not_restored(mut failed: Vec<(Deferred, Error)>, count: usize) -> Error {
-    /// How many are named.
-    const MOST: usize = 50;
-    // A foreign key also fails for want of the key that it points to.
-    let hint = match failed.iter().find_map(|(_, error)| sql_state(error)) {
-        Some("42P07" | "42710" | "42P16") => {
-            "something of that name is there: drop it, then give the same command again"
+/// How long a connection is waited for that was closed and that the server still counts.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
+
+/// How far [`restore`] is.
+#[derive(Default)]
+struct Progress {
+    /// How many definitions were open.
+    count: usize,
+    restored: Restored,
+    /// What could not be put back, and why.
+    failed: Vec<(Deferred, Error)>,
+}
+
+impl Progress {
+    /// How many definitions are as the sentence says.
+    fn counts(&self) -> String {
+        let Restored { back, gone } = &self.restored;
+        match gone.len() {
+            0 => format!("{back} of {} definitions are back", self.count),
+            gone => format!(
+                "{back} of {} definitions are back, nothing is left of what {gone} stood on",
+                self.count
+            ),
         }
-        Some(class) if class.starts_with("23") => {
-            "take the rows out that break it, then give the same command again"
+    }
+
+    /// The lines that name what could not be put back.
+    fn lines(&self) -> String {
+        /// How many are named.
+        const MOST: usize = 50;
+        let mut lines = String::new();
+        for (definition, error) in self.failed.iter().take(MOST) {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            lines += &format!("\n  {} on {}: {cause}", definition.name, definition.table);
         }
-        _ => "mend the cause, then give the same command again",
-    };
-    let hint = format!(
-        "{hint}; or finish the run: its own command takes off again what is back, and goes on"
-    );
-    if failed.len() == 1
-        && let Some((definition, error)) = failed.pop()
-    {
-        let what = format!("{} cannot be put back on {}", definition.name, definition.table);
-        return Error::new(ErrorKind::Target, what).caused_by(error).with_hint(hint);
+        if let Some(more @ 1..) = self.failed.len().checked_sub(MOST) {
+            lines += &format!("\n  and {more} more");
+        }
+        lines
     }
-    let mut what =
-        format!("{} of {count} definitions cannot be put back, the others are:", failed.len());
-    for (definition, error) in failed.iter().take(MOST) {
-        let cause = std::error::Error::source(error).map(ToString::to_string);
-        let cause = cause.unwrap_or_else(|| error.to_string());
-        what.push_str(&format!("\n  {} on {}: {cause}", definition.name, definition.table));
+
+    /// The error of one that was asked to stop.
+    fn interrupted(&self) -> Error {
+        let what = match self.failed.len() {
+            0 => self.counts(),
+            failed => {
+                format!("{}, {failed} cannot be put back:{}", self.counts(), self.lines())
+            }
+        };
+        Error::new(ErrorKind::Interrupted, what)
+            .with_hint("give the same command again to put the others back")
     }
-    if let Some(more @ 1..) = failed.len().checked_sub(MOST) {
-        what.push_str(&format!("\n  and {more} more"));
+
+    /// The error that ended it, with what had failed before.
+    fn with_failed(&self, error: Error) -> Error {
+        if self.failed.is_empty() || error.kind() == ErrorKind::Interrupted {
+            return error;
+        }
+        let hint = error.hint().unwrap_or("give the same command again").to_owned();
+        let what =
+            format!("{}, {} cannot be put back:{}", self.counts(), self.failed.len(), self.lines());
+        Error::new(error.kind(), what).caused_by(error).with_hint(hint)
     }
-    Error::new(ErrorKind::Target, what).with_hint(hint)
+
+    /// The error that names what could not be put back.
+    fn not_restored(mut self) -> Error {
+        // A foreign key also fails for want of the key that it points to.
+        let hint = match self.failed.iter().find_map(|(_, error)| sql_state(error)) {
+            Some("42P07" | "42710" | "42P16") => {
+                "something of that name is there: drop it, then give the same command again"
+            }
+            Some(class) if class.starts_with("23") => {
+                "take the rows out that break it, then give the same command again"
+            }
+            _ => "mend the cause, then give the same command again",
+        };
+        let hint = format!(
+            "{hint}; or finish the run: its own command takes off again what is back, and goes on"
+        );
+        if self.failed.len() == 1
+            && let Some((definition, error)) = self.failed.pop()
+        {
+            let Deferred { name, table, .. } = definition;
+            let what = format!("{name} cannot be put back on {table}; {}", self.counts());
+            return Error::new(ErrorKind::Target, what).caused_by(error).with_hint(hint);
+        }
+        let what = format!(
+            "{} definitions cannot be put back; {}:{}",
+            self.failed.len(),
+            self.counts(),
+            self.lines()
+        );
+        Error::new(ErrorKind::Target, what).with_hint(hint)
+    }
+}
+
+/// Puts what is open back, one transaction each, and notes how far it has come.
+async fn put_all_back(
+    connection: &mut Connection,
+    state: &State,
+    run: &RunRow,
+    reporter: &Arc<dyn Reporter>,
+    progress: &mut Progress,
+    stop: &Stop,
+) -> Result<()> {
+    let mut open = open(connection, state, run.run).await?;
+    if !open.is_empty() {
+        state.give_up(connection, run).await?;
+    }
+    for table in &run.created.tables {
+        upkeep::give_back(connection, table).await?;
+    }
+    open.sort_by_key(|definition| (definition.kind, definition.position));
+    progress.count = open.len();
+    let step = Step::Constrain;
+    for definition in open {
+        if stop.is_stopped() {
+            return Err(progress.interrupted());
+        }
+        let task = format!("{} on {}", definition.name, definition.table);
+        let started = Instant::now();
+        reporter.event(&Event::TaskStarted { step, task: &task });
+        connection.execute("beginning a transaction", "BEGIN").await?;
+        match put_one_back(connection, state, run.run, &definition).await {
+            Ok(is_back) => {
+                connection.execute("committing", "COMMIT").await?;
+                match is_back {
+                    true => progress.restored.back += 1,
+                    false => {
+                        let message = definition.gone_text();
+                        reporter.event(&Event::Notice { message: &message });
+                        progress.restored.gone.push(definition);
+                    }
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Target => {
+                connection.execute("ending a transaction", "ROLLBACK").await?;
+                progress.failed.push((definition, error));
+            }
+            Err(error) => return Err(error),
+        }
+        reporter.event(&Event::TaskFinished { step, task: &task, elapsed: started.elapsed() });
+    }
+    Ok(())
 }
 
 /// Takes off again what [`restore`] has put back, because the run goes on after all, in the caller's
@@ -842,7 +950,8 @@ async fn put_one_back(
         sql.push(format!("ALTER TABLE {} {validate}", definition.table));
     }
     let act = format!("building {} on {}", definition.name, definition.table);
-    let is_back = unless_gone(connection, &act, &sql.join("; ")).await?;
+    let only = std::slice::from_ref(definition);
+    let is_back = unless_gone(connection, only, &act, &sql.join("; ")).await?;
     let note = format!(
         "UPDATE {} SET restored = true, given_back = {is_back} WHERE run = {run} AND position = {}",
         state.table("deferred_ddl"),
@@ -852,18 +961,56 @@ async fn put_one_back(
     Ok(is_back)
 }
 
-/// Executes statements under a savepoint of the caller's transaction. False, and the transaction is
-/// as it was, where a table or a column that they need is gone.
-async fn unless_gone(connection: &mut Connection, act: &str, sql: &str) -> Result<bool> {
+/// Builds definitions of one table under a savepoint of the caller's transaction, by the statements
+/// `sql`. False, and the transaction is as it was, where a table or a column that one of them stands on
+/// is not in the catalogue any more.
+async fn unless_gone(
+    connection: &mut Connection,
+    definitions: &[Deferred],
+    act: &str,
+    sql: &str,
+) -> Result<bool> {
     let sql = format!("SAVEPOINT unless_gone; {sql}; RELEASE SAVEPOINT unless_gone");
-    match connection.execute(act, sql).await {
-        Ok(_) => Ok(true),
-        // No such table, schema or column.
-        Err(error) if matches!(sql_state(&error), Some("42P01" | "3F000" | "42703")) => {
-            tracing::debug!(%error, "what a definition stands on is gone");
-            let sql = "ROLLBACK TO SAVEPOINT unless_gone; RELEASE SAVEPOINT unless_gone";
-            connection.execute("rolling back to a savepoint", sql).await.map(|_| false)
-        }
-        Err(error) => Err(error),
+    let error = match connection.execute(act, sql).await {
+        Ok(_) => return Ok(true),
+        Err(error) => error,
+    };
+    // No such table, schema or column. That may also be one that an index's function misses.
+    if !matches!(sql_state(&error), Some("42P01" | "3F000" | "42703")) {
+        return Err(error);
     }
+    let sql = "ROLLBACK TO SAVEPOINT unless_gone; RELEASE SAVEPOINT unless_gone";
+    connection.execute("rolling back to a savepoint", sql).await?;
+    for definition in definitions {
+        if is_gone(connection, definition).await? {
+            return Ok(false);
+        }
+    }
+    Err(error)
+}
+
+/// Whether the table of a definition, the one it points to, or a column of its own is not in the
+/// catalogue.
+async fn is_gone(connection: &mut Connection, definition: &Deferred) -> Result<bool> {
+    let is_name = |column: &&String| {
+        let word = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
+        column.chars().all(word) || (column.starts_with('"') && column.ends_with('"'))
+    };
+    let is_key = definition.kind == Kind::ForeignKey;
+    let own = definition.columns.iter().take(if is_key { 1 } else { usize::MAX });
+    let own: Vec<&String> = own.filter(is_name).collect();
+    let own = serde_json::Value::from(own.into_iter().cloned().collect::<Vec<_>>()).to_string();
+    let found = connection
+        .count(
+            "looking for what a definition stands on",
+            "SELECT (to_regclass($1) IS NULL OR ($2 IS NOT NULL AND to_regclass($2) IS NULL)
+                OR EXISTS (SELECT FROM jsonb_array_elements_text($3::jsonb) AS own (name)
+                    WHERE NOT EXISTS (SELECT FROM pg_attribute
+                        WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+                            AND attname = replace(trim(BOTH '\"' FROM own.name), '\"\"', '\"')))
+             )::integer::bigint",
+            &[Some(&definition.table), definition.referenced(), Some(&own)],
+        )
+        .await?;
+    Ok(found > 0)
 }

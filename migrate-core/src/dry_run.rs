@@ -43,7 +43,7 @@ pub async fn dry_run(
     let started = Instant::now();
     reporter.event(&Event::StepStarted { step: Step::Preflight });
     let mut connection = Target::parse(target)?.connect().await?;
-    let server_version = preflight::server(&mut connection).await?;
+    let server_version = preflight::server(&mut connection).await?.version;
     let names = Names { schema: &options.schema };
     crate::run::check_existing(registry, names, &mut connection, &reporter).await?;
     connection.close().await;

@@ -22,12 +22,41 @@ const OLDEST: u32 = 130_000;
 /// Some things are looked at beside the work.
 const FEWEST_CONNECTIONS: i64 = 2;
 
-/// Checks version and encoding, and how many connections there may be; gives the version as `server_version_num`, as 180003.
+/// What a run must know of the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// As `server_version_num`, as in 180003.
+    pub(crate) version: u32,
+    /// How many connections the user may have to the database, where that is limited.
+    connections: Option<usize>,
+}
+
+impl Server {
+    /// The options with no more jobs than there may be connections for, beside the one that looks at
+    /// the others.
+    pub(crate) fn fitting(&self, options: &Options) -> Options {
+        let most = self.connections.map_or(usize::MAX, |limit| limit - 1);
+        Options { jobs: options.jobs().min(most), ..options.clone() }
+    }
+
+    /// Tells where the options have fewer jobs than a person wanted, as `wanted` says.
+    pub(crate) fn tell(&self, wanted: &Options, fitting: &Options, reporter: &Arc<dyn Reporter>) {
+        let (wanted, jobs) = (wanted.jobs(), fitting.jobs());
+        if let Some(limit) = self.connections.filter(|_| jobs < wanted) {
+            let message = format!(
+                "this user may have {limit} connections to the database at a time, so there are {jobs} jobs and not {wanted}"
+            );
+            reporter.event(&Event::Notice { message: &message });
+        }
+    }
+}
+
+/// Checks version and encoding, and how many connections there may be.
 ///
 /// # Errors
 /// When the server is too old, its encoding is not UTF8, so that text would change on the way, or
 /// the user may have one connection alone.
-pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
+pub(crate) async fn server(connection: &mut Connection) -> Result<Server> {
     const ACT: &str = "asking the target for its version";
     let rows = connection
         .query(
@@ -82,7 +111,8 @@ pub(crate) async fn server(connection: &mut Connection) -> Result<u32> {
             "a run needs {FEWEST_CONNECTIONS} at the least: raise the limit, as with `ALTER ROLE .. CONNECTION LIMIT 8` or `ALTER DATABASE .. CONNECTION LIMIT -1`"
         )));
     }
-    Ok(number)
+    let connections = connections.and_then(|limit| usize::try_from(limit).ok());
+    Ok(Server { version: number, connections })
 }
 
 /// The tables that have rows, with their number, by SQL name.

@@ -253,7 +253,8 @@ pub async fn retry(
     stop: &Stop,
 ) -> Result<Retried> {
     let (mut connection, state) = open(target, options).await?;
-    let server_version = preflight::server(&mut connection).await?;
+    let server = preflight::server(&mut connection).await?;
+    let (server_version, options) = (server.version, &server.fitting(options));
     let mut rows = state.runs(&mut connection).await?;
     let Some(last) = rows.last() else {
         return Err(Error::new(ErrorKind::Usage, "the target holds no run"));

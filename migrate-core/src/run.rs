@@ -31,7 +31,7 @@ use crate::load;
 use crate::preflight::{self, Lookup};
 use crate::read_ahead::ReadAhead;
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, NO_CONNECTION_LEFT, Target, sql_state, target_error};
+use crate::sink::{Connection, Target, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -195,11 +195,15 @@ async fn watched_run(
     let first = Options { patience: options.patience.min(FIRST_PATIENCE), ..options.clone() };
     let connecting = async {
         let mut connection = connect(target, &first, reporter, stop).await?;
-        let version = preflight::server(&mut connection).await?;
-        Ok((connection, version))
+        let server = preflight::server(&mut connection).await?;
+        Ok((connection, server))
     };
-    let ((mut connection, server_version), collections) =
+    let ((mut connection, server), collections) =
         tokio::try_join!(connecting, source.collections())?;
+    let server_version = server.version;
+    let fitting = server.fitting(options);
+    server.tell(options, &fitting, reporter);
+    let options = &fitting;
     for notice in source.notices() {
         reporter.event(&Event::Notice { message: &notice });
     }
@@ -288,8 +292,12 @@ async fn watched_run(
         let mut connection = connect_worker(&context).await?;
         let committed = watch.committed();
         let pid = connection.pid();
-        let finish = finish(&context, &mut connection, &collections, started, &seconds);
-        match watch.over(pid, finish).await {
+        let finish = async {
+            context.state.join(&mut connection, &context.run, stop).await?;
+            finish(&context, &mut connection, &collections, started, &seconds).await
+        };
+        let finished = watch.over(pid, finish).await;
+        match finished {
             Ok(summary) => {
                 connection.close().await;
                 context.close().await;
@@ -448,26 +456,29 @@ impl EarlyConnections {
 
 /// Gives a connection for a worker of a run: one that nobody uses any more, or as [`connect`] does.
 async fn connect_worker(context: &Context) -> Result<Connection> {
-    let Context { target, options, reporter, stop, .. } = context;
-    let connection = match context.idle_connection().await {
-        Some(connection) => connection,
-        None => connect(target, options, reporter, stop).await?,
+    match context.idle_connection().await {
+        Some(connection) => Ok(connection),
+        None => {
+            let Context { target, options, reporter, stop, .. } = context;
+            connect(target, options, reporter, stop).await
+        }
+    }
+}
+
+/// Has a session in the target while something is waited for, so that the run is still seen to be at
+/// work; `None` where there is none to be had at once.
+async fn stay(context: &Context) -> Option<Connection> {
+    const TIME: Duration = Duration::from_secs(2);
+    let staying = async {
+        let mut connection = context.target.connect().await?;
+        context.state.join(&mut connection, &context.run, &context.stop).await?;
+        Ok::<_, Error>(connection)
     };
-    joined(context, connection).await
-}
-
-/// The connection as one of the run's.
-async fn joined(context: &Context, mut connection: Connection) -> Result<Connection> {
-    context.state.join(&mut connection, &context.run, &context.stop).await?;
-    Ok(connection)
-}
-
-/// Has a session in the target while the source is waited for, so that the run is still seen to be at
-/// work; the next worker takes it.
-async fn stay(context: &Context) -> Result<()> {
-    let connection = joined(context, context.target.connect().await?).await?;
-    context.keep(connection).await;
-    Ok(())
+    let staying = tokio::time::timeout(TIME, context.stop.or(Duration::ZERO, staying)).await;
+    match staying {
+        Ok(Some(Ok(connection))) => Some(connection),
+        _ => None,
+    }
 }
 
 /// Opens a connection, again and again for as long as the options' patience lasts.
@@ -500,14 +511,14 @@ pub(crate) async fn connect(
     }
 }
 
-/// An error that trying again has not mended, with how long that was tried.
+/// An error that trying again has not mended, with the patience that is over.
 fn out_of_patience(error: Error, options: &Options) -> Error {
-    if options.patience <= FIRST_PATIENCE {
+    const SAID: &str = "`--patience`";
+    let hint = error.hint().unwrap_or("give the same command again");
+    if options.patience <= FIRST_PATIENCE || hint.contains(SAID) {
         return error;
     }
-    let hint = error.hint().unwrap_or("give the same command again");
-    let seconds = options.patience.as_secs();
-    let hint = format!("{hint} (it was tried for {seconds} s; `--patience` says for how long)");
+    let hint = format!("{hint} ({SAID}, {} s, is over)", options.patience.as_secs());
     error.with_hint(hint)
 }
 
@@ -1522,60 +1533,69 @@ enum Work {
 /// this user, a worker without one waits until there is one, or the work is done by the others.
 #[derive(Default)]
 struct Crew {
-    /// Held by who needs the only connection.
-    first: Mutex<()>,
+    /// Held by who tries to get a connection: the others would find none either.
+    trying: Mutex<()>,
     at_work: AtomicUsize,
     /// Nothing is left to take.
     done: AtomicBool,
     /// One of them has failed.
     failed: Stop,
-    told: AtomicBool,
 }
 
 impl Crew {
+    /// Whether nobody is needed any more.
+    fn is_over(&self) -> bool {
+        self.done.load(Ordering::SeqCst) || self.failed.is_stopped()
+    }
+
     /// A connection for one that is at work from now on; `None` where it is not needed any more.
     async fn connection(&self, context: &Context) -> Result<Option<Connection>> {
-        const PAUSE: Duration = Duration::from_millis(250);
-        loop {
-            {
-                let _first = self.first.lock().await;
-                if self.done.load(Ordering::SeqCst) || self.failed.is_stopped() {
-                    return Ok(None);
-                }
-                if self.at_work.load(Ordering::SeqCst) == 0 {
-                    let connection = connect_worker(context).await;
-                    if connection.is_err() {
-                        self.failed.stop();
-                    }
-                    self.at_work.fetch_add(1, Ordering::SeqCst);
-                    return connection.map(Some);
-                }
+        const FIRST_PAUSE: Duration = Duration::from_millis(250);
+        const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+        const TICK: Duration = Duration::from_millis(50);
+        let mut pause = FIRST_PAUSE;
+        let _trying = self.trying.lock().await;
+        let connection = loop {
+            if self.is_over() {
+                return Ok(None);
             }
-            let connected = match context.idle_connection().await {
-                Some(connection) => Ok(connection),
-                None => context.target.connect().await,
+            context.check_stop()?;
+            if self.at_work.load(Ordering::SeqCst) == 0 {
+                break connect_worker(context).await.inspect_err(|_| self.failed.stop())?;
+            }
+            if let Some(connection) = context.idle_connection().await {
+                break connection;
+            }
+            let error = match context.stop.or(GRACE, context.target.connect()).await {
+                Some(Ok(connection)) => break connection,
+                Some(Err(error)) if error.kind().is_transient() => error,
+                Some(Err(error)) => return Err(error),
+                None => return Err(Stop::error()),
             };
-            let connection = match connected {
-                Ok(connection) => joined(context, connection).await?,
-                Err(error) if sql_state(&error) == Some(NO_CONNECTION_LEFT) => {
-                    context.check_stop()?;
-                    if !self.told.swap(true, Ordering::SeqCst) {
-                        let message = format!(
-                            "the target has no connection left for this user: {} of {} workers are at work",
-                            self.at_work.load(Ordering::SeqCst),
-                            context.options.jobs()
-                        );
-                        context.reporter.event(&Event::Notice { message: &message });
-                    }
-                    context.stop.pause(PAUSE).await;
-                    continue;
-                }
-                Err(_) => connect_worker(context).await?,
-            };
-            self.at_work.fetch_add(1, Ordering::SeqCst);
-            return Ok(Some(connection));
-        }
+            if pause == FIRST_PAUSE {
+                let message =
+                    format!("{}; the others do its work", waiting_for(&for_worker(error)));
+                context.reporter.event(&Event::Notice { message: &message });
+            }
+            // Somebody who ends, or comes back without a connection, needs not wait as long.
+            let (begun, at_work) = (Instant::now(), self.at_work.load(Ordering::SeqCst));
+            while begun.elapsed() < pause
+                && self.at_work.load(Ordering::SeqCst) >= at_work
+                && !self.is_over()
+                && !context.stop.is_stopped()
+            {
+                tokio::time::sleep(TICK).await;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        self.at_work.fetch_add(1, Ordering::SeqCst);
+        Ok(Some(connection))
     }
+}
+
+/// The error of a worker that gets no connection.
+fn for_worker(error: Error) -> Error {
+    Error::new(error.kind(), "a worker gets no connection to the target").caused_by(error)
 }
 
 /// Runs as many workers as the options have jobs until the work is done or one fails; the others
@@ -1618,18 +1638,21 @@ async fn worker(context: &Arc<Context>, work: Work, crew: &Crew) -> Result<()> {
         let Some(mut connection) = crew.connection(context).await? else { return Ok(()) };
         let committed = context.watch.committed();
         let pid = connection.pid();
-        let result = match work {
-            Work::Load => {
-                context.watch.over(pid, load::work(context, &mut connection, failed)).await
-            }
-            Work::Tasks => {
-                context.watch.over(pid, task::work(context, &mut connection, failed)).await
+        let doing = async {
+            context.state.join(&mut connection, &context.run, &context.stop).await?;
+            match work {
+                Work::Load => load::work(context, &mut connection, failed).await,
+                Work::Tasks => task::work(context, &mut connection, failed).await,
             }
         };
+        let result = context.watch.over(pid, doing).await;
+        if result.is_ok() {
+            // Before somebody finds that nobody is at work.
+            crew.done.store(true, Ordering::SeqCst);
+        }
         crew.at_work.fetch_sub(1, Ordering::SeqCst);
         let error = match result {
             Ok(()) => {
-                crew.done.store(true, Ordering::SeqCst);
                 // Who ends because another one has failed may leave a transaction open.
                 match failed.is_stopped() {
                     true => connection.close().await,
@@ -1642,15 +1665,18 @@ async fn worker(context: &Arc<Context>, work: Work, crew: &Crew) -> Result<()> {
         if failed.is_stopped() {
             return Err(error);
         }
-        if error.kind() == ErrorKind::SourceConnection
-            && let Err(error) = stay(context).await
-        {
-            tracing::debug!(%error, "staying in the target");
-        }
+        let Context { options, reporter, stop, watch, .. } = &**context;
+        let is_there = matches!(error.kind(), ErrorKind::SourceConnection | ErrorKind::TargetBusy);
+        let staying = match is_there && error.waited() < options.patience {
+            true => stay(context).await,
+            false => None,
+        };
         // Its transaction must not stay open while we wait.
         drop(connection);
-        let Context { options, reporter, stop, watch, .. } = &**context;
         stumbles.wait(options, reporter, stop, watch, committed, error).await?;
+        if let Some(connection) = staying {
+            context.keep(connection).await;
+        }
     }
 }
 

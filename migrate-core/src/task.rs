@@ -719,8 +719,10 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             Outcome::of(&settled)
         }
         Task::Index { position, .. } => {
-            // Where it is not open, who had given the run up has found that its column is gone.
-            if let Some(definition) = context.definitions(connection).await?.get(position) {
+            let is_open = context.definitions(connection).await?.contains_key(position);
+            // Who had given the run up may have found that its column is gone.
+            if is_open || !deferred::is_left_out(connection, state, number, *position).await? {
+                let definition = definition(context, connection, *position).await?;
                 deferred::build(connection, definition).await.map_err(built_elsewhere)?;
             }
             Outcome::built(vec![*position])
@@ -742,6 +744,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             let mut open: Vec<&Deferred> = definitions
                 .filter(|definition| definition.validate.is_some() && definition.table == *table)
                 .collect();
+            let built = open.iter().map(|definition| definition.position).collect();
             if !context.run.created.tables.contains(table) {
                 // What somebody has dropped meanwhile, or what it refers to, was not added.
                 let added = deferred::foreign_keys_of(connection, table).await?;
@@ -766,7 +769,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
                     }
                 }
             }
-            Outcome::built(open.iter().map(|definition| definition.position).collect())
+            Outcome::built(built)
         }
         Task::Analyze { model } => {
             upkeep::analyze(context, connection, context.model(model)?).await?;

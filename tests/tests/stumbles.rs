@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 use bson::oid::ObjectId;
+use migrate_core::deferred;
 use migrate_core::error::Result;
 use migrate_core::event::{Event, Reporter, Silent};
 use migrate_core::run::{Options, Stop, run};
+use migrate_core::sink::Target;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::source::{self, Source, SourceOptions};
+use migrate_core::state::State;
 use migrate_core::summary::Summary;
 use migrate_core::validate::{Request, validate};
 use migrate_core::{ErrorKind, Migrate, Registry, registry};
@@ -444,6 +447,47 @@ async fn the_patience_with_a_source_is_as_long_as_it_says() {
     assert!(cause.starts_with("no server answers (127.0.0.1:"), "{error}: {cause}");
     let waits = reporter.1.0.lock().expect("no panic");
     assert!(!waits.iter().any(|what| what.contains("Topology")), "{waits:?}");
+}
+
+/// A run that waits for its source, and holds no chunk because the source has given up, is at work:
+/// nobody gives it up meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_its_source_is_not_given_up() {
+    let shop = Shop::open().await;
+    let options = Options { jobs: 2, chunk_bytes: 256 << 10, ..Options::default() };
+    let source = shop.source(Duration::from_millis(100), &Stop::default()).await;
+    let proxy = Arc::clone(&shop.near);
+    let reporter = After::new(100, move || {
+        proxy.close(true);
+        proxy.cut();
+    });
+    let told = Arc::clone(&reporter);
+    let url = shop.target("waiting");
+    let (near, target) = (Arc::clone(&shop.near), Target::parse(&url).expect("an address"));
+    let given_up = tokio::spawn(async move {
+        while !told.1.any("no server answers") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut connection = target.connect().await.expect("a connection");
+        let state = State::new("migrate");
+        let run = state.last_run(&mut connection).await.expect("a state").expect("a run");
+        let (begun, silent) = (Instant::now(), Arc::new(Silent) as Arc<dyn Reporter>);
+        let mut answers = Vec::new();
+        while begun.elapsed() < Duration::from_secs(6) {
+            let stop = Stop::default();
+            let answer = deferred::restore(&target, &state, &run, &silent, &stop).await;
+            answers.push(answer.map_err(|error| error.to_string()));
+        }
+        near.close(false);
+        answers
+    });
+    let told = Arc::clone(&reporter) as Arc<dyn Reporter>;
+    let result = run(Orders::FACTS, source, &url, &options, told, &Stop::default()).await;
+    for answer in given_up.await.expect("no panic") {
+        let refusal = "another process is at work on the run that would be given up";
+        assert_eq!(answer.expect_err("it is at work"), refusal);
+    }
+    assert_whole("waiting", result);
 }
 
 /// The target throws every session out in the middle of a comparison, which begins anew.

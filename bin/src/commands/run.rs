@@ -45,6 +45,9 @@ pub(crate) async fn run(
     let stop = Stop::default();
     let _signals = signals::listen(&stop, printer)?;
     let (summary, files) = execute(registry, &settings, printer, &stop).await?;
+    if let Some(path) = &summary_file {
+        write_summary(path, &summary)?;
+    }
     if progress == ProgressKind::Json {
         let value = serde_json::to_value(&summary)
             .map_err(|error| Error::new(ErrorKind::File, "cannot write JSON").caused_by(error))?;
@@ -70,17 +73,17 @@ pub(crate) async fn run(
             let (target, options) = (&settings.target, &settings.options);
             let reporter = reporter::new(progress, printer);
             let read = async || rejects::groups(target, options, &Filter::default()).await;
-            let groups = patiently(options, &reporter, &stop, read).await?;
-            printer.data(format_args!("\n{}", summary::patterns(&groups)));
+            match patiently(options, &reporter, &stop, read).await {
+                Ok(groups) => printer.data(format_args!("\n{}", summary::patterns(&groups))),
+                // The run is complete without it.
+                Err(error) => printer.error(format_args!("warning: {error}")),
+            }
         }
         printer.note(format_args!(
             "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`;\n`migrate rejects list` counts them by field and reason",
             settings.options.state_schema,
             files.errors().display()
         ));
-    }
-    if let Some(path) = &summary_file {
-        write_summary(path, &summary)?;
     }
     if !summary.balanced {
         let error = Error::new(ErrorKind::Balance, "the sums do not hold");

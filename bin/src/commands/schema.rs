@@ -131,9 +131,6 @@ pub(crate) async fn restore(
     let Restored { back, gone } =
         deferred::restore(&target, &state, &run, &reporter, &stop).await?;
     drop(reporter);
-    for definition in &gone {
-        printer.note(format_args!("{}", definition.gone_text()));
-    }
     printer.note(match (back, gone.len()) {
         (0, 0) => format!("run {} has nothing off: every key and index is on", run.run),
         (1, _) => "1 definition was put back".to_owned(),

@@ -6,7 +6,7 @@
 #[cfg(target_os = "linux")]
 mod socket;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
@@ -140,6 +140,29 @@ impl Target {
         #[cfg(target_os = "linux")]
         socket::set(self.options.get_port());
         Ok(Connection { inner, pid, at_work: false })
+    }
+}
+
+impl Target {
+    /// Opens a connection, and waits that long for the server to have one left: one that was closed is
+    /// counted for a moment more.
+    ///
+    /// # Errors
+    /// As [`Target::connect`].
+    pub(crate) async fn connect_patiently(&self, patience: Duration) -> Result<Connection> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        let started = Instant::now();
+        loop {
+            match self.connect().await {
+                Err(error)
+                    if sql_state(&error) == Some(NO_CONNECTION_LEFT)
+                        && started.elapsed() < patience =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                connected => return connected,
+            }
+        }
     }
 }
 

@@ -507,7 +507,8 @@ async fn prepare(
     connection
         .execute("preparing a comparison", "SET temp_buffers = '64MB'; SET work_mem = '64MB'")
         .await?;
-    let server_version = preflight::server(&mut connection).await?;
+    let server = preflight::server(&mut connection).await?;
+    let (server_version, options) = (server.version, &server.fitting(options));
     let state = State::new(&options.state_schema);
     let missing = || {
         Error::new(ErrorKind::Usage, "the target holds no run that could be validated")
@@ -626,9 +627,9 @@ fn compared(
     Ok(compared)
 }
 
-/// How long a connection is waited for that nobody can do without: one that was closed is counted by
-/// the server for a moment more.
-const CONNECTION_TIME: Duration = Duration::from_secs(5);
+/// How long a connection is waited for that nobody can do without: another part of the comparison may
+/// have it, and one that was closed is counted by the server for a moment more.
+const CONNECTION_TIME: Duration = Duration::from_secs(60);
 
 /// A connection beside those that there are; `None` where the server has none left for this user.
 async fn spare_connection(context: &Context) -> Result<Option<Connection>> {
@@ -642,20 +643,7 @@ async fn spare_connection(context: &Context) -> Result<Option<Connection>> {
 /// A connection that nobody can do without. Gives the error where the server has none left for as
 /// long as [`CONNECTION_TIME`].
 async fn needed_connection(context: &Context) -> Result<Connection> {
-    const PAUSE: Duration = Duration::from_millis(50);
-    let started = Instant::now();
-    loop {
-        match context.target.connect().await {
-            Err(error)
-                if sql_state(&error) == Some(NO_CONNECTION_LEFT)
-                    && started.elapsed() < CONNECTION_TIME =>
-            {
-                context.check_stop()?;
-                tokio::time::sleep(PAUSE).await;
-            }
-            connected => return connected,
-        }
-    }
+    context.target.connect_patiently(CONNECTION_TIME).await
 }
 
 /// Connections for workers that share what is to be done. One of them is enough: where the server has

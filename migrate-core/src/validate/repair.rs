@@ -289,7 +289,7 @@ struct Repair {
 impl Repair {
     async fn new(mut prepared: Prepared, options: &Options, elements: Elements) -> Result<Self> {
         let loaded = prepared.loaded;
-        let server_version = preflight::server(&mut prepared.connection).await?;
+        let server_version = preflight::server(&mut prepared.connection).await?.version;
         let runs = prepared.context.state.runs(&mut prepared.connection).await?;
         let mut contexts = Vec::with_capacity(runs.len());
         for mut run in runs {

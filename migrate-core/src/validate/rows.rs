@@ -488,6 +488,7 @@ async fn units(
     part: Part,
     results: Option<mpsc::Sender<Found>>,
 ) -> Result<()> {
+    let needs_target = units.iter().any(Unit::needs_target);
     let queue = Arc::new(Mutex::new(units.into_iter()));
     let mut workers = tokio::task::JoinSet::new();
     let connections = WorkerConnections::default();
@@ -498,10 +499,6 @@ async fn units(
             let mut connection = None;
             loop {
                 context.check_stop()?;
-                let needs_target = {
-                    let queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-                    queue.as_slice().iter().any(Unit::needs_target)
-                };
                 // Before something is taken, which somebody else may be able to do.
                 if needs_target && connection.is_none() {
                     connection = connections.next(&context).await?;

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 
-use super::Report;
+use super::{Report, needed_connection};
 use crate::context::Context;
 use crate::ddl::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
@@ -182,7 +182,7 @@ pub(super) async fn named(
 ) -> Error {
     let found = async {
         // The other connection may be in the middle of a transaction.
-        let mut connection = context.target.connect().await?;
+        let mut connection = needed_connection(context).await?;
         let found = differences(&mut connection, registry, compared, context.names()).await;
         connection.close().await;
         found
