@@ -747,6 +747,47 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
     }
 }
 
+/// Who is asked to stop while keys are put back does not wait for a lock, and leaves no statement behind
+/// that would go on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn putting_keys_back_can_be_stopped() {
+    let server = servers::postgres(servers::NEWEST).expect("the newest version");
+    let url = make(server, "restore_stopped", &existing_club());
+    let stop_here = |point: &str| match point {
+        "the plan is committed" => Err(Error::new(ErrorKind::Interrupted, "stopped")),
+        _ => Ok(()),
+    };
+    let fail_points = FailPoints::new(Arc::new(stop_here));
+    run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+    let target = Target::parse(&url).expect("an address");
+    let state = State::new("migrate");
+    let mut holder = target.connect().await.expect("a connection");
+    let run = state.last_run(&mut holder).await.expect("a state").expect("a run");
+    holder.execute("holding a lock", r#"BEGIN; LOCK TABLE "Team""#).await.expect("a lock");
+    let stop = Stop::default();
+    let asking = stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        asking.stop();
+    });
+    let (begun, silent) = (Instant::now(), Arc::new(Silent) as Arc<dyn Reporter>);
+    let error =
+        deferred::restore(&target, &state, &run, &silent, &stop).await.expect_err("stopped");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    assert!(error.to_string().ends_with(" definitions are back"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'restore_stopped'
+        AND wait_event_type = 'Lock'";
+    while server.query("postgres", waiting).expect("sessions")[0][0].as_deref() != Some("0") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a statement waits on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    holder.execute("giving the lock back", "ROLLBACK").await.expect("it is given back");
+    let some = restore(&target, &state, &run).await.expect("the rest").back;
+    assert!(some > 0);
+    assert_eq!(restore(&target, &state, &run).await.expect("nothing").back, 0);
+}
+
 /// A run that has no session while another process throws it away must not work on the next one, which
 /// has the same number.
 #[tokio::test(flavor = "multi_thread")]
