@@ -695,7 +695,10 @@ pub async fn restore(
         )
         .with_hint("wait until it is done, or stop it first"));
     }
-    state.check_idle(&mut guard, std::slice::from_ref(run), "given up").await?;
+    // Who compares a complete run is in nobody's way.
+    if !run.finished {
+        state.check_idle(&mut guard, std::slice::from_ref(run), "given up").await?;
+    }
     let mut progress = Progress::default();
     let (pid, putting) = (
         connection.pid(),
@@ -792,13 +795,12 @@ impl Progress {
                 "something of that name is there: drop it, then give the same command again"
             }
             Some(class) if class.starts_with("23") => {
-                "take the rows out that break it, then give the same command again"
+                "give the run's own command to go on with it, which settles such rows; or, to leave it for good, take them out and give this command again"
             }
-            _ => "mend the cause, then give the same command again",
+            _ => {
+                "mend the cause, then give the same command again; or start over with `migrate run --clean`"
+            }
         };
-        let hint = format!(
-            "{hint}; or finish the run: its own command takes off again what is back, and goes on"
-        );
         if self.failed.len() == 1
             && let Some((definition, error)) = self.failed.pop()
         {
@@ -843,6 +845,7 @@ async fn put_all_back(
         let started = Instant::now();
         reporter.event(&Event::TaskStarted { step, task: &task });
         connection.execute("beginning a transaction", "BEGIN").await?;
+        state.begin_putting_back(connection, run).await?;
         match put_one_back(connection, state, run.run, &definition).await {
             Ok(is_back) => {
                 connection.execute("committing", "COMMIT").await?;
@@ -913,20 +916,70 @@ pub(crate) async fn take_up(
 }
 
 /// Puts back what was taken off tables other than those in `dropped`, in the caller's transaction;
-/// gives what nothing is left of to put it on.
+/// gives the sentences about what is left out: nothing is left of what it stands on, or something that
+/// it needs, as a function, is not there any more.
 pub(crate) async fn put_back(
     connection: &mut Connection,
     state: &State,
     run: i64,
     dropped: &[String],
-) -> Result<Vec<Deferred>> {
+) -> Result<Vec<String>> {
+    const BACK: &str = "ROLLBACK TO SAVEPOINT put_back; RELEASE SAVEPOINT put_back";
     let mut open = open(connection, state, run).await?;
     open.sort_by_key(|definition| (definition.kind, definition.position));
-    let mut gone = Vec::new();
-    for definition in open.into_iter().filter(|definition| !dropped.contains(&definition.table)) {
-        if !put_one_back(connection, state, run, &definition).await? {
-            gone.push(definition);
+    let mut left_out = Vec::new();
+    for definition in open.iter().filter(|definition| !dropped.contains(&definition.table)) {
+        connection.execute("setting a savepoint", "SAVEPOINT put_back").await?;
+        match put_one_back(connection, state, run, definition).await {
+            Ok(is_back) => {
+                connection.execute("releasing a savepoint", "RELEASE SAVEPOINT put_back").await?;
+                if !is_back {
+                    left_out.push(definition.gone_text());
+                }
+            }
+            // The tables are empty; what breaks a key now are rows of somebody else.
+            Err(error) if needs_something(&error) => {
+                connection.execute("rolling back to a savepoint", BACK).await?;
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                left_out.push(format!(
+                    "{} is not put back on {}, because it needs what is not there any more ({}): {}",
+                    definition.name,
+                    definition.table,
+                    cause.unwrap_or_default(),
+                    definition.build
+                ));
+            }
+            Err(error) => return Err(error),
         }
+    }
+    Ok(left_out)
+}
+
+/// Whether a statement failed for want of an object: no such function, type, operator class, schema,
+/// table or column, or one of the wrong kind.
+fn needs_something(error: &Error) -> bool {
+    sql_state(error).is_some_and(|code| {
+        ["42883", "42704", "42P01", "42703", "42804", "42809", "3F000", "0A000"].contains(&code)
+    })
+}
+
+/// Leaves those definitions out of a run whose table, or another one or a column that they stand on,
+/// is gone; gives them. Those of tables that the run has made are left alone.
+pub(crate) async fn leave_out_gone(
+    connection: &mut Connection,
+    state: &State,
+    run: &RunRow,
+) -> Result<Vec<Deferred>> {
+    let mut gone = Vec::new();
+    for definition in open(connection, state, run.run).await? {
+        if run.created.tables.contains(&definition.table)
+            || !is_gone(connection, &definition).await?
+        {
+            continue;
+        }
+        let note = note_sql(state, run.run, &[definition.position]);
+        connection.execute("noting that a definition is gone", note).await?;
+        gone.push(definition);
     }
     Ok(gone)
 }

@@ -29,10 +29,10 @@ use crate::settle::{self, Settled, id_column};
 use crate::sink::{Connection, Target, target_error};
 use crate::source::{Batch, CollectionInfo, Range, Source};
 use crate::source_id;
-use crate::state::{ChunkNote, RunRow, State};
+use crate::state::{self, ChunkNote, RunRow, State};
 use crate::summary::add_replaced;
 use crate::transform::Output;
-use crate::{kept, load, preflight, run, staging};
+use crate::{kept, load, preflight, run, staging, status};
 
 /// Which rejects are meant; what is `None` is not restricted.
 #[derive(Clone, Debug, Default)]
@@ -259,13 +259,14 @@ pub async fn retry(
     let Some(last) = rows.last() else {
         return Err(Error::new(ErrorKind::Usage, "the target holds no run"));
     };
-    if !last.finished {
+    if !last.summed {
         return Err(Error::new(
             ErrorKind::Usage,
             format!("run {} is not complete, its documents cannot be tried again yet", last.run),
         )
         .with_hint("finish it with `migrate run` first"));
     }
+    join(&state, &mut connection, last).await?;
     let is_loaded = |model: &Model| {
         rows.iter().any(|row: &RunRow| row.fingerprint.models.contains_key(model.name))
     };
@@ -357,10 +358,20 @@ pub async fn retry(
         balanced &= summary.balanced;
     }
     if !balanced {
-        return Err(Error::new(ErrorKind::Balance, "the sums do not hold after the retry"));
+        return Err(Error::new(ErrorKind::Balance, "the sums do not hold after the retry")
+            .with_hint("somebody else has written to the tables: `migrate validate` names the rows, and `migrate validate --repair` mends them"));
     }
     connection.close().await;
     Ok(retried)
+}
+
+/// Makes a session one of those that work on a complete run: nobody throws it away meanwhile.
+async fn join(state: &State, connection: &mut Connection, run: &RunRow) -> Result<()> {
+    let name = status::validator_name(run.run, state.name());
+    match state.try_join_as(connection, run, &name).await? {
+        true => Ok(()),
+        false => Err(state::started_over()),
+    }
 }
 
 /// A connection to a target that holds a run, and the run's state.

@@ -281,6 +281,7 @@ async fn watched_run(
     workers(&context, Work::Load).await?;
     timer.finish(reporter, &mut seconds);
     options.fail_points.hit("the load is done")?;
+    leave_out_gone(&context).await?;
 
     let timer = Timer::start(reporter, Step::Constrain);
     workers(&context, Work::Tasks).await?;
@@ -383,6 +384,37 @@ impl Preparation<'_> {
         let (run, read_ahead) = beginning.begin().await?;
         let oids = preflight::enum_oids(connection, selected, names).await?;
         Ok(Prepared::Begun(selected, Box::new(run), oids, read_ahead))
+    }
+}
+
+/// Before the tasks, leaves out what nothing is left of: somebody has dropped a table or a column
+/// while its keys and indexes were off.
+async fn leave_out_gone(context: &Context) -> Result<()> {
+    let is_new = |model: &Model| context.run.created.tables.contains(&context.names().table(model));
+    if context.registry.iter().all(|(model, _)| is_new(model)) {
+        return Ok(());
+    }
+    let Context { options, reporter, stop, watch, state, run, .. } = context;
+    let mut stumbles = Stumbles::default();
+    loop {
+        let mut connection = connect_worker(context).await?;
+        let (committed, pid) = (watch.committed(), connection.pid());
+        let leaving = async {
+            state.join(&mut connection, run, stop).await?;
+            deferred::leave_out_gone(&mut connection, state, run).await
+        };
+        let left_out = watch.over(pid, leaving).await;
+        match left_out {
+            Ok(gone) => {
+                context.keep(connection).await;
+                for definition in &gone {
+                    let message = definition.gone_text();
+                    reporter.event(&Event::Notice { message: &message });
+                }
+                return Ok(());
+            }
+            Err(error) => stumbles.wait(options, reporter, stop, watch, committed, error).await?,
+        }
     }
 }
 
@@ -518,7 +550,7 @@ fn out_of_patience(error: Error, options: &Options) -> Error {
     if options.patience <= FIRST_PATIENCE || hint.contains(SAID) {
         return error;
     }
-    let hint = format!("{hint} ({SAID}, {} s, is over)", options.patience.as_secs());
+    let hint = format!("{hint} ({SAID} of {} s is over)", options.patience.as_secs());
     error.with_hint(hint)
 }
 
@@ -968,6 +1000,10 @@ impl Beginning<'_> {
         let names = Names { schema: &self.options.schema };
         self.connection.execute("beginning a transaction", "BEGIN").await?;
         lock(self.state, self.connection, self.reporter, self.stop).await?;
+        let mut turn = Turn::default();
+        while !self.state.try_keep_off(self.connection, &run).await? {
+            turn.wait(self.reporter, self.stop).await?;
+        }
         let last = self.last(&run).await?;
         let connection = &mut *self.connection;
         let mut taken = 0;
@@ -1312,7 +1348,7 @@ struct Turn {
 impl Turn {
     /// Waits before the next attempt, and says what for where that takes long.
     async fn wait(&mut self, reporter: &Arc<dyn Reporter>, stop: &Stop) -> Result<()> {
-        const PAUSE: Duration = Duration::from_millis(50);
+        const PAUSE: Duration = Duration::from_millis(10);
         const SILENT: Duration = Duration::from_secs(1);
         if stop.is_stopped() {
             return Err(Stop::error());
@@ -1364,6 +1400,12 @@ async fn clean(
         return Err(state::started_over());
     }
     state.check_idle(connection, &runs, "thrown away").await?;
+    for run in &runs {
+        let mut turn = Turn::default();
+        while !state.try_keep_off(connection, run).await? {
+            turn.wait(reporter, stop).await?;
+        }
+    }
     // Tables that were there before are emptied, and get back what was taken off them.
     let mut emptied = Vec::new();
     for (model, _) in registry.iter() {
@@ -1386,9 +1428,9 @@ async fn clean(
         let sql = format!("DROP TABLE IF EXISTS {}", tables.join(", "));
         connection.execute(ACT, sql).await.map_err(needed)?;
     }
-    let mut gone = Vec::new();
+    let mut left_out = Vec::new();
     for run in &runs {
-        gone.extend(deferred::put_back(connection, state, run.run, &tables).await?);
+        left_out.extend(deferred::put_back(connection, state, run.run, &tables).await?);
     }
     for ty in made(|created| &created.types) {
         let sql = format!("DROP TYPE IF EXISTS {ty}");
@@ -1399,9 +1441,8 @@ async fn clean(
     options.fail_points.hit("earlier runs are taken away")?;
     connection.execute("committing", "COMMIT").await?;
     options.fail_points.hit("earlier runs are gone")?;
-    for definition in &gone {
-        let message = definition.gone_text();
-        reporter.event(&Event::Notice { message: &message });
+    for message in &left_out {
+        reporter.event(&Event::Notice { message });
     }
     reporter.event(&Event::Notice {
         message: &format!("{} tables that earlier runs had made are dropped", tables.len()),

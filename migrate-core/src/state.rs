@@ -221,6 +221,8 @@ pub struct RunRow {
     pub given_up: bool,
     /// Whether everything is done.
     pub finished: bool,
+    /// Whether everything was done at least but for sums that hold: its rows can be compared.
+    pub summed: bool,
 }
 
 /// What a run made in the target; `--clean` takes away no more than this.
@@ -383,7 +385,7 @@ impl State {
                 format!(
                     "SELECT run, version, fingerprint::text, uuid_version, uuid_key::text,
                         created::text, given_up_at IS NOT NULL,
-                        finished_at IS NOT NULL
+                        finished_at IS NOT NULL, summary IS NOT NULL
                      FROM {} ORDER BY run",
                     self.table("run")
                 ),
@@ -417,6 +419,7 @@ impl State {
             key,
             given_up: row.try_get(6).map_err(get)?,
             finished: row.try_get(7).map_err(get)?,
+            summed: row.try_get(8).map_err(get)?,
         };
         Ok((version, run))
     }
@@ -474,6 +477,7 @@ impl State {
             given_up: false,
             created: created.clone(),
             finished: false,
+            summed: false,
         })
     }
 
@@ -674,14 +678,8 @@ impl State {
             .with_hint("stop it first, or wait until it is done; `migrate status` shows it")
         };
         let started = Instant::now();
-        for run in runs.iter().filter(|run| !run.finished) {
-            let sql = format!("SELECT pg_try_advisory_xact_lock({})", self.presence(run));
-            loop {
-                let rows = connection.query(ACT, sql.as_str(), &[]).await?;
-                let alone = rows.first().map(|row| row.try_get(0)).transpose();
-                if alone.map_err(|error| target_error(ACT, error))?.unwrap_or(false) {
-                    break;
-                }
+        for run in runs {
+            while !self.try_key(connection, ACT, &self.presence(run)).await? {
                 if started.elapsed() > PATIENCE {
                     return Err(busy());
                 }
@@ -701,10 +699,69 @@ impl State {
         Ok(())
     }
 
+    /// Tries to get the advisory lock of a key, in SQL, until the caller's transaction ends.
+    async fn try_key(&self, connection: &mut Connection, act: &str, key: &str) -> Result<bool> {
+        let sql = format!("SELECT pg_try_advisory_xact_lock({key})");
+        let rows = connection.query(act, sql, &[]).await?;
+        let Some(row) = rows.first() else { return Ok(false) };
+        row.try_get(0).map_err(|error| target_error(act, error))
+    }
+
+    /// Waits until no definition of a run is being put back, and keeps it so until the caller's
+    /// transaction ends. False where one is: who puts back may have lost its other session, and with it
+    /// [`State::try_lock`].
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn try_keep_off(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+    ) -> Result<bool> {
+        let key = self.key("putting back", run);
+        self.try_key(connection, "waiting for who puts keys back", &key).await
+    }
+
+    /// Begins to put a definition of a run back, within the caller's transaction.
+    ///
+    /// # Errors
+    /// When the run is not given up any more, because somebody has gone on with it, or the server does
+    /// not answer.
+    pub(crate) async fn begin_putting_back(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+    ) -> Result<()> {
+        const ACT: &str = "putting a definition back";
+        let key = self.key("putting back", run);
+        connection.execute(ACT, format!("SELECT pg_advisory_xact_lock_shared({key})")).await?;
+        // A statement of its own, which sees what was committed while the lock was waited for.
+        let sql = format!("SELECT {}", self.is_on_sql(run));
+        let rows = connection.query(ACT, sql, &[]).await.map_err(thrown_away)?;
+        let is_on: Option<bool> = match rows.first() {
+            Some(row) => row.try_get(0).map_err(|error| target_error(ACT, error))?,
+            None => None,
+        };
+        match is_on {
+            Some(false) => Ok(()),
+            Some(true) => Err(Error::new(
+                ErrorKind::Preflight,
+                format!("run {} goes on again: another process has taken it up", run.run),
+            )
+            .with_hint("see what it does with `migrate status`")),
+            None => Err(started_over()),
+        }
+    }
+
     /// The key of the advisory lock that every session at work on a run shares.
     fn presence(&self, run: &RunRow) -> String {
-        let key = quote_literal(&format!("migrate:{}:{}:{}", self.name, run.run, run.key));
-        format!("hashtextextended({key}, 0)")
+        self.key("at work", run)
+    }
+
+    /// The key of an advisory lock on something of a run, in SQL.
+    fn key(&self, what: &str, run: &RunRow) -> String {
+        let name = format!("migrate:{}:{}:{}:{what}", self.name, run.run, run.key);
+        format!("hashtextextended({}, 0)", quote_literal(&name))
     }
 
     /// Makes a session one of those at work on a run, for as long as it lives: until then nobody
@@ -714,8 +771,21 @@ impl State {
     /// # Errors
     /// When the server does not answer.
     pub(crate) async fn try_join(&self, connection: &mut Connection, run: &RunRow) -> Result<bool> {
+        self.try_join_as(connection, run, &status::worker_name(run.run, &self.name)).await
+    }
+
+    /// As [`State::try_join`], with that name in the server's list of sessions.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn try_join_as(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+        name: &str,
+    ) -> Result<bool> {
         const ACT: &str = "joining the run";
-        let name = quote_literal(&status::worker_name(run.run, &self.name));
+        let name = quote_literal(name);
         let sql = format!(
             "SELECT pg_try_advisory_lock_shared({}), set_config('application_name', {name}, false)",
             self.presence(run)

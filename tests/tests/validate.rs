@@ -3,17 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bson::{Bson, doc};
 use migrate_cli::generate::{Generator, Plan, to_dump};
 use migrate_core::error::Result;
-use migrate_core::event::Silent;
+use migrate_core::event::{Event, Reporter, Silent};
+use migrate_core::rejects::{Filter, retry};
 use migrate_core::run::{Options, Stop};
 use migrate_core::schema::{Model, ModelKind, Registry, quote_ident};
 use migrate_core::source::{Batch, CollectionInfo, Ending, Range, Source};
 use migrate_core::validate::{ReferenceReport, Report, Request, Sample, Since, repair, validate};
-use migrate_core::{run, source};
+use migrate_core::{Error, ErrorKind, run, source};
 use migrate_tests::planted::changed;
 use migrate_tests::servers;
 use models::NextCrm;
@@ -668,4 +669,66 @@ async fn a_role_with_few_connections_compares() {
                 .unwrap();
         }
     }
+}
+
+/// What a person has changed in the tables, and a retry finds out, is mended by a repair: the run is
+/// not lost with its sums.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_sums_do_not_hold_after_a_retry_is_repaired() {
+    let Some(mut loaded) = loaded().await else { return };
+    loaded
+        .execute(
+            r#"DELETE FROM "Invoices" WHERE id = (SELECT min(id::text)::uuid FROM "Invoices")"#
+                .to_owned(),
+        )
+        .await;
+    let (options, stop) = (Options::default(), Stop::default());
+    let (filter, silent) = (Filter::default(), Arc::new(Silent));
+    let retried =
+        retry(NextCrm::FACTS, None, &loaded.target, &options, &filter, silent, &stop).await;
+    let error = retried.expect_err("a row is missing");
+    assert_eq!(error.kind(), ErrorKind::Balance, "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("--repair")), "{:?}", error.hint());
+    let report = loaded.validate().await;
+    assert!(!report.clean);
+    let source = source::open(loaded.folder.path().to_str().unwrap()).await.unwrap();
+    let (request, silent, agree) = (Request::default(), Arc::new(Silent), |_: &Report| true);
+    let repaired =
+        repair(NextCrm::FACTS, source, &loaded.target, &options, &request, silent, &stop, &agree);
+    let report = repaired.await.map_err(|broken_off| broken_off.error).unwrap();
+    assert!(report.clean && report.repaired.is_some_and(|repaired| repaired.balanced));
+}
+
+/// Nobody throws a run away while its rows are compared.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_compared_is_not_thrown_away() {
+    struct Cleaning(Mutex<Option<String>>, Mutex<Option<Error>>, String);
+    impl Reporter for Cleaning {
+        fn event(&self, event: &Event<'_>) {
+            let Event::Progress { .. } = event else { return };
+            let Some(folder) = self.0.lock().unwrap().take() else { return };
+            let target = self.2.clone();
+            let cleaning = std::thread::spawn(move || {
+                tokio::runtime::Runtime::new().unwrap().block_on(async {
+                    let source = source::open(&folder).await.unwrap();
+                    let options = Options { clean: true, ..Options::default() };
+                    let (silent, stop) = (Arc::new(Silent), Stop::default());
+                    run::run(NextCrm::FACTS, source, &target, &options, silent, &stop).await
+                })
+            });
+            *self.1.lock().unwrap() = cleaning.join().unwrap().err();
+        }
+    }
+    let Some(loaded) = loaded().await else { return };
+    let folder = loaded.folder.path().to_str().unwrap().to_owned();
+    let source = source::open(&folder).await.unwrap();
+    let cleaning = Cleaning(Mutex::new(Some(folder)), Mutex::default(), loaded.target.clone());
+    let reporter = Arc::new(cleaning);
+    let told = Arc::clone(&reporter) as Arc<dyn Reporter>;
+    let (options, request, stop) = (Options::default(), Request::default(), Stop::default());
+    let report =
+        validate(NextCrm::FACTS, source, &loaded.target, &options, &request, told, &stop).await;
+    assert!(report.unwrap().clean);
+    let refused = reporter.1.lock().unwrap().take().expect("it is refused").to_string();
+    assert_eq!(refused, "another process is at work on the run that would be thrown away");
 }

@@ -43,7 +43,7 @@ use crate::run::{self, Options, Stop, Stumbles};
 use crate::schema::{Model, RegistryFacts};
 use crate::sink::{Connection, NO_CONNECTION_LEFT, Target, sql_state};
 use crate::source::Source;
-use crate::state::{RunRow, State};
+use crate::state::{self, RunRow, State};
 use crate::status;
 use crate::watch::Watch;
 
@@ -519,12 +519,17 @@ async fn prepare(
     }
     let runs = state.runs(&mut connection).await?;
     let Some(run) = runs.last().cloned() else { return Err(missing()) };
-    if !run.finished {
+    if !run.summed {
         return Err(Error::new(
             ErrorKind::Usage,
             format!("run {} is not complete, so there is nothing to compare yet", run.run),
         )
         .with_hint("finish it with `migrate run` first"));
+    }
+    // Nobody throws it away meanwhile.
+    let name = status::validator_name(run.run, &options.state_schema);
+    if !state.try_join_as(&mut connection, &run, &name).await? {
+        return Err(state::started_over());
     }
     let since = match request.since {
         None => None,
