@@ -970,18 +970,16 @@ pub(crate) async fn leave_out_gone(
     state: &State,
     run: &RunRow,
 ) -> Result<Vec<Deferred>> {
-    let mut gone = Vec::new();
-    for definition in open(connection, state, run.run).await? {
-        if run.created.tables.contains(&definition.table)
-            || !is_gone(connection, &definition).await?
-        {
-            continue;
-        }
-        let note = note_sql(state, run.run, &[definition.position]);
-        connection.execute("noting that a definition is gone", note).await?;
-        gone.push(definition);
+    let mut definitions = open(connection, state, run.run).await?;
+    definitions.retain(|definition| !run.created.tables.contains(&definition.table));
+    let gone = gone_among(connection, &definitions).await?;
+    definitions.retain(|definition| gone.contains(&definition.position));
+    if !gone.is_empty() {
+        let gone: Vec<i32> = gone.into_iter().collect();
+        let note = note_sql(state, run.run, &gone);
+        connection.execute("noting that definitions are gone", note).await?;
     }
-    Ok(gone)
+    Ok(definitions)
 }
 
 /// Puts a definition back in the caller's transaction and notes it. False, and nothing but the note,
@@ -1034,36 +1032,50 @@ async fn unless_gone(
     }
     let sql = "ROLLBACK TO SAVEPOINT unless_gone; RELEASE SAVEPOINT unless_gone";
     connection.execute("rolling back to a savepoint", sql).await?;
-    for definition in definitions {
-        if is_gone(connection, definition).await? {
-            return Ok(false);
-        }
+    match gone_among(connection, definitions).await?.is_empty() {
+        true => Err(error),
+        false => Ok(false),
     }
-    Err(error)
 }
 
-/// Whether the table of a definition, the one it points to, or a column of its own is not in the
-/// catalogue.
-async fn is_gone(connection: &mut Connection, definition: &Deferred) -> Result<bool> {
+/// The positions of those definitions whose table, the one that they point to, or a column of their
+/// own is not in the catalogue.
+async fn gone_among(
+    connection: &mut Connection,
+    definitions: &[Deferred],
+) -> Result<BTreeSet<i32>> {
+    const ACT: &str = "looking for what definitions stand on";
     let is_name = |column: &&String| {
         let word = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
         column.chars().all(word) || (column.starts_with('"') && column.ends_with('"'))
     };
-    let is_key = definition.kind == Kind::ForeignKey;
-    let own = definition.columns.iter().take(if is_key { 1 } else { usize::MAX });
-    let own: Vec<&String> = own.filter(is_name).collect();
-    let own = serde_json::Value::from(own.into_iter().cloned().collect::<Vec<_>>()).to_string();
-    let found = connection
-        .count(
-            "looking for what a definition stands on",
-            "SELECT (to_regclass($1) IS NULL OR ($2 IS NOT NULL AND to_regclass($2) IS NULL)
-                OR EXISTS (SELECT FROM jsonb_array_elements_text($3::jsonb) AS own (name)
+    let rows: Vec<serde_json::Value> = definitions
+        .iter()
+        .map(|definition| {
+            // Those behind the first of a foreign key are of the other table.
+            let is_key = definition.kind == Kind::ForeignKey;
+            let own = definition.columns.iter().take(if is_key { 1 } else { usize::MAX });
+            serde_json::json!({
+                "position": definition.position,
+                "own": definition.table,
+                "other": definition.referenced(),
+                "columns": own.filter(is_name).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let rows = serde_json::Value::from(rows).to_string();
+    let rows = connection
+        .query(
+            ACT,
+            "SELECT position FROM jsonb_to_recordset($1::jsonb)
+                AS definition (position integer, own text, other text, columns jsonb)
+             WHERE to_regclass(own) IS NULL OR (other IS NOT NULL AND to_regclass(other) IS NULL)
+                OR EXISTS (SELECT FROM jsonb_array_elements_text(columns) AS its (name)
                     WHERE NOT EXISTS (SELECT FROM pg_attribute
-                        WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
-                            AND attname = replace(trim(BOTH '\"' FROM own.name), '\"\"', '\"')))
-             )::integer::bigint",
-            &[Some(&definition.table), definition.referenced(), Some(&own)],
+                        WHERE attrelid = to_regclass(own) AND attnum > 0 AND NOT attisdropped
+                            AND attname = replace(trim(BOTH '\"' FROM its.name), '\"\"', '\"')))",
+            &[Some(&rows)],
         )
         .await?;
-    Ok(found > 0)
+    rows.iter().map(|row| row.try_get(0).map_err(|error| target_error(ACT, error))).collect()
 }
