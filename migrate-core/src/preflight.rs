@@ -44,7 +44,7 @@ impl Server {
         let (wanted, jobs) = (wanted.jobs(), fitting.jobs());
         if let Some(limit) = self.connections.filter(|_| jobs < wanted) {
             let message = format!(
-                "this user may have {limit} connections to the database at a time, so there are {jobs} jobs and not {wanted}"
+                "this user may have {limit} connections to the database at a time, so `--jobs` is {jobs} and not {wanted}"
             );
             reporter.event(&Event::Notice { message: &message });
         }
