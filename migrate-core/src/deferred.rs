@@ -93,6 +93,13 @@ impl Deferred {
         )
     }
 
+    /// The sentence that tells why it is left out where a statement has failed for another reason.
+    fn left_out_text(&self, error: &Error) -> String {
+        let Self { name, table, build, .. } = self;
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        format!("{name} is not put back on {table}, because it cannot be built ({cause}): {build}")
+    }
+
     /// The table that a foreign key points to, in SQL.
     fn referenced(&self) -> Option<&str> {
         if self.kind != Kind::ForeignKey {
@@ -294,7 +301,8 @@ pub(crate) async fn of_catalogue(
                     quote_ident(n.nspname) || '.' || quote_ident(t.relname),
                     pg_get_constraintdef(c.oid), c.convalidated,
                     obj_description(c.oid, 'pg_constraint'),
-                    a.attname::text, rn.nspname::text, r.relname::text, k.attname::text
+                    a.attname::text, rn.nspname::text, r.relname::text, k.attname::text,
+                    t.relkind = 'p'
                  FROM pg_constraint c
                  JOIN pg_class t ON t.oid = c.conrelid
                  JOIN pg_namespace n ON n.oid = t.relnamespace
@@ -319,6 +327,8 @@ pub(crate) async fn of_catalogue(
         let comment: Option<String> = row.try_get(4).map_err(get)?;
         let column: Option<String> = row.try_get(5).map_err(get)?;
         let key: Option<String> = row.try_get(8).map_err(get)?;
+        // Before version 18 one of a partitioned table is added and looked at in one act.
+        let apart = validated && !row.try_get::<bool, _>(9).map_err(get)?;
         let (schema, other): (String, String) =
             (row.try_get(6).map_err(get)?, row.try_get(7).map_err(get)?);
         let other = format!("{}.{}", quote_ident(&schema), quote_ident(&other));
@@ -337,12 +347,12 @@ pub(crate) async fn of_catalogue(
             kind: Kind::ForeignKey,
             build: format!(
                 "ALTER TABLE {table} ADD CONSTRAINT {quoted} {definition}{}",
-                if validated { " NOT VALID" } else { "" }
+                if apart { " NOT VALID" } else { "" }
             ),
             attach: comment.map(|comment| {
                 format!("COMMENT ON CONSTRAINT {quoted} ON {table} IS {}", quote_literal(&comment))
             }),
-            validate: validated.then(|| format!("VALIDATE CONSTRAINT {quoted}")),
+            validate: apart.then(|| format!("VALIDATE CONSTRAINT {quoted}")),
             columns,
             predicate: None,
             table,
@@ -938,16 +948,9 @@ pub(crate) async fn put_back(
                 }
             }
             // The tables are empty; what breaks a key now are rows of somebody else.
-            Err(error) if needs_something(&error) => {
+            Err(error) if needs_something(&error) || is_there(&error) => {
                 connection.execute("rolling back to a savepoint", BACK).await?;
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                left_out.push(format!(
-                    "{} is not put back on {}, because it needs what is not there any more ({}): {}",
-                    definition.name,
-                    definition.table,
-                    cause.unwrap_or_default(),
-                    definition.build
-                ));
+                left_out.push(definition.left_out_text(&error));
             }
             Err(error) => return Err(error),
         }
@@ -963,23 +966,65 @@ fn needs_something(error: &Error) -> bool {
     })
 }
 
-/// Leaves those definitions out of a run whose table, or another one or a column that they stand on,
-/// is gone; gives them. Those of tables that the run has made are left alone.
+/// Whether a statement failed because something of that name is there.
+fn is_there(error: &Error) -> bool {
+    sql_state(error).is_some_and(|code| ["42P07", "42710", "42P16"].contains(&code))
+}
+
+/// Leaves those definitions out of a run, in the caller's transaction, whose table, or another one or a
+/// column that they stand on, is gone, and those of indexes that need something that is gone; gives
+/// the sentences about them. Those of tables that the run has made are left alone.
 pub(crate) async fn leave_out_gone(
     connection: &mut Connection,
     state: &State,
     run: &RunRow,
-) -> Result<Vec<Deferred>> {
+) -> Result<Vec<String>> {
     let mut definitions = open(connection, state, run.run).await?;
     definitions.retain(|definition| !run.created.tables.contains(&definition.table));
-    let gone = gone_among(connection, &definitions).await?;
-    definitions.retain(|definition| gone.contains(&definition.position));
+    let mut gone = gone_among(connection, &definitions).await?;
+    let mut left_out = Vec::new();
+    for definition in &definitions {
+        if gone.contains(&definition.position) {
+            left_out.push(definition.gone_text());
+        } else if let Some(error) = missed(connection, definition).await? {
+            gone.insert(definition.position);
+            left_out.push(definition.left_out_text(&error));
+        }
+    }
     if !gone.is_empty() {
         let gone: Vec<i32> = gone.into_iter().collect();
         let note = note_sql(state, run.run, &gone);
         connection.execute("noting that definitions are gone", note).await?;
     }
-    Ok(definitions)
+    Ok(left_out)
+}
+
+/// Why an index cannot be built, whatever the rows are: it needs a function, an operator class, a
+/// collation, a type or a column that is gone. It is tried on an empty table of the same columns.
+async fn missed(connection: &mut Connection, definition: &Deferred) -> Result<Option<Error>> {
+    const BACK: &str = "ROLLBACK TO SAVEPOINT probe; RELEASE SAVEPOINT probe";
+    let Some((_, form)) = definition.build.split_once(" USING ") else { return Ok(None) };
+    // Columns alone, in their own order, are looked for in the catalogue.
+    let is_plain = definition.columns.iter().all(|column| is_name(column))
+        && form == format!("btree ({})", definition.columns.join(", "));
+    if definition.kind == Kind::ForeignKey || is_plain {
+        return Ok(None);
+    }
+    let act = format!("trying to build {}", definition.name);
+    let sql = format!(
+        "SAVEPOINT probe; CREATE TEMPORARY TABLE migrate_probe (LIKE {}) ON COMMIT DROP;
+         CREATE INDEX ON pg_temp.migrate_probe USING {form}; {BACK}",
+        definition.table
+    );
+    match connection.execute(&act, sql).await {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Target => {
+            connection.execute("rolling back to a savepoint", BACK).await?;
+            // Whatever else is wrong with the attempt is seen when it is built.
+            Ok(needs_something(&error).then_some(error))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts a definition back in the caller's transaction and notes it. False, and nothing but the note,
@@ -1038,6 +1083,12 @@ async fn unless_gone(
     }
 }
 
+/// Whether a part of an index, as SQL, is a column's name, quoted or not.
+fn is_name(part: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
+    part.chars().all(word) || (part.starts_with('"') && part.ends_with('"'))
+}
+
 /// The positions of those definitions whose table, the one that they point to, or a column of their
 /// own is not in the catalogue.
 async fn gone_among(
@@ -1045,10 +1096,6 @@ async fn gone_among(
     definitions: &[Deferred],
 ) -> Result<BTreeSet<i32>> {
     const ACT: &str = "looking for what definitions stand on";
-    let is_name = |column: &&String| {
-        let word = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
-        column.chars().all(word) || (column.starts_with('"') && column.ends_with('"'))
-    };
     let rows: Vec<serde_json::Value> = definitions
         .iter()
         .map(|definition| {
@@ -1059,7 +1106,7 @@ async fn gone_among(
                 "position": definition.position,
                 "own": definition.table,
                 "other": definition.referenced(),
-                "columns": own.filter(is_name).collect::<Vec<_>>(),
+                "columns": own.filter(|column| is_name(column)).collect::<Vec<_>>(),
             })
         })
         .collect();

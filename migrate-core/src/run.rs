@@ -401,15 +401,17 @@ async fn leave_out_gone(context: &Context) -> Result<()> {
         let (committed, pid) = (watch.committed(), connection.pid());
         let leaving = async {
             state.join(&mut connection, run, stop).await?;
-            deferred::leave_out_gone(&mut connection, state, run).await
+            connection.execute("beginning a transaction", "BEGIN").await?;
+            let left_out = deferred::leave_out_gone(&mut connection, state, run).await?;
+            connection.execute("committing", "COMMIT").await?;
+            Ok(left_out)
         };
         let left_out = watch.over(pid, leaving).await;
         match left_out {
-            Ok(gone) => {
+            Ok(messages) => {
                 context.keep(connection).await;
-                for definition in &gone {
-                    let message = definition.gone_text();
-                    reporter.event(&Event::Notice { message: &message });
+                for message in &messages {
+                    reporter.event(&Event::Notice { message });
                 }
                 return Ok(());
             }

@@ -658,6 +658,10 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
         r#"CREATE TABLE kept (person uuid CONSTRAINT stays REFERENCES "Person")"#,
         "CREATE FUNCTION own(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT lower($1)'",
         r#"CREATE INDEX owned ON "Person" (own(email))"#,
+        r#"CREATE INDEX quick ON "Person" (upper(email)) WHERE email > 'a'"#,
+        r#"CREATE TABLE part (id int, person uuid CONSTRAINT parts REFERENCES "Person")
+            PARTITION BY RANGE (id)"#,
+        "CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10)",
     ];
     let statements: Vec<String> =
         existing_club().into_iter().chain(theirs.map(str::to_owned)).collect();
@@ -688,8 +692,12 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
             server.query(&name, sql).expect("theirs to drop");
         }
         // The index would have gone with its function.
-        if way == "clean" {
+        if way == "clean" || way == "run" {
             server.query(&name, "DROP FUNCTION own").expect("theirs to drop");
+        }
+        // Somebody is quicker, and has built another one of that name.
+        if way == "clean" {
+            server.query(&name, "CREATE INDEX quick ON kept (person)").expect("an index");
         }
         let told = Arc::new(Notices::default());
         let reporter = Arc::clone(&told) as Arc<dyn Reporter>;
@@ -720,7 +728,7 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
                 Err(error) => {
                     let text = error.to_string();
                     assert!(
-                        text.starts_with("2 definitions cannot be put back; 10 of 14"),
+                        text.starts_with("2 definitions cannot be put back; 12 of 16"),
                         "{text}"
                     );
                     assert!(broken.iter().all(|name| text.contains(name)), "{text}");
@@ -745,9 +753,11 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
         let mut after = names(&name);
         after.retain(|name| !name.ends_with("_pkey"));
         let mut expected = before;
-        assert_eq!(told.contains("owned is not put back on "), way == "clean", "{told}");
+        let is_without = way == "clean" || way == "run";
+        assert_eq!(told.contains("owned is not put back on "), is_without, "{told}");
+        assert_eq!(told.contains("quick is not put back on "), way == "clean", "{told}");
         let is_off = |name: &str| {
-            gone.contains(&name) || broken.contains(&name) || (way == "clean" && name == "owned")
+            gone.contains(&name) || broken.contains(&name) || (is_without && name == "owned")
         };
         expected.retain(|name| !name.ends_with("_pkey") && !is_off(name));
         assert_eq!(after, expected, "{way}");
