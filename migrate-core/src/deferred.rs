@@ -948,7 +948,7 @@ pub(crate) async fn put_back(
                 }
             }
             // The tables are empty; what breaks a key now are rows of somebody else.
-            Err(error) if needs_something(&error) || is_there(&error) => {
+            Err(error) if needs_something(&error) || is_unfit(&error) || is_there(&error) => {
                 connection.execute("rolling back to a savepoint", BACK).await?;
                 left_out.push(definition.left_out_text(&error));
             }
@@ -958,12 +958,16 @@ pub(crate) async fn put_back(
     Ok(left_out)
 }
 
-/// Whether a statement failed for want of an object: no such function, type, operator class, schema,
-/// table or column, or one of the wrong kind.
+/// Whether a statement failed for want of an object: no such function, type, operator class, collation,
+/// schema, table or column.
 fn needs_something(error: &Error) -> bool {
-    sql_state(error).is_some_and(|code| {
-        ["42883", "42704", "42P01", "42703", "42804", "42809", "3F000", "0A000"].contains(&code)
-    })
+    sql_state(error)
+        .is_some_and(|code| ["42883", "42704", "42P01", "42703", "3F000"].contains(&code))
+}
+
+/// Whether a statement failed because what it names is of the wrong kind, or of a type that does not do.
+fn is_unfit(error: &Error) -> bool {
+    sql_state(error).is_some_and(|code| ["42804", "42809", "0A000"].contains(&code))
 }
 
 /// Whether a statement failed because something of that name is there.
