@@ -790,6 +790,12 @@ impl Beginning<'_> {
         if let Some(run) = self.unfinished(&fingerprint).await? {
             return Ok((self.resume(run).await?, ReadAhead::default()));
         }
+        // Who begins a run at this moment makes its tables, which nobody needs to compare.
+        if self.has_waited().await?
+            && let Some(run) = self.unfinished(&fingerprint).await?
+        {
+            return Ok((self.resume(run).await?, ReadAhead::default()));
+        }
         if options.keep_constraints || options.append {
             registry.iter().try_for_each(|(model, _)| kept::check(model))?;
         }
@@ -869,6 +875,18 @@ impl Beginning<'_> {
         self.reporter.event(&Event::Begun { run: run.run });
         options.fail_points.hit("the plan is committed")?;
         Ok((run, read_ahead))
+    }
+
+    /// Waits for another process that begins a run, starts over, or puts keys back; whether there was one.
+    async fn has_waited(&mut self) -> Result<bool> {
+        let mut turn = Turn::default();
+        let mut has_waited = false;
+        // In no transaction, so that it is given back at once.
+        while !self.state.try_lock(self.connection).await? {
+            turn.wait(self.reporter, self.stop).await?;
+            has_waited = true;
+        }
+        Ok(has_waited)
     }
 
     /// Begins the transaction that writes a new run down, and makes its tables in it, unless another
