@@ -791,7 +791,7 @@ impl Beginning<'_> {
             return Ok((self.resume(run).await?, ReadAhead::default()));
         }
         // Who begins a run at this moment makes its tables, which nobody needs to compare.
-        if self.has_waited().await?
+        if lock(self.state, self.connection, self.reporter, self.stop).await?
             && let Some(run) = self.unfinished(&fingerprint).await?
         {
             return Ok((self.resume(run).await?, ReadAhead::default()));
@@ -875,18 +875,6 @@ impl Beginning<'_> {
         self.reporter.event(&Event::Begun { run: run.run });
         options.fail_points.hit("the plan is committed")?;
         Ok((run, read_ahead))
-    }
-
-    /// Waits for another process that begins a run, starts over, or puts keys back; whether there was one.
-    async fn has_waited(&mut self) -> Result<bool> {
-        let mut turn = Turn::default();
-        let mut has_waited = false;
-        // In no transaction, so that it is given back at once.
-        while !self.state.try_lock(self.connection).await? {
-            turn.wait(self.reporter, self.stop).await?;
-            has_waited = true;
-        }
-        Ok(has_waited)
     }
 
     /// Begins the transaction that writes a new run down, and makes its tables in it, unless another
@@ -1020,10 +1008,7 @@ impl Beginning<'_> {
         let names = Names { schema: &self.options.schema };
         self.connection.execute("beginning a transaction", "BEGIN").await?;
         lock(self.state, self.connection, self.reporter, self.stop).await?;
-        let mut turn = Turn::default();
-        while !self.state.try_keep_off(self.connection, &run).await? {
-            turn.wait(self.reporter, self.stop).await?;
-        }
+        keep_off(self.state, self.connection, &run, self.reporter, self.stop).await?;
         let last = self.last(&run).await?;
         let connection = &mut *self.connection;
         let mut taken = 0;
@@ -1343,16 +1328,32 @@ async fn empty_tables(connection: &mut Connection, tables: &[String]) -> Result<
     connection.execute(ACT, format!("TRUNCATE {} CASCADE", tables.join(", "))).await.map(drop)
 }
 
-/// Locks the state until the caller's transaction ends; see [`State::try_lock`]. Waits for whoever has
-/// the lock, and says so.
+/// Locks the state until the caller's transaction ends, or for a moment where there is none; see
+/// [`State::try_lock`]. Waits for whoever has the lock, and says so; whether there was somebody.
 async fn lock(
     state: &State,
     connection: &mut Connection,
     reporter: &Arc<dyn Reporter>,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<bool> {
     let mut turn = Turn::default();
     while !state.try_lock(connection).await? {
+        turn.wait(reporter, stop).await?;
+    }
+    Ok(turn.since.is_some())
+}
+
+/// Has nobody put definitions of a run back until the caller's transaction ends; see
+/// [`State::try_keep_off`].
+async fn keep_off(
+    state: &State,
+    connection: &mut Connection,
+    run: &RunRow,
+    reporter: &Arc<dyn Reporter>,
+    stop: &Stop,
+) -> Result<()> {
+    let mut turn = Turn::default();
+    while !state.try_keep_off(connection, run).await? {
         turn.wait(reporter, stop).await?;
     }
     Ok(())
@@ -1421,10 +1422,7 @@ async fn clean(
     }
     state.check_idle(connection, &runs, "thrown away").await?;
     for run in &runs {
-        let mut turn = Turn::default();
-        while !state.try_keep_off(connection, run).await? {
-            turn.wait(reporter, stop).await?;
-        }
+        keep_off(state, connection, run, reporter, stop).await?;
     }
     // Tables that were there before are emptied, and get back what was taken off them.
     let mut emptied = Vec::new();
@@ -1634,8 +1632,10 @@ impl Crew {
                 None => return Err(Stop::error()),
             };
             if pause == FIRST_PAUSE {
-                let message =
-                    format!("{}; the others do its work", waiting_for(&for_worker(error)));
+                let message = format!(
+                    "a worker gets no connection to the target: {}; the others do its work",
+                    waiting_for(&error)
+                );
                 context.reporter.event(&Event::Notice { message: &message });
             }
             // Somebody who ends, or comes back without a connection, needs not wait as long.
@@ -1652,11 +1652,6 @@ impl Crew {
         self.at_work.fetch_add(1, Ordering::SeqCst);
         Ok(Some(connection))
     }
-}
-
-/// The error of a worker that gets no connection.
-fn for_worker(error: Error) -> Error {
-    Error::new(error.kind(), "a worker gets no connection to the target").caused_by(error)
 }
 
 /// Runs as many workers as the options have jobs until the work is done or one fails; the others

@@ -830,16 +830,9 @@ impl State {
     /// # Errors
     /// When the server does not answer.
     pub(crate) async fn try_lock(&self, connection: &mut Connection) -> Result<bool> {
-        const ACT: &str = "locking the state";
-        let rows = connection
-            .query(
-                ACT,
-                "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))",
-                &[Some(&format!("migrate:{}", self.name))],
-            )
-            .await?;
-        let Some(row) = rows.first() else { return Ok(false) };
-        row.try_get(0).map_err(|error| target_error(ACT, error))
+        let name = quote_literal(&format!("migrate:{}", self.name));
+        let key = format!("hashtextextended({name}, 0)");
+        self.try_key(connection, "locking the state", &key).await
     }
 
     /// Notes that a run is given up. A worker that was at no chunk and no task is told when it takes

@@ -486,6 +486,16 @@ async fn a_stop_at_every_step_changes_nothing_in_tables_that_were_there() {
     stopped_at_every_step("existing_step", &existing_club()).await;
 }
 
+/// Begins the club's run, and stops before its load: everything is off, and no row is in the way.
+async fn stopped_before_the_load(url: &str) -> Error {
+    let stop_here = |point: &str| match point {
+        "the plan is committed" => Err(Error::new(ErrorKind::Interrupted, "stopped")),
+        _ => Ok(()),
+    };
+    let fail_points = FailPoints::new(Arc::new(stop_here));
+    run_club(club(), url, fail_points).await.expect_err("it is stopped")
+}
+
 /// Gives a run up.
 async fn restore(
     target: &Target,
@@ -681,12 +691,7 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
         let url = make(server, &name, &statements);
         let before = names(&name);
         // Before the load: no row is in the way of a key.
-        let stop_here = |point: &str| match point {
-            "the plan is committed" => Err(Error::new(ErrorKind::Interrupted, "stopped")),
-            _ => Ok(()),
-        };
-        let fail_points = FailPoints::new(Arc::new(stop_here));
-        let stopped = run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+        let stopped = stopped_before_the_load(&url).await;
         assert!(!names(&name).contains(&"stays".to_owned()), "it is off: {stopped}");
         for sql in drops {
             server.query(&name, sql).expect("theirs to drop");
@@ -770,12 +775,7 @@ async fn a_table_that_is_dropped_meanwhile_is_in_nobodys_way() {
 async fn putting_keys_back_can_be_stopped() {
     let server = servers::postgres(servers::NEWEST).expect("the newest version");
     let url = make(server, "restore_stopped", &existing_club());
-    let stop_here = |point: &str| match point {
-        "the plan is committed" => Err(Error::new(ErrorKind::Interrupted, "stopped")),
-        _ => Ok(()),
-    };
-    let fail_points = FailPoints::new(Arc::new(stop_here));
-    run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+    stopped_before_the_load(&url).await;
     let target = Target::parse(&url).expect("an address");
     let state = State::new("migrate");
     let mut holder = target.connect().await.expect("a connection");
@@ -836,12 +836,7 @@ async fn putting_back_ends_where_the_run_goes_on() {
     let url = make(server, "restore_lost_reference", &existing_club());
     run_club(club(), &url, stop_at(0).0).await.expect("nothing disturbs it");
     let url = make(server, "restore_lost", &existing_club());
-    let stop_here = |point: &str| match point {
-        "the plan is committed" => Err(Error::new(ErrorKind::Interrupted, "stopped")),
-        _ => Ok(()),
-    };
-    let fail_points = FailPoints::new(Arc::new(stop_here));
-    run_club(club(), &url, fail_points).await.expect_err("it is stopped");
+    stopped_before_the_load(&url).await;
     let target = Target::parse(&url).expect("an address");
     let state = State::new("migrate");
     let mut connection = target.connect().await.expect("a connection");
