@@ -671,6 +671,7 @@ const BENCH_HELP: &str = "\
 Examples:
   migrate bench                                                     all collections, 100,000 documents
   migrate bench --scale 100 --rounds 3 --json > now.json
+  migrate bench --scale 10,30,100,300                               throughput by size, side by side
   migrate bench --scale 1 --documents crm_Contacts=120000 --only crm_Contacts
   migrate bench -- --chunk-bytes 16MiB                              what follows `--` goes to `run`
 
@@ -683,16 +684,23 @@ temporary folder until the end; a round takes about six times the size of the do
 #[derive(Args, Debug)]
 #[command(after_help = BENCH_HELP)]
 pub(crate) struct Bench {
-    /// How many documents: 1 is about 10,000
-    #[arg(long, default_value_t = 10.0, value_name = "FACTOR", value_parser = parse_scale)]
-    pub(crate) scale: f64,
+    /// How many documents: 1 is about 10,000; several, as in `10,100`, are measured in turn and stand
+    /// side by side
+    #[arg(
+        long,
+        default_value = "10",
+        value_name = "FACTOR",
+        value_delimiter = ',',
+        value_parser = parse_scale
+    )]
+    pub(crate) scale: Vec<f64>,
 
     /// Give one collection another number of documents; may be given several times
     #[arg(long, value_name = "COLLECTION=N", value_parser = parse_documents)]
     pub(crate) documents: Vec<(String, u64)>,
 
-    /// Measure the load of this model alone, after those that it refers to; may be given several
-    /// times
+    /// Measure the load of this model alone, named by its struct, table or collection, after those
+    /// that it refers to; may be given several times
     #[arg(long, value_name = "MODEL")]
     pub(crate) only: Vec<String>,
 

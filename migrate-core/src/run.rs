@@ -571,6 +571,27 @@ fn waiting_for(error: &Error) -> String {
     text
 }
 
+/// The model that a person means by the name of its struct or its table, or all that share the
+/// collection of that name.
+///
+/// # Errors
+/// When there is none.
+pub fn models_named(registry: &'static RegistryFacts, name: &str) -> Result<Vec<&'static Model>> {
+    let models = || registry.iter().map(|(model, _)| model);
+    if let Some(model) = models().find(|model| [model.name, model.table].contains(&name)) {
+        return Ok(vec![model]);
+    }
+    let with_documents = || models().filter(|model| model.kind.has_documents());
+    let of_collection: Vec<_> =
+        with_documents().filter(|model| Feed::of(model).is_named(name)).collect();
+    if of_collection.is_empty() {
+        let known: Vec<&str> = with_documents().map(|model| model.name).collect();
+        return Err(Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
+            .with_hint(format!("the models are {}", known.join(", "))));
+    }
+    Ok(of_collection)
+}
+
 /// The models that a run loads: those that a person names, or all that no earlier run has loaded;
 /// with each junction for which both sides and all arrays are there by then.
 pub(crate) fn select(
@@ -585,50 +606,25 @@ pub(crate) fn select(
         .collect();
     let mut chosen = BTreeSet::new();
     for name in &options.only {
-        let named = |model: &Model| [model.name, model.table].contains(&name.as_str());
-        let model = registry.iter().map(|(model, _)| model).find(|model| named(model));
-        // Several models may share a collection.
-        let of_collection: Vec<&'static Model> = registry
-            .iter()
-            .map(|(model, _)| model)
-            .filter(|model| model.kind.has_documents() && Feed::of(model).is_named(name))
-            .collect();
-        if model.is_none() && !of_collection.is_empty() {
-            let open = |model: &&&'static Model| !loaded.contains(model.name);
-            let before = chosen.len();
-            chosen.extend(of_collection.iter().filter(open).map(|model| model.name));
-            if chosen.len() > before {
-                continue;
-            }
+        let named = models_named(registry, name)?;
+        if named.iter().any(|model| model.kind == ModelKind::Junction) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`{name}` is a junction, which has no documents of its own"),
+            )
+            .with_hint(
+                "name the models whose arrays fill it; it is filled with the last of them",
+            ));
         }
-        match model.or(of_collection.first().copied()) {
-            Some(model) if model.kind == ModelKind::Junction => {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("`{name}` is a junction, which has no documents of its own"),
-                )
-                .with_hint(
-                    "name the models whose arrays fill it; it is filled with the last of them",
-                ));
-            }
-            Some(model) if loaded.contains(model.name) => {
-                return Err(Error::new(
-                    ErrorKind::Usage,
-                    format!("`{name}` was loaded by an earlier run"),
-                )
-                .with_hint("leave it out, or start over with `--clean`"));
-            }
-            Some(model) => drop(chosen.insert(model.name)),
-            None => {
-                let known: Vec<&str> = registry
-                    .iter()
-                    .filter(|(model, _)| model.kind.has_documents())
-                    .map(|(model, _)| model.name)
-                    .collect();
-                return Err(Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
-                    .with_hint(format!("the models are {}", known.join(", "))));
-            }
+        let mut open = named.iter().filter(|model| !loaded.contains(model.name)).peekable();
+        if open.peek().is_none() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`{name}` was loaded by an earlier run"),
+            )
+            .with_hint("leave it out, or start over with `--clean`"));
         }
+        chosen.extend(open.map(|model| model.name));
     }
     if options.only.is_empty() {
         if loaded.is_empty() {

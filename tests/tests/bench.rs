@@ -6,17 +6,23 @@ use serde_json::Value;
 
 const EXECUTABLE: &str = env!("CARGO_BIN_EXE_nextcrm");
 
-/// Runs it on very few documents; gives the figures of its only round.
-fn bench(arguments: &[&str]) -> Value {
+/// Runs it for one round; gives what it writes to its output, and to its errors.
+fn run(arguments: &[&str]) -> (Vec<u8>, String) {
     let output = Command::new(EXECUTABLE)
-        .args(["bench", "--scale", "0.05", "--rounds", "1", "--from", "dump", "--json"])
+        .args(["bench", "--rounds", "1", "--from", "dump"])
         .args(arguments)
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
-    figures["rounds"][0].clone()
+    (output.stdout, errors.into_owned())
+}
+
+/// Runs it on very few documents; gives the figures of its only round.
+fn bench(arguments: &[&str]) -> Value {
+    let (output, _) = run(&[&["--scale", "0.05", "--json"], arguments].concat());
+    let figures: Value = serde_json::from_slice(&output).unwrap();
+    figures["scales"][0]["rounds"][0].clone()
 }
 
 #[test]
@@ -38,7 +44,33 @@ fn tables_that_are_there_in_a_schema_of_their_own() {
 
 #[test]
 fn one_model_after_those_that_it_refers_to() {
-    let round = bench(&["--only", "Tasks", "--jobs", "2"]);
+    // By its table; the struct is `CrmContacts`.
+    let round = bench(&["--only", "crm_Contacts", "--jobs", "2"]);
     assert!(round["created"].is_null(), "{round}");
     assert!(round["floor"]["seconds"].as_f64() > Some(0.0), "{round}");
+}
+
+#[test]
+fn several_scales_stand_side_by_side() {
+    let (output, errors) = run(&["--scale", "0.05,0.2,0.1", "--only", "Tasks"]);
+    for scale in ["0.05", "0.2", "0.1"] {
+        assert!(errors.contains(&format!("round 1 of 1, scale {scale}: run ")), "{errors}");
+    }
+    let table = String::from_utf8(output).unwrap();
+    let cells = |name: &str| -> Vec<f64> {
+        let line = table.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        let cells = line.split("  ").map(|cell| cell.trim().trim_end_matches(" %"));
+        let cells = cells.filter(|cell| !cell.is_empty());
+        cells.map(|cell| cell.replace(',', "").parse().unwrap()).collect()
+    };
+    let documents = cells("documents ");
+    assert!(documents[0] < documents[2] && documents[2] < documents[1], "{table}");
+    // A figure's distance from the mean, worked out from what is printed.
+    let throughput = cells("documents per second");
+    let mean = throughput.iter().sum::<f64>() / 3.0;
+    for (one, percent) in throughput.iter().zip(cells("throughput against its mean")) {
+        assert!((100.0 * (one / mean - 1.0) - percent).abs() < 1.0, "{table}");
+    }
+    let floor: f64 = cells("the floor's against its mean").iter().sum();
+    assert!(floor.abs() < 2.0, "{table}");
 }

@@ -122,7 +122,8 @@ impl Floor {
             let (bytes, pages) = (cell(0), cell(1));
             let parts = (bytes / PART_BYTES + 1).min(4 * jobs as u64);
             for part in 0..parts {
-                let path = folder.join(format!("{number}-{part}.copy")).display().to_string();
+                let path =
+                    folder.join(format!("{database}-{number}-{part}.copy")).display().to_string();
                 let (first, end) = (pages * part / parts, pages * (part + 1) / parts);
                 session.query(&format!(
                     "COPY (SELECT * FROM {} WHERE ctid >= '({first},0)' AND ctid < '({end},0)') \

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use migrate_core::run::Options;
+use migrate_core::run::{Options, models_named};
 use migrate_core::schema::{Model, RegistryFacts};
 use migrate_core::summary::Summary;
 use migrate_core::{Error, ErrorKind};
@@ -24,7 +24,6 @@ use crate::cli::{Bench, BenchSource};
 use crate::exit::Outcome;
 use crate::generate::{Generator, Plan, to_dump, to_mongodb};
 use crate::printer::Printer;
-use crate::reporter::rate::{bytes, thousands};
 
 use floor::{Floor, FloorTimes, Table};
 use measure::{Cost, cpu_seconds_of_family};
@@ -38,25 +37,33 @@ const SETTINGS: [(&str, &str); 4] = [
     ("checkpoint_timeout", "30min"),
     ("autovacuum_naptime", "1d"),
 ];
-/// The source's database.
-const DATABASE: &str = "bench";
-
 /// The figures of all rounds; `--json` writes them as they are.
 #[derive(Debug, Serialize)]
 struct Figures {
     /// The version of this format.
     version: u32,
+    jobs: usize,
+    postgresql: u32,
+    source: &'static str,
+    /// Whether the run's tables were there before, with their constraints.
+    existing: bool,
+    /// One for each `--scale`, in its order.
+    scales: Vec<Scale>,
+}
+
+/// What was measured with one number of documents.
+#[derive(Debug, Serialize)]
+struct Scale {
+    /// As `--scale` gives it.
+    scale: f64,
     /// Documents in the collections that are measured.
     documents: u64,
     /// Their BSON bytes.
     bytes: u64,
     /// Rows that came of them, those of junctions among them.
     rows: u64,
-    jobs: usize,
-    postgresql: u32,
-    source: &'static str,
-    /// Whether the run's tables were there before, with their constraints.
-    existing: bool,
+    /// What the floor's tables take on the disk, without their indexes, in bytes.
+    floor_bytes: u64,
     rounds: Vec<Round>,
 }
 
@@ -87,7 +94,12 @@ pub(crate) async fn bench(
         printer.note("this is not the release build; its figures mean little");
     }
     let jobs = arguments.jobs.map_or_else(|| Options::default().jobs(), usize::from);
-    let before = models_before(registry, &arguments.only)?;
+    let mut only = Vec::new();
+    for name in &arguments.only {
+        only.extend(models_named(registry, name)?);
+    }
+    let before = models_before(&only);
+    let only: Vec<&str> = only.iter().map(|model| model.name).collect();
     let place = tempfile::Builder::new()
         .prefix("migrate-bench-")
         .tempdir()
@@ -99,9 +111,6 @@ pub(crate) async fn bench(
     })
     .map_err(|error| failed("cannot start a private PostgreSQL", error))?;
 
-    let plan = Plan { seed: arguments.seed, scale: arguments.scale, dirty: 0.0 };
-    let mut generator = Generator::new(registry, plan);
-    set_documents(&mut generator, &arguments.documents)?;
     let mongo = match arguments.from {
         BenchSource::Dump => None,
         BenchSource::Mongodb => {
@@ -109,55 +118,66 @@ pub(crate) async fn bench(
             Some(mongo.map_err(|error| failed("cannot start a private MongoDB", error))?)
         }
     };
-    let source = match &mongo {
-        Some(mongo) => mongo.uri(DATABASE),
-        None => place.path().join(DATABASE).display().to_string(),
-    };
     printer.note("generating documents");
-    match &mongo {
-        Some(_) => to_mongodb(&generator, &source).await?,
-        None => to_dump(&generator, Path::new(&source), false)?,
-    };
-
-    let lab = Lab { server: &server, mongo: mongo.as_ref(), source, place: place.path(), jobs };
-    let mut floor = None;
-    let mut figures = None;
-    for number in 1..=arguments.rounds {
-        let measured = lab.round(registry, &arguments, &before, number, &mut floor)?;
-        let (summary, round) = measured;
-        printer.note(format_args!(
-            "round {number} of {}: run {:.2} s, floor {:.2} s",
-            arguments.rounds, round.run.seconds, round.floor.seconds
-        ));
-        let figures = figures.get_or_insert_with(|| Figures {
-            version: 2,
-            documents: summary.totals.read,
-            bytes: summary.totals.bytes,
-            rows: summary.totals.loaded + summary.totals.junction_inserted,
-            jobs,
-            postgresql: server.major(),
-            source: if mongo.is_some() { "mongodb" } else { "dump" },
-            existing: arguments.existing,
-            rounds: Vec::new(),
-        });
-        figures.rounds.push(round);
+    let mut labs = Vec::new();
+    for (place_of_scale, scale) in arguments.scale.iter().enumerate() {
+        let plan = Plan { seed: arguments.seed, scale: *scale, dirty: 0.0 };
+        let mut generator = Generator::new(registry, plan);
+        set_documents(&mut generator, &arguments.documents)?;
+        let name = format!("bench_{}", place_of_scale + 1);
+        let source = match &mongo {
+            Some(mongo) => mongo.uri(&name),
+            None => place.path().join(&name).display().to_string(),
+        };
+        match &mongo {
+            Some(_) => to_mongodb(&generator, &source).await?,
+            None => to_dump(&generator, Path::new(&source), false)?,
+        };
+        let lab =
+            Lab { server: &server, mongo: mongo.as_ref(), name, source, place: place.path(), jobs };
+        labs.push((lab, None));
     }
-    let Some(figures) = figures else { return Ok(Outcome::Clean) };
+
+    let mut figures = Figures {
+        version: 3,
+        jobs,
+        postgresql: server.major(),
+        source: if mongo.is_some() { "mongodb" } else { "dump" },
+        existing: arguments.existing,
+        scales: Vec::new(),
+    };
+    for number in 1..=arguments.rounds {
+        for (place_of_scale, (lab, floor)) in labs.iter_mut().enumerate() {
+            let (summary, round) =
+                lab.round(registry, &arguments, (&before, &only), number, floor)?;
+            let scale = arguments.scale[place_of_scale];
+            let of_scale = match arguments.scale.len() {
+                1 => String::new(),
+                _ => format!(", scale {scale}"),
+            };
+            printer.note(format_args!(
+                "round {number} of {}{of_scale}: run {:.2} s, floor {:.2} s",
+                arguments.rounds, round.run.seconds, round.floor.seconds
+            ));
+            if number == 1 {
+                figures.scales.push(Scale {
+                    scale,
+                    documents: summary.totals.read,
+                    bytes: summary.totals.bytes,
+                    rows: summary.totals.loaded + summary.totals.junction_inserted,
+                    floor_bytes: floor.as_ref().map_or(0, Floor::bytes),
+                    rounds: Vec::new(),
+                });
+            }
+            figures.scales[place_of_scale].rounds.push(round);
+        }
+    }
     if arguments.json {
         let json = serde_json::to_string_pretty(&figures)
             .map_err(|error| failed("cannot write JSON", error))?;
         printer.data(json);
     } else {
-        printer.data(format_args!(
-            "{} documents ({}), {} rows; PostgreSQL {}, {} connections; floor of {}\n\n{}",
-            thousands(figures.documents),
-            bytes(figures.bytes),
-            thousands(figures.rows),
-            figures.postgresql,
-            figures.jobs,
-            bytes(floor.as_ref().map_or(0, Floor::bytes)),
-            table::text(&figures)
-        ));
+        printer.data(table::text(&figures));
     }
     Ok(Outcome::Clean)
 }
@@ -169,28 +189,20 @@ fn settings(given: &[(String, String)]) -> Vec<(String, String)> {
 }
 
 /// The models that those in `only` refer to, in any number of steps, and that are loaded first.
-fn models_before(
-    registry: &'static RegistryFacts,
-    only: &[String],
-) -> Result<Vec<&'static str>, Error> {
-    let mut open: Vec<&'static Model> = Vec::new();
-    for name in only {
-        open.push(registry.model(name).ok_or_else(|| {
-            Error::new(ErrorKind::Usage, format!("there is no model `{name}`"))
-                .with_hint("`migrate plan` lists the models")
-        })?);
-    }
+fn models_before(only: &[&'static Model]) -> Vec<&'static str> {
+    let mut open = only.to_vec();
     let mut before: Vec<&'static str> = Vec::new();
     while let Some(model) = open.pop() {
         for reference in model.columns.iter().filter_map(|column| column.reference) {
             let target = reference.target.get();
-            if !only.iter().any(|name| name == target.name) && !before.contains(&target.name) {
+            let is_measured = only.iter().any(|model| model.name == target.name);
+            if !is_measured && !before.contains(&target.name) {
                 before.push(target.name);
                 open.push(target);
             }
         }
     }
-    Ok(before)
+    before
 }
 
 /// The schema that the arguments of `run` name, for the other commands.
@@ -202,39 +214,41 @@ fn schema_of(run_arguments: &[String]) -> Option<&str> {
     }
 }
 
-/// What all rounds share.
+/// What all rounds of one scale share.
 struct Lab<'a> {
     server: &'a Postgres,
     mongo: Option<&'a Mongo>,
+    /// What the databases of the rounds are called, before their number.
+    name: String,
     source: String,
     place: &'a Path,
     jobs: usize,
 }
 
 impl Lab<'_> {
+    /// Measures the models in `only`, after those in `before`, once.
     fn round(
         &self,
         registry: &'static RegistryFacts,
         arguments: &Bench,
-        before: &[&str],
+        (before, only): (&[&str], &[&str]),
         number: u32,
         floor: &mut Option<Floor>,
     ) -> Result<(Summary, Round), Error> {
         let refused = |error| failed("the private PostgreSQL failed", error);
-        let only: Vec<&str> = arguments.only.iter().map(String::as_str).collect();
         let created = match arguments.existing {
             true => {
-                let database = format!("bench_{number}_created");
+                let database = format!("{}_{number}_created", self.name);
                 let target = self.prepare(arguments, before, &database, false)?;
-                let mut command = self.run_command(arguments, &only, &target, "created")?;
+                let mut command = self.run_command(arguments, only, &target, "created")?;
                 let cost = finish(measure::run(&mut command), "run", &[0])?;
                 Some(cost)
             }
             false => None,
         };
-        let database = format!("bench_{number}");
+        let database = format!("{}_{number}", self.name);
         let target = self.prepare(arguments, before, &database, arguments.existing)?;
-        let mut command = self.run_command(arguments, &only, &target, "run")?;
+        let mut command = self.run_command(arguments, only, &target, "run")?;
         let servers = || {
             let postgres = self.server.pid().map_or(0.0, cpu_seconds_of_family);
             let mongo = self.mongo.and_then(Mongo::pid).map_or(0.0, cpu_seconds_of_family);
@@ -263,7 +277,7 @@ impl Lab<'_> {
         };
 
         if floor.is_none() {
-            *floor = Some(self.floor(registry, arguments, &only, &database)?);
+            *floor = Some(self.floor(registry, arguments, only, &database)?);
         }
         let times = match &floor {
             Some(floor) => floor.load(self.server, &database, self.jobs).map_err(refused)?,

@@ -1,86 +1,151 @@
 //! The figures of a benchmark for reading.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::measure::median;
-use super::{Figures, Round};
+use super::{Figures, Round, Scale};
 use crate::reporter::rate::{bytes, thousands};
 
-/// Two columns: what was measured, and the median of the rounds.
+/// What was measured, and a column for each scale with the median of its rounds.
 pub(super) fn text(figures: &Figures) -> String {
-    let middle = |value: &dyn Fn(&Round) -> f64| median(figures.rounds.iter().map(value));
-    let run = middle(&|round| round.run.seconds);
-    let floor = middle(&|round| round.floor.seconds);
-    let ratio = middle(&|round| round.run.seconds / round.floor.seconds);
-    let seconds = |value: f64| format!("{value:.2} s");
-    let mut lines = vec![
-        ("run, end to end".to_owned(), seconds(run)),
-        ("floor".to_owned(), seconds(floor)),
-        ("run / floor".to_owned(), format!("{ratio:.2}")),
-        ("documents per second".to_owned(), thousands((figures.documents as f64 / run) as u64)),
-        ("BSON per second".to_owned(), format!("{}/s", bytes((figures.bytes as f64 / run) as u64))),
-        (
-            "peak memory of the run".to_owned(),
-            bytes(figures.rounds.iter().map(|round| round.run.peak_bytes).max().unwrap_or(0)),
-        ),
-        ("CPU of the run".to_owned(), seconds(middle(&|round| round.run.cpu_seconds))),
-        ("CPU of PostgreSQL".to_owned(), seconds(middle(&|round| round.postgresql_cpu_seconds))),
-    ];
-    if figures.source == "mongodb" {
-        lines.push((
-            "CPU of MongoDB".to_owned(),
-            seconds(middle(&|round| round.mongodb_cpu_seconds)),
-        ));
+    let mut lines: Vec<(String, Vec<String>)> = Vec::new();
+    let mut line = |name: String, cell: &dyn Fn(&Scale) -> String| {
+        lines.push((name, figures.scales.iter().map(cell).collect()));
+    };
+    let several = figures.scales.len() > 1;
+    if several {
+        line(String::new(), &|of| format!("scale {}", of.scale));
+        line("documents".to_owned(), &|of| thousands(of.documents));
+        line("BSON".to_owned(), &|of| bytes(of.bytes));
+        line("rows".to_owned(), &|of| thousands(of.rows));
+        line("the floor's tables".to_owned(), &|of| bytes(of.floor_bytes));
     }
-    let created = figures.rounds.iter().filter_map(|round| {
-        let created = round.created?.seconds;
-        Some((created, round.run.seconds / created))
+    let run = |of: &Scale| of.middle(|round| round.run.seconds);
+    line("run, end to end".to_owned(), &|of| seconds(run(of)));
+    line("floor".to_owned(), &|of| seconds(of.middle(|round| round.floor.seconds)));
+    line("run / floor".to_owned(), &|of| {
+        format!("{:.2}", of.middle(|round| round.run.seconds / round.floor.seconds))
     });
-    let (created, ratios): (Vec<f64>, Vec<f64>) = created.unzip();
-    if !created.is_empty() {
-        lines.push(("run into tables that it makes".to_owned(), seconds(median(created))));
-        lines.push(("existing / made".to_owned(), format!("{:.2}", median(ratios))));
+    let throughput = |of: &Scale| of.documents as f64 / run(of);
+    line("documents per second".to_owned(), &|of| thousands(throughput(of) as u64));
+    if several {
+        let mean = mean(figures.scales.iter().map(throughput));
+        line("throughput against its mean".to_owned(), &|of| percent(throughput(of) / mean));
+        let alone = |of: &Scale| of.documents as f64 / of.middle(|round| round.floor.seconds);
+        let mean = self::mean(figures.scales.iter().map(alone));
+        line("the floor's against its mean".to_owned(), &|of| percent(alone(of) / mean));
     }
-    let mut stages: Vec<&String> =
-        figures.rounds.iter().flat_map(|round| round.load.keys()).collect();
-    stages.sort();
-    stages.dedup();
-    for stage in stages {
+    line("BSON per second".to_owned(), &|of| {
+        format!("{}/s", bytes((of.bytes as f64 / run(of)) as u64))
+    });
+    line("peak memory of the run".to_owned(), &|of| {
+        bytes(of.rounds.iter().map(|round| round.run.peak_bytes).max().unwrap_or(0))
+    });
+    line("CPU of the run".to_owned(), &|of| seconds(of.middle(|round| round.run.cpu_seconds)));
+    line("CPU of PostgreSQL".to_owned(), &|of| {
+        seconds(of.middle(|round| round.postgresql_cpu_seconds))
+    });
+    if figures.source == "mongodb" {
+        line("CPU of MongoDB".to_owned(), &|of| {
+            seconds(of.middle(|round| round.mongodb_cpu_seconds))
+        });
+    }
+    if figures.existing {
+        let created = |round: &Round| round.created.map_or(f64::NAN, |cost| cost.seconds);
+        line("run into tables that it makes".to_owned(), &|of| seconds(of.middle(created)));
+        line("existing / made".to_owned(), &|of| {
+            format!("{:.2}", of.middle(|round| round.run.seconds / created(round)))
+        });
+    }
+    for stage in names(figures, |round| round.load.keys()) {
         // Of all workers together, who stand side by side.
-        let value = middle(&|round| round.load.get(stage).copied().unwrap_or_default());
-        lines.push((format!("load, all workers: {}", stage.replace('_', " ")), seconds(value)));
+        line(format!("load, all workers: {}", stage.replace('_', " ")), &|of| {
+            seconds(of.middle(|round| round.load.get(stage).copied().unwrap_or_default()))
+        });
     }
-    let mut steps: Vec<&String> =
-        figures.rounds.iter().flat_map(|round| round.steps.keys()).collect();
-    steps.sort();
-    steps.dedup();
-    for step in steps {
-        let value = middle(&|round| round.steps.get(step).copied().unwrap_or_default());
-        lines.push((format!("run: {step}"), seconds(value)));
+    for step in names(figures, |round| round.steps.keys()) {
+        line(format!("run: {step}"), &|of| {
+            seconds(of.middle(|round| round.steps.get(step).copied().unwrap_or_default()))
+        });
     }
-    lines.push(("floor: load".to_owned(), seconds(middle(&|round| round.floor.load_seconds))));
-    lines.push((
-        "floor: indexes and keys".to_owned(),
-        seconds(middle(&|round| round.floor.index_seconds)),
-    ));
-    lines.push((
-        "floor: foreign keys".to_owned(),
-        seconds(middle(&|round| round.floor.foreign_key_seconds)),
-    ));
-    let validations: Vec<_> = figures.rounds.iter().filter_map(|round| round.validate).collect();
-    if !validations.is_empty() {
-        let validate = median(validations.iter().map(|cost| cost.seconds));
-        lines.push(("validate".to_owned(), seconds(validate)));
-        lines.push(("validate / run".to_owned(), format!("{:.2}", validate / run)));
-        let peak = validations.iter().map(|cost| cost.peak_bytes).max().unwrap_or(0);
-        lines.push(("peak memory of validate".to_owned(), bytes(peak)));
+    line("floor: load".to_owned(), &|of| seconds(of.middle(|round| round.floor.load_seconds)));
+    line("floor: indexes and keys".to_owned(), &|of| {
+        seconds(of.middle(|round| round.floor.index_seconds))
+    });
+    line("floor: foreign keys".to_owned(), &|of| {
+        seconds(of.middle(|round| round.floor.foreign_key_seconds))
+    });
+    if figures.scales.iter().flat_map(|of| &of.rounds).any(|round| round.validate.is_some()) {
+        let validate =
+            |of: &Scale| of.middle(|round| round.validate.map_or(f64::NAN, |cost| cost.seconds));
+        line("validate".to_owned(), &|of| seconds(validate(of)));
+        line("validate / run".to_owned(), &|of| format!("{:.2}", validate(of) / run(of)));
+        line("peak memory of validate".to_owned(), &|of| {
+            let peaks = of.rounds.iter().filter_map(|round| round.validate);
+            bytes(peaks.map(|cost| cost.peak_bytes).max().unwrap_or(0))
+        });
     }
+
+    let mut text = format!("PostgreSQL {}, {} connections", figures.postgresql, figures.jobs);
+    match &figures.scales[..] {
+        [of] => {
+            text.insert_str(
+                0,
+                &format!(
+                    "{} documents ({}), {} rows; ",
+                    thousands(of.documents),
+                    bytes(of.bytes),
+                    thousands(of.rows)
+                ),
+            );
+            let _ = write!(text, "; floor of {}", bytes(of.floor_bytes));
+        }
+        _ => text.push_str("; medians of all rounds"),
+    }
+    text.push_str("\n\n");
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let values = lines.iter().map(|(_, value)| value.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for (name, value) in lines {
-        let _ = writeln!(text, "{name:width$}  {value:>values$}");
+    let column = |place: usize| {
+        let cells = lines.iter().filter_map(|(_, cells)| cells.get(place));
+        cells.map(|cell| cell.len()).max().unwrap_or(0)
+    };
+    let columns: Vec<usize> = (0..figures.scales.len()).map(column).collect();
+    for (name, cells) in &lines {
+        let _ = write!(text, "{name:width$}");
+        for (cell, width) in cells.iter().zip(&columns) {
+            let _ = write!(text, "  {cell:>width$}");
+        }
+        text.push('\n');
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+impl Scale {
+    /// The median of a figure over the rounds.
+    fn middle(&self, figure: impl Fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().map(figure))
+    }
+}
+
+/// The names that a figure has in any round, each once.
+fn names<'a, I: Iterator<Item = &'a String>>(
+    figures: &'a Figures,
+    of: impl Fn(&'a Round) -> I,
+) -> BTreeSet<&'a String> {
+    figures.scales.iter().flat_map(|scale| &scale.rounds).flat_map(of).collect()
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
+}
+
+fn seconds(value: f64) -> String {
+    format!("{value:.2} s")
+}
+
+/// A ratio as a difference, as in `+7 %`.
+fn percent(ratio: f64) -> String {
+    format!("{:+.0} %", 100.0 * (ratio - 1.0))
 }
