@@ -49,13 +49,19 @@ pub(super) fn run(command: &mut Command) -> io::Result<(ExitStatus, Cost)> {
 
 /// The CPU seconds of a process, of its children that have ended, and of those that live.
 pub(super) fn cpu_seconds_of_family(pid: u32) -> f64 {
-    let Some(own) = stat(pid) else { return 0.0 };
-    let mut ticks = own.ticks + own.ended_children_ticks;
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let child = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(stat);
-        ticks += child.filter(|child| child.parent == pid).map_or(0, |child| child.ticks);
+    loop {
+        let Some(own) = stat(pid) else { return 0.0 };
+        let mut ticks = own.ticks + own.ended_children_ticks;
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let child =
+                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(stat);
+            ticks += child.filter(|child| child.parent == pid).map_or(0, |child| child.ticks);
+        }
+        // One that ended meanwhile may be in neither of the two sums.
+        if stat(pid).is_none_or(|now| now.ended_children_ticks == own.ended_children_ticks) {
+            return ticks as f64 / TICKS;
+        }
     }
-    ticks as f64 / TICKS
 }
 
 fn cpu_seconds(pid: u32) -> Option<f64> {
