@@ -177,7 +177,7 @@ fn count(program: &PathBuf, names: &[String]) -> BTreeMap<String, u64> {
             scope.spawn(|| {
                 loop {
                     let Some(name) = left.lock().unwrap().next() else { return };
-                    let all = instructions(program, name, 2) - instructions(program, name, 1);
+                    let all = instructions(program, name);
                     counts.lock().unwrap().insert(name.clone(), all / DOCUMENTS);
                 }
             });
@@ -186,12 +186,13 @@ fn count(program: &PathBuf, names: &[String]) -> BTreeMap<String, u64> {
     counts.into_inner().unwrap()
 }
 
-/// All instructions of one run of the program.
-fn instructions(program: &PathBuf, name: &str, passes: u32) -> u64 {
+/// The instructions of the program's counted pass.
+fn instructions(program: &PathBuf, name: &str) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg("--toggle-collect=*counted_pass*")
         .arg(program)
-        .args([name, &passes.to_string()])
+        .arg(name)
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
