@@ -37,11 +37,17 @@ const EXECUTABLE: &str = env!("CARGO_BIN_EXE_nextcrm");
 /// The exit code of a run that is complete and has rejected documents.
 const REJECTS: Option<i32> = Some(1);
 
-/// One test at a time disturbs a run, so that instants mean something on a small machine.
-static TURN: Mutex<()> = Mutex::new(());
+/// Two tests at a time disturb a run, so that instants mean something on a small machine.
+static TURNS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
-fn turn() -> std::sync::MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Waits for a turn, which lasts as long as what is returned.
+fn turn() -> tokio::sync::SemaphorePermit<'static> {
+    loop {
+        match TURNS.try_acquire() {
+            Ok(permit) => return permit,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// Generated documents with faults, as a dump.
