@@ -222,6 +222,7 @@ impl Floor {
             ))?;
         }
         session.query("CHECKPOINT")?;
+        super::quiet_disk();
 
         let started = Instant::now();
         let copies = self.files.iter().map(|file| {

@@ -17,6 +17,7 @@ use migrate_core::schema::{Model, RegistryFacts};
 use migrate_core::summary::Summary;
 use migrate_core::{Error, ErrorKind};
 use migrate_servers::{Mongo, MongoOptions, Postgres, PostgresOptions};
+use mongodb::Client;
 use serde::Serialize;
 
 use super::generate::set_documents;
@@ -136,6 +137,9 @@ pub(crate) async fn bench(
         let lab =
             Lab { server: &server, mongo: mongo.as_ref(), name, source, place: place.path(), jobs };
         labs.push((lab, None));
+    }
+    if let Some(mongo) = &mongo {
+        flush(mongo).await?;
     }
 
     let mut figures = Figures {
@@ -322,6 +326,7 @@ impl Lab<'_> {
             finish(measure::run(&mut command), "run", &[0])?;
         }
         self.server.query("postgres", "CHECKPOINT").map_err(refused)?;
+        quiet_disk();
         Ok(target)
     }
 
@@ -383,6 +388,21 @@ impl Lab<'_> {
             .stdout(Stdio::null());
         Ok(command)
     }
+}
+
+/// Waits until all that was written so far is on the disk, so that what is measured next does not wait
+/// for it: the system writes what a load of gigabytes has left for half a minute after its end, and
+/// whoever waits for the disk meanwhile waits for that as well.
+fn quiet_disk() {
+    rustix::fs::sync();
+}
+
+/// Has MongoDB write down the documents that it was given, which it would do within a minute.
+async fn flush(mongo: &Mongo) -> Result<(), Error> {
+    let refused = |error| failed("the private MongoDB failed", error);
+    let client = Client::with_uri_str(mongo.uri("admin")).await.map_err(refused)?;
+    client.database("admin").run_command(bson::doc! { "fsync": 1 }).await.map_err(refused)?;
+    Ok(())
 }
 
 /// The cost of a command that ended as expected.
