@@ -678,9 +678,9 @@ Examples:
 It starts a MongoDB and a PostgreSQL of its own, generates documents, and measures in turn a run
 with a process of its own and the floor: the rows of that run, which PostgreSQL loads from binary
 files on its own disk, and the same keys, indexes and foreign keys. Figures are medians of the
-rounds. Each part begins when all that was written before is on the disk. Use the release build,
-and leave the machine alone meanwhile. All of it stands in a temporary folder until the end; a
-round takes about six times the size of the documents.";
+rounds. Runs and floors begin when all that was written before is on the disk. Use the release
+build, and leave the machine alone meanwhile. All of it stands in a temporary folder until the
+end; a round takes about six times the size of the documents.";
 
 #[derive(Args, Debug)]
 #[command(after_help = BENCH_HELP)]
