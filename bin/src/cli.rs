@@ -685,8 +685,8 @@ end; a round takes about six times the size of the documents.";
 #[derive(Args, Debug)]
 #[command(after_help = BENCH_HELP)]
 pub(crate) struct Bench {
-    /// How many documents: 1 is about 10,000; several, as in `10,100`, are measured in turn and stand
-    /// side by side
+    /// How many documents: 1 is about 10,000; several, as in `10,100`, are measured in turn, small ones
+    /// up to five times in each round, and stand side by side
     #[arg(
         long,
         default_value = "10",

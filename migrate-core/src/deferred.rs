@@ -661,13 +661,17 @@ pub(crate) async fn foreign_keys_of(
     rows.iter().map(|row| row.try_get(0).map_err(|error| target_error(ACT, error))).collect()
 }
 
-/// The statement that notes that definitions are built, by their positions, of which there is one at
-/// least; for the transaction that builds them.
+/// The statement that notes that definitions are built, by their positions; for the transaction that
+/// builds them.
 pub(crate) fn note_sql(state: &State, run: i64, positions: &[i32]) -> String {
-    let table = state.table("deferred_ddl");
     let positions: Vec<String> = positions.iter().map(i32::to_string).collect();
-    let positions = positions.join(", ");
-    format!("UPDATE {table} SET restored = true WHERE run = {run} AND position IN ({positions})")
+    note_any_sql(state, run, &format!("'{{{}}}'::integer[]", positions.join(", ")))
+}
+
+/// As [`note_sql`], with the positions as an array in SQL.
+pub(crate) fn note_any_sql(state: &State, run: i64, positions: &str) -> String {
+    let table = state.table("deferred_ddl");
+    format!("UPDATE {table} SET restored = true WHERE run = {run} AND position = ANY ({positions})")
 }
 
 /// What [`restore`] has come to.

@@ -69,6 +69,8 @@ pub(crate) async fn work(
         )
         .await?;
     let _at_work = context.read_ahead.at_work();
+    // A message of its own, or a rollback would take the settings back.
+    connection.execute("beginning a transaction", BEGIN).await?;
     loop {
         context.check_stop()?;
         if failed.is_stopped() {
@@ -76,7 +78,6 @@ pub(crate) async fn work(
         }
         let begun = Instant::now();
         let moved = context.watch.next_commit();
-        connection.execute("beginning a transaction", BEGIN).await?;
         let taking = context.read_ahead.taking();
         let taken = context.state.take_chunk(connection, &context.run).await?;
         let reading = taking.took(taken.as_ref().map(|chunk| chunk.chunk));
@@ -97,14 +98,16 @@ pub(crate) async fn work(
                     () = moved => {}
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                connection.execute("beginning a transaction", BEGIN).await?;
             }
         }
     }
-    upkeep::count_changes(connection).await?;
+    upkeep::count_changes(connection);
     context.state.make_durable(connection, context.run.run).await
 }
 
-/// Loads one chunk, taken in the current transaction, and commits. It may have been read already.
+/// Loads one chunk, taken in the current transaction, commits, and begins the next transaction. It may
+/// have been read already.
 async fn load_chunk(
     context: &Context,
     connection: &mut Connection,
@@ -130,7 +133,7 @@ async fn load_chunk(
         context.options.fail_points.hit("a refused chunk is rolled back")?;
         connection.execute("beginning a transaction", BEGIN).await?;
         if !retake(context, connection, chunk).await? {
-            connection.execute("ending a transaction", "ROLLBACK").await?;
+            connection.execute("ending a transaction", format!("ROLLBACK; {BEGIN}")).await?;
             return Ok(());
         }
     };
@@ -139,7 +142,7 @@ async fn load_chunk(
     let written = Instant::now();
     context.state.finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note).await?;
     context.options.fail_points.hit("a chunk is written")?;
-    connection.execute("committing a chunk", "COMMIT").await?;
+    connection.execute("committing a chunk", format!("COMMIT; {BEGIN}")).await?;
     context.stages.add(Stage::Chunks, written.elapsed());
     told.keep();
     context.watch.note_commit();

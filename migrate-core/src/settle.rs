@@ -283,7 +283,6 @@ async fn with_orphans(
         indexed.contains(foreign.column.name) && upkeep::is_quickly_compared(foreign.column)
     });
     if !walked.is_empty() {
-        connection.execute(&act, upkeep::WALK_INDEXES).await?;
         let counts: Vec<String> = walked
             .iter()
             .map(|foreign| {
@@ -296,7 +295,9 @@ async fn with_orphans(
                 )
             })
             .collect();
-        let rows = connection.query(&act, format!("SELECT {}", counts.join(", ")), &[]).await?;
+        let (walk, as_usual) = (upkeep::WALK_INDEXES, upkeep::JOIN_AS_USUAL);
+        let count = format!("{walk}; SELECT {}; {as_usual}", counts.join(", "));
+        let rows = connection.ask(&act, count).await?.rows;
         for (index, foreign) in walked.into_iter().enumerate() {
             for row in &rows {
                 let orphans: i64 = row.try_get(index).map_err(|error| target_error(&act, error))?;
@@ -305,7 +306,6 @@ async fn with_orphans(
                 }
             }
         }
-        connection.execute(&act, upkeep::JOIN_AS_USUAL).await?;
     }
     // In the order of the model, which decides which of several is the reason of a reject.
     let is_found = |own: &&Foreign| found.iter().any(|found| found.column.name == own.column.name);
@@ -1119,17 +1119,23 @@ pub(crate) async fn fill_junction(
         true => "",
         false => "ON CONFLICT DO NOTHING",
     };
-    let inserted = connection
-        .execute(
+    let replies = connection
+        .ask(
             &act,
             format!(
                 "INSERT INTO {table} ({pair}{position}) SELECT {pair}{smallest} FROM {} e
-                 GROUP BY {pair} {conflict}",
-                staging::elements(&stage, model)
+                 GROUP BY {pair} {conflict}; {}",
+                staging::elements(&stage, model),
+                staging::count_sql(&stage, model)
             ),
         )
         .await?;
-    let elements = connection.count(&act, staging::count_sql(&stage, model), &[]).await?;
+    let inserted = replies.touched.first().copied().unwrap_or(0);
+    let elements: i64 = match replies.rows.first() {
+        Some(row) => row.try_get(0).map_err(|error| target_error(&act, error))?,
+        None => 0,
+    };
+    let elements = elements.unsigned_abs();
     Ok(SettledJunction { inserted, duplicates: elements - inserted, orphans: 0 })
 }
 
@@ -1143,8 +1149,9 @@ pub(crate) async fn validate_junction(
 ) -> Result<()> {
     let act = format!("validating the foreign keys of {}", model.table);
     let stage = context.state.stage(model.name);
-    match connection.execute(&act, format!("SAVEPOINT validate; {validate}")).await {
-        Ok(_) => {}
+    let drop = format!("DROP TABLE {stage}");
+    match connection.execute(&act, format!("SAVEPOINT validate; {validate}; {drop}")).await {
+        Ok(_) => Ok(()),
         Err(error) if sql_state(&error) == Some("23503") => {
             // What follows joins the staging table, which has no index.
             let back = format!("ROLLBACK TO SAVEPOINT validate; {}", upkeep::JOIN_AS_USUAL);
@@ -1178,11 +1185,11 @@ pub(crate) async fn validate_junction(
                     &[Some(model.name)],
                 )
                 .await?;
-            connection.execute(&act, validate.to_owned()).await?;
+            connection.execute(&act, format!("{validate}; {drop}")).await?;
+            Ok(())
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    connection.execute(&act, format!("DROP TABLE {stage}")).await.map(drop)
 }
 
 /// The column of a collection's primary key.

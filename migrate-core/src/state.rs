@@ -578,15 +578,15 @@ impl State {
         chunk: i64,
         note: &ChunkNote,
     ) -> Result<()> {
-        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        // No parameters: what is written once is not worth being prepared.
+        let json = |value: serde_json::Result<String>| quote_literal(&value.unwrap_or_default());
         let touched = connection
-            .execute_with(
+            .execute(
                 "noting that a chunk is done",
                 format!(
                     "UPDATE {} SET done = true, done_at = clock_timestamp(), read = {}, loaded = {},
                         rejected = {}, skipped = {}, bytes = {}, seconds = {},
-                        elements = $1::jsonb, unknown = $2::jsonb,
-                        replaced = $3::jsonb
+                        elements = {}::jsonb, unknown = {}::jsonb, replaced = {}::jsonb
                      WHERE run = {run} AND chunk = {chunk} AND NOT done",
                     self.table("chunk"),
                     note.read,
@@ -595,12 +595,10 @@ impl State {
                     note.skipped,
                     note.bytes,
                     note.seconds,
+                    json(serde_json::to_string(&note.elements)),
+                    json(serde_json::to_string(&note.unknown)),
+                    json(serde_json::to_string(&note.replaced)),
                 ),
-                &[
-                    Some(&json(serde_json::to_string(&note.elements))),
-                    Some(&json(serde_json::to_string(&note.unknown))),
-                    Some(&json(serde_json::to_string(&note.replaced))),
-                ],
             )
             .await?;
         if touched != 1 {
@@ -978,10 +976,11 @@ impl State {
     /// nothing would not wait, and the log is flushed in order.
     pub(crate) async fn make_durable(&self, connection: &mut Connection, run: i64) -> Result<()> {
         const ACT: &str = "waiting for the disk";
-        connection.execute(ACT, "SET synchronous_commit = on").await?;
-        let statement =
-            format!("UPDATE {} SET version = version WHERE run = {run}", self.table("run"));
-        connection.execute(ACT, statement).await.map(drop)
+        let table = self.table("run");
+        let statements = format!(
+            "SET synchronous_commit = on; UPDATE {table} SET version = version WHERE run = {run}"
+        );
+        connection.execute(ACT, statements).await.map(drop)
     }
 
     /// Whether a chunk of a run is not done; those that are done are not looked at.

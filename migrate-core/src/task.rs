@@ -421,38 +421,67 @@ enum Next {
     Done,
 }
 
-async fn take(connection: &mut Connection, state: &State, run: &RunRow) -> Result<Next> {
-    const ACT: &str = "taking a task";
+/// What the sessions of workers call the statements that they send for each task.
+const TAKE: &str = "migrate_take";
+const NOTE: &str = "migrate_note";
+const NOTE_BUILT: &str = "migrate_note_built";
+
+/// Names the statements that [`take`] and [`notes_sql`] execute, so that the server understands and
+/// plans each of them once.
+async fn name_statements(connection: &mut Connection, state: &State, run: &RunRow) -> Result<()> {
+    const ACT: &str = "preparing the tasks";
     let table = state.table("task");
     let (is_on, number) = (state.is_on_sql(run), run.run);
     let ready = format!("run = {number} AND NOT done AND ready < (SELECT min(level) FROM open)");
     // Asked once for each task: one look at all of them, and one for those that are not locked.
-    let rows = connection
-        .query(
-            ACT,
-            format!(
-                "WITH open AS MATERIALIZED (
-                    SELECT level, ready FROM {table} WHERE run = {number} AND NOT done),
-                 first AS (
-                    SELECT task, together, body FROM {table}
-                    WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
-                 others AS (
-                    SELECT task, together, body FROM {table}
-                    WHERE (SELECT together FROM first) IS NOT NULL
-                        AND {ready} AND task > (SELECT task FROM first)
-                        AND together = (SELECT together FROM first)
-                    FOR UPDATE SKIP LOCKED),
-                 taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
-                 SELECT task, body::text,
-                    (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)),
-                    {is_on}, {}
-                 FROM taken ORDER BY task",
-                status::announce_sql(number, Work::Task, "(SELECT task FROM first)", state.name()),
-            ),
-            &[],
-        )
-        .await
-        .map_err(thrown_away)?;
+    let take = format!(
+        "WITH open AS MATERIALIZED (
+            SELECT level, ready FROM {table} WHERE run = {number} AND NOT done),
+         first AS (
+            SELECT task, together, body FROM {table}
+            WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
+         others AS (
+            SELECT task, together, body FROM {table}
+            WHERE (SELECT together FROM first) IS NOT NULL
+                AND {ready} AND task > (SELECT task FROM first)
+                AND together = (SELECT together FROM first)
+            FOR UPDATE SKIP LOCKED),
+         taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
+         SELECT task, body::text,
+            (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)), {is_on}, {}
+         FROM taken ORDER BY task",
+        status::announce_sql(number, Work::Task, "(SELECT task FROM first)", state.name()),
+    );
+    let note = format!(
+        "UPDATE {table} task SET done = true, seconds = note.seconds, result = note.result::jsonb,
+            done_at = clock_timestamp() - make_interval(secs => note.ago)
+         FROM unnest($1, $2, $3, $4) AS note (task, seconds, result, ago)
+         WHERE run = {number} AND task.task = note.task"
+    );
+    let built = deferred::note_any_sql(state, number, "$1");
+    for (name, types, sql) in [
+        (TAKE, "", take),
+        (NOTE, " (bigint[], float8[], text[], float8[])", note),
+        (NOTE_BUILT, " (integer[])", built),
+    ] {
+        connection.name(ACT, name, types, sql).await.map_err(thrown_away)?;
+    }
+    Ok(())
+}
+
+/// Takes what is to be done next, behind other statements in one message: they must begin a
+/// transaction.
+async fn take(
+    connection: &mut Connection,
+    state: &State,
+    run: &RunRow,
+    act: &str,
+    before: String,
+) -> Result<Next> {
+    const ACT: &str = "taking a task";
+    let number = run.run;
+    let replies = connection.ask(act, format!("{before}; EXECUTE {TAKE}")).await;
+    let rows = replies.map_err(thrown_away)?.rows;
     let mut tasks = Vec::with_capacity(rows.len());
     let mut ready = 0;
     for row in &rows {
@@ -469,7 +498,7 @@ async fn take(connection: &mut Connection, state: &State, run: &RunRow) -> Resul
     if !tasks.is_empty() {
         return Ok(Next::Tasks(tasks, ready));
     }
-    let open = format!("FROM {table} WHERE run = {number} AND NOT done");
+    let open = format!("FROM {} WHERE run = {number} AND NOT done", state.table("task"));
     Ok(match state.is_open(connection, ACT, run, &open).await? {
         true => Next::Wait,
         false => Next::Done,
@@ -509,31 +538,23 @@ impl Outcome {
 }
 
 /// The statements that note tasks and what they have built, within the transaction that did it.
-fn notes_sql(state: &State, run: i64, done: &[Done]) -> String {
-    let built: Vec<i32> = done.iter().flat_map(|done| done.outcome.built.iter().copied()).collect();
-    let values: Vec<String> = done
-        .iter()
-        .map(|done| {
-            format!(
-                "({}, {}, {}, {})",
-                done.number,
-                done.elapsed.as_secs_f64(),
-                quote_literal(&done.outcome.result),
-                (done.started.elapsed() - done.elapsed).as_secs_f64()
-            )
-        })
-        .collect();
+fn notes_sql(done: &[Done]) -> String {
+    let list = |of: &dyn Fn(&Done) -> String| done.iter().map(of).collect::<Vec<_>>().join(", ");
     let note = format!(
-        "UPDATE {} task SET done = true, seconds = note.seconds, result = note.result::jsonb,
-            done_at = clock_timestamp() - make_interval(secs => note.ago)
-         FROM (VALUES {}) AS note (task, seconds, result, ago)
-         WHERE run = {run} AND task.task = note.task",
-        state.table("task"),
-        values.join(", ")
+        "EXECUTE {NOTE} (ARRAY[{}], ARRAY[{}], ARRAY[{}], ARRAY[{}])",
+        list(&|done| done.number.to_string()),
+        list(&|done| done.elapsed.as_secs_f64().to_string()),
+        list(&|done| quote_literal(&done.outcome.result)),
+        list(&|done| (done.started.elapsed() - done.elapsed).as_secs_f64().to_string()),
     );
+    let built: Vec<String> = done
+        .iter()
+        .flat_map(|done| done.outcome.built.iter())
+        .map(|position| position.to_string())
+        .collect();
     match built.is_empty() {
         true => note,
-        false => format!("{}; {note}", deferred::note_sql(state, run, &built)),
+        false => format!("EXECUTE {NOTE_BUILT} (ARRAY[{}]); {note}", built.join(", ")),
     }
 }
 
@@ -566,15 +587,18 @@ pub(crate) async fn work(
             ),
         )
         .await?;
-    // A message of its own, or a rollback would take the settings back.
-    connection.execute("beginning a transaction", "BEGIN").await?;
+    let (state, on) = (&context.state, &context.run);
+    name_statements(connection, state, on).await?;
+    const TAKING: &str = "taking a task";
+    let begin = || "BEGIN".to_owned();
+    let mut moved = context.watch.next_commit();
+    let mut next = take(connection, state, on, TAKING, begin()).await?;
     'tasks: loop {
         context.check_stop()?;
         if failed.is_stopped() {
             return Ok(());
         }
-        let moved = context.watch.next_commit();
-        match take(connection, &context.state, &context.run).await? {
+        match next {
             Next::Tasks(tasks, ready) => {
                 waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
@@ -588,8 +612,7 @@ pub(crate) async fn work(
                         let (run, state) = (context.run.run, context.state.name());
                         let name =
                             quote_literal(&status::announcement(run, Work::Task, number, state));
-                        let announce = format!("SET LOCAL application_name = {name}");
-                        connection.execute("telling of a task", announce).await?;
+                        connection.ahead(format!("SET LOCAL application_name = {name}"));
                     }
                     let (step, describe) = (task.step(), task.describe());
                     let started = Instant::now();
@@ -605,7 +628,8 @@ pub(crate) async fn work(
                                 return Err(fit::seen_by_others(error));
                             }
                             fit::wait_for_workers(context, connection, failed).await?;
-                            connection.execute("beginning a transaction", "BEGIN").await?;
+                            moved = context.watch.next_commit();
+                            next = take(connection, state, on, TAKING, begin()).await?;
                             continue 'tasks;
                         }
                         outcome => outcome?,
@@ -616,19 +640,22 @@ pub(crate) async fn work(
                 context.options.fail_points.hit("a task is written")?;
                 // In one message, because most tasks of small tables take no longer than a few.
                 let act = "noting that a task is done";
-                let notes = notes_sql(&context.state, context.run.run, &done) + "; COMMIT";
+                let notes = notes_sql(&done) + "; COMMIT";
                 // The server counts what a session has changed when it is in no transaction.
-                match counts {
+                next = match counts {
                     true => {
                         connection.execute(act, notes).await?;
                         context.watch.note_commit();
-                        connection.execute("beginning a transaction", "BEGIN").await?;
+                        moved = context.watch.next_commit();
+                        take(connection, state, on, TAKING, begin()).await?
                     }
                     false => {
-                        connection.execute(act, notes + "; BEGIN").await?;
+                        moved = context.watch.next_commit();
+                        let next = take(connection, state, on, act, notes + "; BEGIN").await?;
                         context.watch.note_commit();
+                        next
                     }
-                }
+                };
                 context.options.fail_points.hit("a task is committed")?;
                 for Done { step, describe, elapsed, .. } in &done {
                     let (step, elapsed) = (*step, *elapsed);
@@ -642,7 +669,8 @@ pub(crate) async fn work(
                     () = tokio::time::sleep((waited / PART).clamp(PAUSE, LONGEST_PAUSE)) => {}
                     () = moved => {}
                 }
-                connection.execute("beginning a transaction", "BEGIN").await?;
+                moved = context.watch.next_commit();
+                next = take(connection, state, on, TAKING, begin()).await?;
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -715,7 +743,7 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
         }
         Task::Junction { model } => {
             let settled = settle::fill_junction(context, connection, context.model(model)?).await?;
-            upkeep::count_changes(connection).await?;
+            upkeep::count_changes(connection);
             Outcome::of(&settled)
         }
         Task::Index { position, .. } => {

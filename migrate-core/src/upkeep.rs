@@ -153,14 +153,12 @@ pub(crate) fn counts_at_once(connection: &mut Connection) -> bool {
     connection.raw().server_version_num().is_some_and(|version| version >= COUNTS_AT_ONCE)
 }
 
-/// Has the server count what the session has changed as soon as it is idle again, and not some time
-/// later, so that [`analyze`] finds the counts. Servers before PostgreSQL 15 cannot be asked.
-pub(crate) async fn count_changes(connection: &mut Connection) -> Result<()> {
+/// Has the server count what the session has changed as soon as it is idle again behind the next
+/// statements, and not some time later, so that [`analyze`] finds the counts. Servers before PostgreSQL 15 cannot be asked.
+pub(crate) fn count_changes(connection: &mut Connection) {
     if counts_at_once(connection) {
-        let act = "counting changes";
-        connection.execute(act, "SELECT pg_stat_force_next_flush()").await?;
+        connection.ahead("SELECT pg_stat_force_next_flush()");
     }
-    Ok(())
 }
 
 /// Gives a table that a run has made back to autovacuum, unless it is gone.

@@ -6,10 +6,12 @@
 #[cfg(target_os = "linux")]
 mod socket;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgRow};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Row as _};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -139,7 +141,7 @@ impl Target {
         };
         #[cfg(target_os = "linux")]
         socket::set(self.options.get_port());
-        Ok(Connection { inner, pid, at_work: false })
+        Ok(Connection { inner, pid, at_work: false, ahead: Vec::new(), named: HashMap::new() })
     }
 }
 
@@ -172,6 +174,19 @@ pub struct Connection {
     inner: PgConnection,
     pid: i64,
     at_work: bool,
+    /// What goes with the next statements that are sent; see [`Connection::ahead`].
+    ahead: Vec<String>,
+    /// The statements that the session knows by name.
+    named: HashMap<&'static str, String>,
+}
+
+/// What the server has answered to statements that were sent at once.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    /// How many rows each statement has touched or given.
+    pub touched: Vec<u64>,
+    /// The rows of all of them, with values as text.
+    pub rows: Vec<PgRow>,
 }
 
 impl Connection {
@@ -200,11 +215,71 @@ impl Connection {
     /// # Errors
     /// When the server refuses one; `act` names what was done.
     pub async fn execute(&mut self, act: &str, sql: impl Into<String>) -> Result<u64> {
-        sqlx::raw_sql(AssertSqlSafe(sql.into()))
+        let (sql, _) = self.with_ahead(sql.into());
+        sqlx::raw_sql(AssertSqlSafe(sql))
             .execute(&mut self.inner)
             .await
             .map(|done| done.rows_affected())
             .map_err(|error| target_error(act, error))
+    }
+
+    /// Runs statements separated by semicolons in one message, and gives what each has come to. What is
+    /// asked once costs half the messages in this way: a statement with parameters is prepared first.
+    ///
+    /// # Errors
+    /// As [`Connection::execute`].
+    pub(crate) async fn ask(&mut self, act: &str, sql: impl Into<String>) -> Result<Replies> {
+        let (sql, mut skipped) = self.with_ahead(sql.into());
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.inner);
+        let mut replies = Replies::default();
+        while let Some(reply) = stream.try_next().await.map_err(|error| target_error(act, error))? {
+            match reply {
+                Either::Left(_) if skipped > 0 => skipped -= 1,
+                Either::Right(_) if skipped > 0 => {}
+                Either::Left(done) => replies.touched.push(done.rows_affected()),
+                Either::Right(row) => replies.rows.push(row),
+            }
+        }
+        Ok(replies)
+    }
+
+    /// Has a statement go with the next ones that [`Connection::execute`] or [`Connection::ask`] sends,
+    /// so that it costs no message. It must be one whose moment and answer do not matter, and that may
+    /// be left out where its transaction is rolled back.
+    pub(crate) fn ahead(&mut self, sql: impl Into<String>) {
+        self.ahead.push(sql.into());
+    }
+
+    /// Statements behind those that go ahead of them, and how many those are.
+    fn with_ahead(&mut self, sql: String) -> (String, usize) {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        if ahead.is_empty() || sql.starts_with("ROLLBACK") {
+            return (sql, 0);
+        }
+        let count = ahead.len();
+        ahead.push(sql);
+        (ahead.join("; "), count)
+    }
+
+    /// Names a statement for `EXECUTE`, unless the session knows it by that name.
+    ///
+    /// # Errors
+    /// As [`Connection::execute`].
+    pub(crate) async fn name(
+        &mut self,
+        act: &str,
+        name: &'static str,
+        types: &str,
+        sql: String,
+    ) -> Result<()> {
+        let sql = format!("PREPARE {name}{types} AS {sql}");
+        let known = self.named.get(name);
+        if known != Some(&sql) {
+            let before = known.map(|_| format!("DEALLOCATE {name}; ")).unwrap_or_default();
+            self.execute(act, format!("{before}{sql}")).await?;
+            self.named.insert(name, sql);
+        }
+        Ok(())
     }
 
     /// Runs one statement with text parameters (cast them in the SQL, as in `$1::text::bigint`).

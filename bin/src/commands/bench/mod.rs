@@ -38,6 +38,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("checkpoint_timeout", "30min"),
     ("autovacuum_naptime", "1d"),
 ];
+/// The most that [`turns`] gives.
+const MOST_TURNS: u32 = 5;
+
 /// The figures of all rounds; `--json` writes them as they are.
 #[derive(Debug, Serialize)]
 struct Figures {
@@ -150,20 +153,28 @@ pub(crate) async fn bench(
         existing: arguments.existing,
         scales: Vec::new(),
     };
-    for number in 1..=arguments.rounds {
+    for (number, turn) in
+        (1..=arguments.rounds).flat_map(|number| (1..=MOST_TURNS).map(move |turn| (number, turn)))
+    {
         for (place_of_scale, (lab, floor)) in labs.iter_mut().enumerate() {
-            let (summary, round) =
-                lab.round(registry, &arguments, (&before, &only), number, floor)?;
             let scale = arguments.scale[place_of_scale];
-            let of_scale = match arguments.scale.len() {
-                1 => String::new(),
-                _ => format!(", scale {scale}"),
+            let turns = turns(scale, &arguments.scale);
+            if turn > turns {
+                continue;
+            }
+            let database = format!("{}_{number}_{turn}", lab.name);
+            let (summary, round) =
+                lab.round(registry, &arguments, (&before, &only), &database, floor)?;
+            let of_scale = match (arguments.scale.len(), turns) {
+                (1, _) => String::new(),
+                (_, 1) => format!(", scale {scale}"),
+                _ => format!(", scale {scale}, {turn} of {turns}"),
             };
             printer.note(format_args!(
                 "round {number} of {}{of_scale}: run {:.2} s, floor {:.2} s",
                 arguments.rounds, round.run.seconds, round.floor.seconds
             ));
-            if number == 1 {
+            if (number, turn) == (1, 1) {
                 figures.scales.push(Scale {
                     scale,
                     documents: summary.totals.read,
@@ -184,6 +195,14 @@ pub(crate) async fn bench(
         printer.data(table::text(&figures));
     }
     Ok(Outcome::Clean)
+}
+
+/// How often a scale is measured in a round, for all scales of the benchmark. A disk that answers late
+/// for a tenth of a second is a tenth of a small run and nothing of a large one, so the median of small
+/// ones needs more of them; and they take little time.
+fn turns(scale: f64, all: &[f64]) -> u32 {
+    let largest = all.iter().copied().fold(scale, f64::max);
+    ((largest / scale).sqrt().round() as u32).clamp(1, MOST_TURNS)
 }
 
 /// The settings of the server; what a person gives comes last, and stays.
@@ -222,7 +241,7 @@ fn schema_of(run_arguments: &[String]) -> Option<&str> {
 struct Lab<'a> {
     server: &'a Postgres,
     mongo: Option<&'a Mongo>,
-    /// What the databases of the rounds are called, before their number.
+    /// What the databases of the rounds are called, before the numbers of round and turn.
     name: String,
     source: String,
     place: &'a Path,
@@ -230,19 +249,20 @@ struct Lab<'a> {
 }
 
 impl Lab<'_> {
-    /// Measures the models in `only`, after those in `before`, once.
+    /// Measures the models in `only`, after those in `before`, once, in databases named after
+    /// `database`.
     fn round(
         &self,
         registry: &'static RegistryFacts,
         arguments: &Bench,
         (before, only): (&[&str], &[&str]),
-        number: u32,
+        database: &str,
         floor: &mut Option<Floor>,
     ) -> Result<(Summary, Round), Error> {
         let refused = |error| failed("the private PostgreSQL failed", error);
         let created = match arguments.existing {
             true => {
-                let database = format!("{}_{number}_created", self.name);
+                let database = format!("{database}_created");
                 let target = self.prepare(arguments, before, &database, false)?;
                 let mut command = self.run_command(arguments, only, &target, "created")?;
                 let cost = finish(measure::run(&mut command), "run", &[0])?;
@@ -250,8 +270,7 @@ impl Lab<'_> {
             }
             false => None,
         };
-        let database = format!("{}_{number}", self.name);
-        let target = self.prepare(arguments, before, &database, arguments.existing)?;
+        let target = self.prepare(arguments, before, database, arguments.existing)?;
         let mut command = self.run_command(arguments, only, &target, "run")?;
         let servers = || {
             let postgres = self.server.pid().map_or(0.0, cpu_seconds_of_family);
@@ -281,10 +300,10 @@ impl Lab<'_> {
         };
 
         if floor.is_none() {
-            *floor = Some(self.floor(registry, arguments, only, &database)?);
+            *floor = Some(self.floor(registry, arguments, only, database)?);
         }
         let times = match &floor {
-            Some(floor) => floor.load(self.server, &database, self.jobs).map_err(refused)?,
+            Some(floor) => floor.load(self.server, database, self.jobs).map_err(refused)?,
             None => FloorTimes::default(),
         };
         let round = Round {
@@ -422,4 +441,19 @@ fn finish(
 
 fn failed(what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(ErrorKind::Preflight, what.to_owned()).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::turns;
+
+    #[test]
+    fn small_scales_have_more_turns_than_large_ones_and_one_alone_has_one() {
+        let of = |all: &[f64]| all.iter().map(|scale| turns(*scale, all)).collect::<Vec<_>>();
+        assert_eq!(of(&[10.0, 30.0, 100.0, 300.0]), [5, 3, 2, 1]);
+        assert_eq!(of(&[100.0, 10.0]), [1, 3]);
+        assert_eq!(of(&[10.0]), [1]);
+        assert_eq!(of(&[10.0, 12.0]), [1, 1]);
+        assert_eq!(of(&[0.01, 300.0]), [5, 1]);
+    }
 }
