@@ -680,7 +680,7 @@ with a process of its own and the floor: the rows of that run, which PostgreSQL 
 files on its own disk, and the same keys, indexes and foreign keys. Figures are medians of the
 rounds. Runs and floors begin when all that was written before is on the disk. Use the release
 build, and leave the machine alone meanwhile. All of it stands in a temporary folder until the
-end; a round takes about six times the size of the documents.";
+end; each measurement takes about six times the size of its documents.";
 
 #[derive(Args, Debug)]
 #[command(after_help = BENCH_HELP)]

@@ -111,6 +111,7 @@ impl Context {
 
     /// Keeps a connection that has no transaction open for the next worker.
     pub(crate) async fn keep(&self, mut connection: Connection) {
+        debug_assert!(connection.has_sent_all());
         // An older server counts a session's changes when it ends, and what follows wants to know.
         match upkeep::counts_at_once(&mut connection) {
             true => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection),

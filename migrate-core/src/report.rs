@@ -145,8 +145,11 @@ pub(crate) async fn rows(
         return Ok(HashMap::new());
     }
     let counts = counts.join(" UNION ALL ");
-    let cost = "SET LOCAL parallel_setup_cost";
-    let count = format!("{cost} = {PARALLEL_COST}; {counts}; {cost} TO DEFAULT");
+    connection.ahead(format!(
+        "SELECT set_config('parallel_setup_cost',
+            greatest(current_setting('parallel_setup_cost')::float8, {PARALLEL_COST})::text, true)"
+    ));
+    let count = format!("{counts}; SET LOCAL parallel_setup_cost TO DEFAULT");
     let replies = connection.ask(ACT, count).await?;
     let mut counts = HashMap::new();
     for row in &replies.rows {

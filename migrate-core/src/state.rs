@@ -578,29 +578,39 @@ impl State {
         chunk: i64,
         note: &ChunkNote,
     ) -> Result<()> {
-        // No parameters: what is written once is not worth being prepared.
-        let json = |value: serde_json::Result<String>| quote_literal(&value.unwrap_or_default());
-        let touched = connection
-            .execute(
-                "noting that a chunk is done",
-                format!(
-                    "UPDATE {} SET done = true, done_at = clock_timestamp(), read = {}, loaded = {},
-                        rejected = {}, skipped = {}, bytes = {}, seconds = {},
-                        elements = {}::jsonb, unknown = {}::jsonb, replaced = {}::jsonb
-                     WHERE run = {run} AND chunk = {chunk} AND NOT done",
-                    self.table("chunk"),
-                    note.read,
-                    note.loaded,
-                    note.rejected,
-                    note.skipped,
-                    note.bytes,
-                    note.seconds,
-                    json(serde_json::to_string(&note.elements)),
-                    json(serde_json::to_string(&note.unknown)),
-                    json(serde_json::to_string(&note.replaced)),
-                ),
+        const ACT: &str = "noting that a chunk is done";
+        let json = |value: serde_json::Result<String>| value.unwrap_or_default();
+        let statement = |elements: &str, unknown: &str, replaced: &str| {
+            format!(
+                "UPDATE {} SET done = true, done_at = clock_timestamp(), read = {}, loaded = {},
+                    rejected = {}, skipped = {}, bytes = {}, seconds = {},
+                    elements = {elements}::jsonb, unknown = {unknown}::jsonb,
+                    replaced = {replaced}::jsonb
+                 WHERE run = {run} AND chunk = {chunk} AND NOT done",
+                self.table("chunk"),
+                note.read,
+                note.loaded,
+                note.rejected,
+                note.skipped,
+                note.bytes,
+                note.seconds,
             )
-            .await?;
+        };
+        let elements = json(serde_json::to_string(&note.elements));
+        // Without parameters nothing is prepared for this once; but values of documents must not come into
+        // the server's log, where statements that fail may stand.
+        let touched = match note.unknown.is_empty() && note.replaced.is_empty() {
+            true => {
+                let statement = statement(&quote_literal(&elements), "'{}'", "'{}'");
+                connection.execute(ACT, statement).await?
+            }
+            false => {
+                let unknown = json(serde_json::to_string(&note.unknown));
+                let replaced = json(serde_json::to_string(&note.replaced));
+                let parameters = [Some(&*elements), Some(&*unknown), Some(&*replaced)];
+                connection.execute_with(ACT, statement("$1", "$2", "$3"), &parameters).await?
+            }
+        };
         if touched != 1 {
             return Err(Error::new(
                 ErrorKind::TargetConnection,

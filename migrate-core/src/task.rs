@@ -24,7 +24,7 @@ use crate::kept;
 use crate::run::Stop;
 use crate::schema::{BaseType, Column, Model, ModelKind, Orphan, RegistryFacts, quote_literal};
 use crate::settle;
-use crate::sink::{Connection, sql_state, target_error};
+use crate::sink::{Connection, Replies, sql_state, target_error};
 use crate::state::{RunRow, State, check_on, thrown_away};
 use crate::status::{self, Work};
 use crate::upkeep;
@@ -469,23 +469,32 @@ async fn name_statements(connection: &mut Connection, state: &State, run: &RunRo
     Ok(())
 }
 
-/// Takes what is to be done next, behind other statements in one message: they must begin a
-/// transaction.
-async fn take(
+/// Begins a transaction and takes what is to be done next.
+async fn take(connection: &mut Connection, state: &State, run: &RunRow) -> Result<Next> {
+    take_behind(connection, state, run, &[], &mut Replies::default()).await
+}
+
+/// As [`take`], in one message with statements before it; `replies` tells how many of them were done.
+async fn take_behind(
     connection: &mut Connection,
     state: &State,
     run: &RunRow,
-    act: &str,
-    before: String,
+    before: &[String],
+    replies: &mut Replies,
 ) -> Result<Next> {
-    const ACT: &str = "taking a task";
+    let act = match before {
+        [] => "taking a task",
+        _ => "noting what is done and taking the next task",
+    };
     let number = run.run;
-    let replies = connection.ask(act, format!("{before}; EXECUTE {TAKE}")).await;
-    let rows = replies.map_err(thrown_away)?.rows;
+    let take = ["BEGIN".to_owned(), format!("EXECUTE {}", connection.named(TAKE))];
+    let message = [before, &take].concat().join("; ");
+    connection.ask_into(act, message, replies).await.map_err(thrown_away)?;
+    let rows = std::mem::take(&mut replies.rows);
     let mut tasks = Vec::with_capacity(rows.len());
     let mut ready = 0;
     for row in &rows {
-        let get = |error| target_error(ACT, error);
+        let get = |error| target_error(act, error);
         check_on(number, row.try_get(3).map_err(get)?)?;
         let body: String = row.try_get(1).map_err(get)?;
         let task = serde_json::from_str(&body).map_err(|error| {
@@ -499,7 +508,7 @@ async fn take(
         return Ok(Next::Tasks(tasks, ready));
     }
     let open = format!("FROM {} WHERE run = {number} AND NOT done", state.table("task"));
-    Ok(match state.is_open(connection, ACT, run, &open).await? {
+    Ok(match state.is_open(connection, act, run, &open).await? {
         true => Next::Wait,
         false => Next::Done,
     })
@@ -538,10 +547,11 @@ impl Outcome {
 }
 
 /// The statements that note tasks and what they have built, within the transaction that did it.
-fn notes_sql(done: &[Done]) -> String {
+fn notes_sql(connection: &Connection, done: &[Done]) -> Vec<String> {
     let list = |of: &dyn Fn(&Done) -> String| done.iter().map(of).collect::<Vec<_>>().join(", ");
     let note = format!(
-        "EXECUTE {NOTE} (ARRAY[{}], ARRAY[{}], ARRAY[{}], ARRAY[{}])",
+        "EXECUTE {} (ARRAY[{}], ARRAY[{}], ARRAY[{}], ARRAY[{}])",
+        connection.named(NOTE),
         list(&|done| done.number.to_string()),
         list(&|done| done.elapsed.as_secs_f64().to_string()),
         list(&|done| quote_literal(&done.outcome.result)),
@@ -553,8 +563,11 @@ fn notes_sql(done: &[Done]) -> String {
         .map(|position| position.to_string())
         .collect();
     match built.is_empty() {
-        true => note,
-        false => format!("EXECUTE {NOTE_BUILT} (ARRAY[{}]); {note}", built.join(", ")),
+        true => vec![note],
+        false => {
+            let name = connection.named(NOTE_BUILT);
+            vec![format!("EXECUTE {name} (ARRAY[{}])", built.join(", ")), note]
+        }
     }
 }
 
@@ -589,10 +602,8 @@ pub(crate) async fn work(
         .await?;
     let (state, on) = (&context.state, &context.run);
     name_statements(connection, state, on).await?;
-    const TAKING: &str = "taking a task";
-    let begin = || "BEGIN".to_owned();
     let mut moved = context.watch.next_commit();
-    let mut next = take(connection, state, on, TAKING, begin()).await?;
+    let mut next = take(connection, state, on).await?;
     'tasks: loop {
         context.check_stop()?;
         if failed.is_stopped() {
@@ -629,7 +640,7 @@ pub(crate) async fn work(
                             }
                             fit::wait_for_workers(context, connection, failed).await?;
                             moved = context.watch.next_commit();
-                            next = take(connection, state, on, TAKING, begin()).await?;
+                            next = take(connection, state, on).await?;
                             continue 'tasks;
                         }
                         outcome => outcome?,
@@ -638,29 +649,40 @@ pub(crate) async fn work(
                     done.push(Done { number, step, describe, outcome, started, elapsed });
                 }
                 context.options.fail_points.hit("a task is written")?;
-                // In one message, because most tasks of small tables take no longer than a few.
-                let act = "noting that a task is done";
-                let notes = notes_sql(&done) + "; COMMIT";
-                // The server counts what a session has changed when it is in no transaction.
-                next = match counts {
-                    true => {
-                        connection.execute(act, notes).await?;
-                        context.watch.note_commit();
-                        moved = context.watch.next_commit();
-                        take(connection, state, on, TAKING, begin()).await?
-                    }
-                    false => {
-                        moved = context.watch.next_commit();
-                        let next = take(connection, state, on, act, notes + "; BEGIN").await?;
-                        context.watch.note_commit();
-                        next
+                let mut notes = notes_sql(connection, &done);
+                notes.push("COMMIT".to_owned());
+                let tell = || {
+                    context.watch.note_commit();
+                    for Done { step, describe, elapsed, .. } in &done {
+                        let (step, elapsed) = (*step, *elapsed);
+                        let finished = Event::TaskFinished { step, task: describe, elapsed };
+                        context.reporter.event(&finished);
                     }
                 };
-                context.options.fail_points.hit("a task is committed")?;
-                for Done { step, describe, elapsed, .. } in &done {
-                    let (step, elapsed) = (*step, *elapsed);
-                    context.reporter.event(&Event::TaskFinished { step, task: describe, elapsed });
+                if counts {
+                    // The server counts what a session has changed when it is in no transaction.
+                    connection.execute("noting what is done", notes.join("; ")).await?;
+                    tell();
+                    moved = context.watch.next_commit();
+                    next = take(connection, state, on).await?;
+                } else {
+                    // In one message, because most tasks of small tables take no longer than a few.
+                    let committed = context.watch.committed();
+                    moved = context.watch.next_commit();
+                    let mut replies = Replies::default();
+                    let taken = take_behind(connection, state, on, &notes, &mut replies).await;
+                    if replies.touched.len() >= notes.len() {
+                        tell();
+                    }
+                    // This commit is nothing to wake up for. One that comes from here on wakes whoever
+                    // waits for the next, and one that came before has been counted.
+                    let after = context.watch.next_commit();
+                    if context.watch.committed() == committed + 1 {
+                        moved = after;
+                    }
+                    next = taken?;
                 }
+                context.options.fail_points.hit("a task is committed")?;
             }
             Next::Wait => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -670,7 +692,7 @@ pub(crate) async fn work(
                     () = moved => {}
                 }
                 moved = context.watch.next_commit();
-                next = take(connection, state, on, TAKING, begin()).await?;
+                next = take(connection, state, on).await?;
             }
             Next::Done => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;

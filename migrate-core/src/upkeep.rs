@@ -154,7 +154,8 @@ pub(crate) fn counts_at_once(connection: &mut Connection) -> bool {
 }
 
 /// Has the server count what the session has changed as soon as it is idle again behind the next
-/// statements, and not some time later, so that [`analyze`] finds the counts. Servers before PostgreSQL 15 cannot be asked.
+/// statements, and not some time later, so that [`analyze`] finds the counts. Servers before
+/// PostgreSQL 15 cannot be asked.
 pub(crate) fn count_changes(connection: &mut Connection) {
     if counts_at_once(connection) {
         connection.ahead("SELECT pg_stat_force_next_flush()");

@@ -53,7 +53,7 @@ fn one_model_after_those_that_it_refers_to() {
 #[test]
 fn several_scales_stand_side_by_side() {
     let (output, errors) = run(&["--scale", "0.05,0.2,0.1", "--only", "Tasks"]);
-    // The smallest is measured twice: four times as many documents are twice as many turns.
+    // The smallest is measured twice, before and after the others.
     let rounds: Vec<&str> = errors
         .lines()
         .filter_map(|line| line.split_once("round 1 of 1, scale ")?.1.split_once(": run "))

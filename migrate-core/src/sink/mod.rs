@@ -141,7 +141,14 @@ impl Target {
         };
         #[cfg(target_os = "linux")]
         socket::set(self.options.get_port());
-        Ok(Connection { inner, pid, at_work: false, ahead: Vec::new(), named: HashMap::new() })
+        Ok(Connection {
+            inner,
+            pid,
+            at_work: false,
+            ahead: Ahead::default(),
+            named: HashMap::new(),
+            mark: uuid::Uuid::new_v4().as_fields().0,
+        })
     }
 }
 
@@ -174,10 +181,32 @@ pub struct Connection {
     inner: PgConnection,
     pid: i64,
     at_work: bool,
-    /// What goes with the next statements that are sent; see [`Connection::ahead`].
-    ahead: Vec<String>,
+    ahead: Ahead,
     /// The statements that the session knows by name.
     named: HashMap<&'static str, String>,
+    /// What tells those names from the ones of other clients.
+    mark: u32,
+}
+
+/// Statements that wait to go with the next ones that are sent; see [`Connection::ahead`].
+#[derive(Debug, Default)]
+struct Ahead(Vec<String>);
+
+impl Ahead {
+    /// Statements behind those that wait, and how many those were.
+    fn with(&mut self, sql: String) -> (String, usize) {
+        // A savepoint is rolled back where the transaction takes nothing else.
+        if sql.starts_with("ROLLBACK TO") {
+            return (sql, 0);
+        }
+        let mut statements = std::mem::take(&mut self.0);
+        if sql.starts_with("ROLLBACK") {
+            return (sql, 0);
+        }
+        let count = statements.len();
+        statements.push(sql);
+        (statements.join("; "), count)
+    }
 }
 
 /// What the server has answered to statements that were sent at once.
@@ -215,12 +244,9 @@ impl Connection {
     /// # Errors
     /// When the server refuses one; `act` names what was done.
     pub async fn execute(&mut self, act: &str, sql: impl Into<String>) -> Result<u64> {
-        let (sql, _) = self.with_ahead(sql.into());
-        sqlx::raw_sql(AssertSqlSafe(sql))
-            .execute(&mut self.inner)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(|error| target_error(act, error))
+        let mut replies = Replies::default();
+        self.send(act, sql.into(), &mut replies, false).await?;
+        Ok(replies.touched.iter().sum())
     }
 
     /// Runs statements separated by semicolons in one message, and gives what each has come to. What is
@@ -229,39 +255,59 @@ impl Connection {
     /// # Errors
     /// As [`Connection::execute`].
     pub(crate) async fn ask(&mut self, act: &str, sql: impl Into<String>) -> Result<Replies> {
-        let (sql, mut skipped) = self.with_ahead(sql.into());
-        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.inner);
         let mut replies = Replies::default();
-        while let Some(reply) = stream.try_next().await.map_err(|error| target_error(act, error))? {
-            match reply {
-                Either::Left(_) if skipped > 0 => skipped -= 1,
-                Either::Right(_) if skipped > 0 => {}
-                Either::Left(done) => replies.touched.push(done.rows_affected()),
-                Either::Right(row) => replies.rows.push(row),
-            }
-        }
+        self.ask_into(act, sql, &mut replies).await?;
         Ok(replies)
     }
 
-    /// Has a statement go with the next ones that [`Connection::execute`] or [`Connection::ask`] sends,
-    /// so that it costs no message. It must be one whose moment and answer do not matter, and that may
-    /// be left out where its transaction is rolled back.
-    pub(crate) fn ahead(&mut self, sql: impl Into<String>) {
-        self.ahead.push(sql.into());
+    /// As [`Connection::ask`]; after an error `replies` has what came before it, so it tells which
+    /// statements were done.
+    ///
+    /// # Errors
+    /// As [`Connection::execute`].
+    pub(crate) async fn ask_into(
+        &mut self,
+        act: &str,
+        sql: impl Into<String>,
+        replies: &mut Replies,
+    ) -> Result<()> {
+        self.send(act, sql.into(), replies, true).await
     }
 
-    /// Statements behind those that go ahead of them, and how many those are.
-    fn with_ahead(&mut self, sql: String) -> (String, usize) {
-        let mut ahead = std::mem::take(&mut self.ahead);
-        if ahead.is_empty() || sql.starts_with("ROLLBACK") {
-            return (sql, 0);
+    async fn send(
+        &mut self,
+        act: &str,
+        sql: String,
+        replies: &mut Replies,
+        with_rows: bool,
+    ) -> Result<()> {
+        let (sql, mut skipped) = self.ahead.with(sql);
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(&mut self.inner);
+        while let Some(reply) = stream.try_next().await.map_err(|error| target_error(act, error))? {
+            match reply {
+                Either::Left(_) if skipped > 0 => skipped -= 1,
+                Either::Left(done) => replies.touched.push(done.rows_affected()),
+                Either::Right(row) if skipped == 0 && with_rows => replies.rows.push(row),
+                Either::Right(_) => {}
+            }
         }
-        let count = ahead.len();
-        ahead.push(sql);
-        (ahead.join("; "), count)
+        Ok(())
     }
 
-    /// Names a statement for `EXECUTE`, unless the session knows it by that name.
+    /// Has one statement go with the next ones that [`Connection::execute`] or [`Connection::ask`]
+    /// sends, so that it costs no message; what is sent in other ways goes before it. Nobody sees its
+    /// answer, and a rollback of the transaction takes it back unsent.
+    pub(crate) fn ahead(&mut self, sql: impl Into<String>) {
+        self.ahead.0.push(sql.into());
+    }
+
+    /// Whether no statement waits to go ahead of others.
+    pub(crate) fn has_sent_all(&self) -> bool {
+        self.ahead.0.is_empty()
+    }
+
+    /// Names a statement for `EXECUTE`, unless the session knows it by that name. What it is to be
+    /// called there, [`Connection::named`] tells.
     ///
     /// # Errors
     /// As [`Connection::execute`].
@@ -272,14 +318,22 @@ impl Connection {
         types: &str,
         sql: String,
     ) -> Result<()> {
-        let sql = format!("PREPARE {name}{types} AS {sql}");
-        let known = self.named.get(name);
-        if known != Some(&sql) {
-            let before = known.map(|_| format!("DEALLOCATE {name}; ")).unwrap_or_default();
-            self.execute(act, format!("{before}{sql}")).await?;
-            self.named.insert(name, sql);
+        let own = self.named(name);
+        let sql = format!("PREPARE {own}{types} AS {sql}");
+        if self.named.get(name) == Some(&sql) {
+            return Ok(());
         }
+        if self.named.remove(name).is_some() {
+            self.execute(act, format!("DEALLOCATE {own}")).await?;
+        }
+        self.execute(act, sql.clone()).await?;
+        self.named.insert(name, sql);
         Ok(())
+    }
+
+    /// The name in the session, of which no other client's is one: a pooler may hand sessions on.
+    pub(crate) fn named(&self, name: &str) -> String {
+        format!("{name}_{:08x}", self.mark)
     }
 
     /// Runs one statement with text parameters (cast them in the SQL, as in `$1::text::bigint`).
@@ -489,5 +543,25 @@ fn detail_hint(error: &sqlx::Error) -> Option<&'static str> {
             "the target takes no changes: name the primary server and not a standby, and look at `default_transaction_read_only`",
         ),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ahead;
+
+    #[test]
+    fn statements_go_ahead_of_the_next_ones_and_not_of_a_rollback() {
+        let mut ahead = Ahead::default();
+        assert_eq!(ahead.with("SELECT 1".to_owned()), ("SELECT 1".to_owned(), 0));
+        ahead.0.extend(["SET LOCAL a = 1".to_owned(), "SET LOCAL b = 1".to_owned()]);
+        // In an aborted transaction they would fail, and take the rollback with them.
+        let back = "ROLLBACK TO SAVEPOINT block".to_owned();
+        assert_eq!(ahead.with(back.clone()), (back, 0));
+        let (sql, count) = ahead.with("COMMIT; BEGIN".to_owned());
+        assert_eq!((&*sql, count), ("SET LOCAL a = 1; SET LOCAL b = 1; COMMIT; BEGIN", 2));
+        ahead.0.push("SET LOCAL c = 1".to_owned());
+        assert_eq!(ahead.with("ROLLBACK".to_owned()), ("ROLLBACK".to_owned(), 0));
+        assert_eq!(ahead.with("SELECT 2".to_owned()), ("SELECT 2".to_owned(), 0));
     }
 }

@@ -68,6 +68,7 @@ struct Scale {
     rows: u64,
     /// What the floor's tables take on the disk, without their indexes, in bytes.
     floor_bytes: u64,
+    /// Small scales have more of them; see [`turns`].
     rounds: Vec<Round>,
 }
 
@@ -153,15 +154,13 @@ pub(crate) async fn bench(
         existing: arguments.existing,
         scales: Vec::new(),
     };
-    for (number, turn) in
-        (1..=arguments.rounds).flat_map(|number| (1..=MOST_TURNS).map(move |turn| (number, turn)))
-    {
-        for (place_of_scale, (lab, floor)) in labs.iter_mut().enumerate() {
+    let mut measured: Vec<Option<Scale>> = arguments.scale.iter().map(|_| None).collect();
+    let order = order(&arguments.scale);
+    for number in 1..=arguments.rounds {
+        for &(place_of_scale, turn) in &order {
+            let (lab, floor) = &mut labs[place_of_scale];
             let scale = arguments.scale[place_of_scale];
             let turns = turns(scale, &arguments.scale);
-            if turn > turns {
-                continue;
-            }
             let database = format!("{}_{number}_{turn}", lab.name);
             let (summary, round) =
                 lab.round(registry, &arguments, (&before, &only), &database, floor)?;
@@ -174,19 +173,18 @@ pub(crate) async fn bench(
                 "round {number} of {}{of_scale}: run {:.2} s, floor {:.2} s",
                 arguments.rounds, round.run.seconds, round.floor.seconds
             ));
-            if (number, turn) == (1, 1) {
-                figures.scales.push(Scale {
-                    scale,
-                    documents: summary.totals.read,
-                    bytes: summary.totals.bytes,
-                    rows: summary.totals.loaded + summary.totals.junction_inserted,
-                    floor_bytes: floor.as_ref().map_or(0, Floor::bytes),
-                    rounds: Vec::new(),
-                });
-            }
-            figures.scales[place_of_scale].rounds.push(round);
+            let of_scale = measured[place_of_scale].get_or_insert_with(|| Scale {
+                scale,
+                documents: summary.totals.read,
+                bytes: summary.totals.bytes,
+                rows: summary.totals.loaded + summary.totals.junction_inserted,
+                floor_bytes: floor.as_ref().map_or(0, Floor::bytes),
+                rounds: Vec::new(),
+            });
+            of_scale.rounds.push(round);
         }
     }
+    figures.scales = measured.into_iter().flatten().collect();
     if arguments.json {
         let json = serde_json::to_string_pretty(&figures)
             .map_err(|error| failed("cannot write JSON", error))?;
@@ -203,6 +201,19 @@ pub(crate) async fn bench(
 fn turns(scale: f64, all: &[f64]) -> u32 {
     let largest = all.iter().copied().fold(scale, f64::max);
     ((largest / scale).sqrt().round() as u32).clamp(1, MOST_TURNS)
+}
+
+/// The scales of a round by their places, each with the number of its turn, in the order in which they
+/// are measured: the turns of each stand evenly among those of the others.
+fn order(scales: &[f64]) -> Vec<(usize, u32)> {
+    let mut order: Vec<(f64, usize, u32)> = Vec::new();
+    for (place, scale) in scales.iter().enumerate() {
+        let turns = turns(*scale, scales);
+        let when = |turn| (f64::from(turn) - 0.5) / f64::from(turns);
+        order.extend((1..=turns).map(|turn| (when(turn), place, turn)));
+    }
+    order.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    order.into_iter().map(|(_, place, turn)| (place, turn)).collect()
 }
 
 /// The settings of the server; what a person gives comes last, and stays.
@@ -445,7 +456,7 @@ fn failed(what: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>
 
 #[cfg(test)]
 mod tests {
-    use super::turns;
+    use super::{order, turns};
 
     #[test]
     fn small_scales_have_more_turns_than_large_ones_and_one_alone_has_one() {
@@ -455,5 +466,12 @@ mod tests {
         assert_eq!(of(&[10.0]), [1]);
         assert_eq!(of(&[10.0, 12.0]), [1, 1]);
         assert_eq!(of(&[0.01, 300.0]), [5, 1]);
+    }
+
+    #[test]
+    fn turns_stand_evenly_among_those_of_other_scales() {
+        let scales = [30.0, 10.0, 300.0];
+        let order: Vec<f64> = order(&scales).iter().map(|(place, _)| scales[*place]).collect();
+        assert_eq!(order, [10.0, 30.0, 10.0, 30.0, 10.0, 300.0, 10.0, 30.0, 10.0]);
     }
 }

@@ -16,6 +16,10 @@ pub(super) fn text(figures: &Figures) -> String {
     let several = figures.scales.len() > 1;
     if several {
         line(String::new(), &|of| format!("scale {}", of.scale));
+        line("measured".to_owned(), &|of| match of.rounds.len() {
+            1 => "once".to_owned(),
+            rounds => format!("{rounds} times"),
+        });
         line("documents".to_owned(), &|of| thousands(of.documents));
         line("BSON".to_owned(), &|of| bytes(of.bytes));
         line("rows".to_owned(), &|of| thousands(of.rows));
@@ -101,7 +105,7 @@ pub(super) fn text(figures: &Figures) -> String {
             );
             let _ = write!(text, "; floor of {}", bytes(of.floor_bytes));
         }
-        _ => text.push_str("; medians of all rounds"),
+        _ => text.push_str("; medians"),
     }
     text.push_str("\n\n");
     let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
