@@ -677,8 +677,8 @@ Examples:
 
 It starts a MongoDB and a PostgreSQL of its own, generates documents, and measures in turn a run
 with a process of its own and the floor: the rows of that run, which PostgreSQL loads from binary
-files on its own disk, and the same keys, indexes and foreign keys. Figures are medians of the
-rounds. Runs and floors begin when all that was written before is on the disk. Use the release
+files on its own disk, and the same keys, indexes and foreign keys. Figures are medians, of memory
+the most. Runs and floors begin when all that was written before is on the disk. Use the release
 build, and leave the machine alone meanwhile. All of it stands in a temporary folder until the
 end; each measurement takes about six times the size of its documents.";
 
@@ -705,7 +705,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "MODEL")]
     pub(crate) only: Vec<String>,
 
-    /// How often both are measured, in turn
+    /// How often all of it is measured, in turn
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
 
@@ -733,7 +733,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_setting)]
     pub(crate) set: Vec<(String, String)>,
 
-    /// Write the figures of every round as JSON
+    /// Write all figures that were measured as JSON
     #[arg(long)]
     pub(crate) json: bool,
 

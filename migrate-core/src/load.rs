@@ -28,7 +28,7 @@ use crate::reject::{self, Reason, Reject};
 use crate::run::Stop;
 use crate::schema::{Model, quote_literal};
 use crate::settle;
-use crate::sink::{Connection, database_error, send, sql_state, target_error};
+use crate::sink::{Connection, Replies, database_error, send, sql_state, target_error};
 use crate::source::{Batch, Ending};
 use crate::source_id;
 use crate::stages::{Stage, timed};
@@ -69,6 +69,8 @@ pub(crate) async fn work(
         )
         .await?;
     let _at_work = context.read_ahead.at_work();
+    // When the session was in no transaction last.
+    let mut idle = Instant::now();
     // A message of its own, or a rollback would take the settings back.
     connection.execute("beginning a transaction", BEGIN).await?;
     loop {
@@ -86,7 +88,7 @@ pub(crate) async fn work(
                 context.stages.add(Stage::Chunks, begun.elapsed());
                 pause = PAUSE;
                 context.options.fail_points.hit("a chunk is taken")?;
-                load_chunk(context, connection, &chunk, reading).await?;
+                load_chunk(context, connection, &chunk, reading, &mut idle).await?;
             }
             None => {
                 connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -98,6 +100,7 @@ pub(crate) async fn work(
                     () = moved => {}
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                idle = Instant::now();
                 connection.execute("beginning a transaction", BEGIN).await?;
             }
         }
@@ -113,6 +116,7 @@ async fn load_chunk(
     connection: &mut Connection,
     chunk: &Chunk,
     mut reading: Option<Reading>,
+    idle: &mut Instant,
 ) -> Result<()> {
     let model = context.model(&chunk.model)?;
     let started = Instant::now();
@@ -142,12 +146,16 @@ async fn load_chunk(
     let written = Instant::now();
     context.state.finish_chunk(connection, context.run.run, chunk.chunk, &chunk_done.note).await?;
     context.options.fail_points.hit("a chunk is written")?;
-    // The server counts what a session has changed when that is in no transaction, about once a second;
-    // and reading many rejects back may take long.
+    // The server counts what a session has changed when that is in no transaction, and may do so once a
+    // second; and reading many rejects back may take long.
     const SHORT: Duration = Duration::from_secs(1);
-    let goes_on = started.elapsed() < SHORT && !chunk_done.rejects_spilled;
+    let goes_on = idle.elapsed() < SHORT && !chunk_done.rejects_spilled;
     let commit = if goes_on { format!("COMMIT; {BEGIN}") } else { "COMMIT".to_owned() };
-    connection.execute("committing a chunk", commit).await?;
+    let mut replies = Replies::default();
+    let committed = connection.ask_into("committing a chunk", commit, &mut replies).await;
+    if replies.touched.is_empty() {
+        return committed;
+    }
     context.stages.add(Stage::Chunks, written.elapsed());
     told.keep();
     context.watch.note_commit();
@@ -163,9 +171,10 @@ async fn load_chunk(
         elapsed: started.elapsed(),
     });
     if !goes_on {
+        *idle = Instant::now();
         connection.execute("beginning a transaction", BEGIN).await?;
     }
-    Ok(())
+    committed
 }
 
 /// Locks the chunk again after its transaction was rolled back; false when another worker has

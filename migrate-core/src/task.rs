@@ -426,8 +426,8 @@ const TAKE: &str = "migrate_take";
 const NOTE: &str = "migrate_note";
 const NOTE_BUILT: &str = "migrate_note_built";
 
-/// Names the statements that [`take`] and [`notes_sql`] execute, so that the server understands and
-/// plans each of them once.
+/// Names the statements that [`take`] and [`notes_sql`] execute, so that the server need not
+/// understand and plan each of them anew.
 async fn name_statements(connection: &mut Connection, state: &State, run: &RunRow) -> Result<()> {
     const ACT: &str = "preparing the tasks";
     let table = state.table("task");
@@ -489,7 +489,10 @@ async fn take_behind(
     let number = run.run;
     let take = ["BEGIN".to_owned(), format!("EXECUTE {}", connection.named(TAKE))];
     let message = [before, &take].concat().join("; ");
-    connection.ask_into(act, message, replies).await.map_err(thrown_away)?;
+    let asked = connection.ask_into(act, message, replies).await;
+    // What fails at the commit before is not about the state: a constraint or a trigger of somebody's.
+    let is_commit = replies.touched.len() + 1 == before.len();
+    asked.map_err(|error| if is_commit { error } else { thrown_away(error) })?;
     let rows = std::mem::take(&mut replies.rows);
     let mut tasks = Vec::with_capacity(rows.len());
     let mut ready = 0;
@@ -671,6 +674,7 @@ pub(crate) async fn work(
                     moved = context.watch.next_commit();
                     let mut replies = Replies::default();
                     let taken = take_behind(connection, state, on, &notes, &mut replies).await;
+                    // The server may also have ended before it could say so.
                     if replies.touched.len() >= notes.len() {
                         tell();
                     }

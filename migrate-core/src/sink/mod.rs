@@ -296,7 +296,7 @@ impl Connection {
 
     /// Has one statement go with the next ones that [`Connection::execute`] or [`Connection::ask`]
     /// sends, so that it costs no message; what is sent in other ways goes before it. Nobody sees its
-    /// answer, and a rollback of the transaction takes it back unsent.
+    /// answer but an error, and a rollback of the transaction takes it back unsent.
     pub(crate) fn ahead(&mut self, sql: impl Into<String>) {
         self.ahead.0.push(sql.into());
     }
@@ -331,7 +331,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The name in the session, of which no other client's is one: a pooler may hand sessions on.
+    /// The name in the session, which is hardly another client's: a pooler may hand sessions on.
     pub(crate) fn named(&self, name: &str) -> String {
         format!("{name}_{:08x}", self.mark)
     }

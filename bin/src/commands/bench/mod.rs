@@ -41,7 +41,7 @@ const SETTINGS: [(&str, &str); 4] = [
 /// The most that [`turns`] gives.
 const MOST_TURNS: u32 = 5;
 
-/// The figures of all rounds; `--json` writes them as they are.
+/// All figures; `--json` writes them as they are.
 #[derive(Debug, Serialize)]
 struct Figures {
     /// The version of this format.
@@ -68,11 +68,11 @@ struct Scale {
     rows: u64,
     /// What the floor's tables take on the disk, without their indexes, in bytes.
     floor_bytes: u64,
-    /// Small scales have more of them; see [`turns`].
+    /// What was measured, in its order: once for each turn of each round; see [`turns`].
     rounds: Vec<Round>,
 }
 
-/// One round: a run, and the floor.
+/// A run, and the floor.
 #[derive(Debug, Serialize)]
 struct Round {
     run: Cost,
@@ -99,12 +99,12 @@ pub(crate) async fn bench(
         printer.note("this is not the release build; its figures mean little");
     }
     let jobs = arguments.jobs.map_or_else(|| Options::default().jobs(), usize::from);
-    let mut only = Vec::new();
+    let mut models = Vec::new();
     for name in &arguments.only {
-        only.extend(models_named(registry, name)?);
+        models.extend(models_named(registry, name)?);
     }
-    let before = models_before(&only);
-    let only: Vec<&str> = only.iter().map(|model| model.name).collect();
+    let before = models_before(&models);
+    let only: Vec<&str> = models.iter().map(|model| model.name).collect();
     let place = tempfile::Builder::new()
         .prefix("migrate-bench-")
         .tempdir()
@@ -125,10 +125,15 @@ pub(crate) async fn bench(
     };
     printer.note("generating documents");
     let mut labs = Vec::new();
+    let mut documents = Vec::new();
     for (place_of_scale, scale) in arguments.scale.iter().enumerate() {
         let plan = Plan { seed: arguments.seed, scale: *scale, dirty: 0.0 };
         let mut generator = Generator::new(registry, plan);
         set_documents(&mut generator, &arguments.documents)?;
+        let is_measured =
+            |name: &str| models.is_empty() || models.iter().any(|of| of.collection == name);
+        let counts = generator.collections().filter(|(name, _)| is_measured(name));
+        documents.push(counts.map(|(_, count)| count).sum::<u64>().max(1));
         let name = format!("bench_{}", place_of_scale + 1);
         let source = match &mongo {
             Some(mongo) => mongo.uri(&name),
@@ -155,12 +160,12 @@ pub(crate) async fn bench(
         scales: Vec::new(),
     };
     let mut measured: Vec<Option<Scale>> = arguments.scale.iter().map(|_| None).collect();
-    let order = order(&arguments.scale);
+    let order = order(&documents);
     for number in 1..=arguments.rounds {
         for &(place_of_scale, turn) in &order {
             let (lab, floor) = &mut labs[place_of_scale];
             let scale = arguments.scale[place_of_scale];
-            let turns = turns(scale, &arguments.scale);
+            let turns = turns(documents[place_of_scale], &documents);
             let database = format!("{}_{number}_{turn}", lab.name);
             let (summary, round) =
                 lab.round(registry, &arguments, (&before, &only), &database, floor)?;
@@ -198,17 +203,19 @@ pub(crate) async fn bench(
 /// How often a scale is measured in a round, for all scales of the benchmark. A disk that answers late
 /// for a tenth of a second is a tenth of a small run and nothing of a large one, so the median of small
 /// ones needs more of them; and they take little time.
-fn turns(scale: f64, all: &[f64]) -> u32 {
-    let largest = all.iter().copied().fold(scale, f64::max);
-    ((largest / scale).sqrt().round() as u32).clamp(1, MOST_TURNS)
+///
+/// `documents` is their number in one scale, `all` those in each.
+fn turns(documents: u64, all: &[u64]) -> u32 {
+    let largest = all.iter().copied().fold(documents, u64::max);
+    ((largest as f64 / documents as f64).sqrt().round() as u32).clamp(1, MOST_TURNS)
 }
 
 /// The scales of a round by their places, each with the number of its turn, in the order in which they
 /// are measured: the turns of each stand evenly among those of the others.
-fn order(scales: &[f64]) -> Vec<(usize, u32)> {
+fn order(documents: &[u64]) -> Vec<(usize, u32)> {
     let mut order: Vec<(f64, usize, u32)> = Vec::new();
-    for (place, scale) in scales.iter().enumerate() {
-        let turns = turns(*scale, scales);
+    for (place, count) in documents.iter().enumerate() {
+        let turns = turns(*count, documents);
         let when = |turn| (f64::from(turn) - 0.5) / f64::from(turns);
         order.extend((1..=turns).map(|turn| (when(turn), place, turn)));
     }
@@ -460,18 +467,18 @@ mod tests {
 
     #[test]
     fn small_scales_have_more_turns_than_large_ones_and_one_alone_has_one() {
-        let of = |all: &[f64]| all.iter().map(|scale| turns(*scale, all)).collect::<Vec<_>>();
-        assert_eq!(of(&[10.0, 30.0, 100.0, 300.0]), [5, 3, 2, 1]);
-        assert_eq!(of(&[100.0, 10.0]), [1, 3]);
-        assert_eq!(of(&[10.0]), [1]);
-        assert_eq!(of(&[10.0, 12.0]), [1, 1]);
-        assert_eq!(of(&[0.01, 300.0]), [5, 1]);
+        let of = |all: &[u64]| all.iter().map(|one| turns(*one, all)).collect::<Vec<_>>();
+        assert_eq!(of(&[10, 30, 100, 300]), [5, 3, 2, 1]);
+        assert_eq!(of(&[100, 10]), [1, 3]);
+        assert_eq!(of(&[10]), [1]);
+        assert_eq!(of(&[10, 12]), [1, 1]);
+        assert_eq!(of(&[1, 30_000]), [5, 1]);
     }
 
     #[test]
     fn turns_stand_evenly_among_those_of_other_scales() {
-        let scales = [30.0, 10.0, 300.0];
-        let order: Vec<f64> = order(&scales).iter().map(|(place, _)| scales[*place]).collect();
-        assert_eq!(order, [10.0, 30.0, 10.0, 30.0, 10.0, 300.0, 10.0, 30.0, 10.0]);
+        let all = [30, 10, 300];
+        let order: Vec<u64> = order(&all).iter().map(|(place, _)| all[*place]).collect();
+        assert_eq!(order, [10, 30, 10, 30, 10, 300, 10, 30, 10]);
     }
 }

@@ -7,7 +7,7 @@ use super::measure::median;
 use super::{Figures, Round, Scale};
 use crate::reporter::rate::{bytes, thousands};
 
-/// What was measured, and a column for each scale with the median of its rounds.
+/// What was measured, and a column for each scale with its medians.
 pub(super) fn text(figures: &Figures) -> String {
     let mut lines: Vec<(String, Vec<String>)> = Vec::new();
     let mut line = |name: String, cell: &dyn Fn(&Scale) -> String| {
