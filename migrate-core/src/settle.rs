@@ -1119,12 +1119,17 @@ pub(crate) async fn fill_junction(
         true => "",
         false => "ON CONFLICT DO NOTHING",
     };
+    // Pairs that are sorted for it come in the order of the key, and so to the indexes, which then have
+    // little left to sort.
+    if model.pair().into_iter().all(upkeep::is_quickly_compared) {
+        connection.ahead("SET LOCAL enable_hashagg = off");
+    }
     let replies = connection
         .ask(
             &act,
             format!(
                 "INSERT INTO {table} ({pair}{position}) SELECT {pair}{smallest} FROM {} e
-                 GROUP BY {pair} {conflict}; {}",
+                 GROUP BY {pair} {conflict}; SET LOCAL enable_hashagg TO DEFAULT; {}",
                 staging::elements(&stage, model),
                 staging::count_sql(&stage, model)
             ),
