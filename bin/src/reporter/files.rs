@@ -397,11 +397,13 @@ fn set_aside(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces the file in one step, so that a reader sees the old one or the new one.
+/// Replaces the file in one step, so that a reader sees the old one or the new one. Nobody waits until it is
+/// on the disk, which a whole run would have to wait for: a machine that fails may leave an empty file, or the
+/// one before, and the target has the truth.
 fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(checkpoint)?;
     text.push(b'\n');
-    let new = write_beside(path, &text)?;
+    let (new, _) = write_beside(path, &text)?;
     if back_up {
         set_aside(path)?;
     }
@@ -412,7 +414,11 @@ fn replace(path: &Path, checkpoint: &Checkpoint, back_up: bool) -> io::Result<()
 /// `/dev/stdout`, is written to as it is.
 pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
     match place_of(path)? {
-        Some(place) => fs::rename(write_beside(&place, text)?, place),
+        Some(place) => {
+            let (new, file) = write_beside(&place, text)?;
+            file.sync_all()?;
+            fs::rename(new, place)
+        }
         None => fs::File::options().write(true).open(path)?.write_all(text),
     }
 }
@@ -420,7 +426,7 @@ pub(crate) fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Whether [`write_private`] could write the file, without a trace of it.
 pub(crate) fn try_private(path: &Path) -> io::Result<()> {
     match place_of(path)? {
-        Some(place) => fs::remove_file(write_beside(&place, b"")?),
+        Some(place) => fs::remove_file(write_beside(&place, b"")?.0),
         None => fs::File::options().write(true).open(path).map(drop),
     }
 }
@@ -444,8 +450,9 @@ fn place_of(path: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// Writes the file's next version beside it, where no other process writes one.
-fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
+/// Writes the file's next version beside it, where no other process writes one; gives its place, and the
+/// file as it is open.
+fn write_beside(path: &Path, text: &[u8]) -> io::Result<(PathBuf, fs::File)> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = PathBuf::from(name);
@@ -456,8 +463,7 @@ fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
     }
     let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(text)?;
-    file.sync_all()?;
-    Ok(new)
+    Ok((new, file))
 }
 
 fn backup_of(path: &Path) -> PathBuf {
