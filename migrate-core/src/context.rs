@@ -38,6 +38,9 @@ pub(crate) struct Lookups {
     walked: OnceCell<BTreeSet<String>>,
     /// See [`Context::quick_columns`].
     quick: OnceCell<HashMap<String, String>>,
+    /// See [`Context::maps`].
+    maps: upkeep::Maps,
+    maps_of_junctions: upkeep::Maps,
 }
 
 /// One run as its workers see it.
@@ -93,6 +96,14 @@ impl Context {
     /// it is this machine, and they are as many.
     pub(crate) fn takes_all_cores(&self) -> bool {
         self.target.is_here() && self.options.jobs() >= budget::cores()
+    }
+
+    /// The visibility maps of the junctions' tables, or of the others.
+    pub(crate) fn maps(&self, junctions: bool) -> &upkeep::Maps {
+        match junctions {
+            true => &self.lookups.maps_of_junctions,
+            false => &self.lookups.maps,
+        }
     }
 
     /// A connection that a worker does not need any more, if there is one that lives. To prove who one

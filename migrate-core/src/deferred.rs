@@ -112,6 +112,17 @@ impl Deferred {
         let (_, behind) = self.build.split_once(" REFERENCES ")?;
         behind.split_once('(').map(|(table, _)| table.trim_end())
     }
+
+    /// Whether it is a foreign key from a table of documents of this run to one: it can be added before
+    /// junctions have their keys.
+    pub(crate) fn is_between_documents(&self, names: Names<'_>, registry: &RegistryFacts) -> bool {
+        let mut with_documents =
+            registry.iter().map(|(model, _)| model).filter(|model| model.kind.has_documents());
+        registry.model(&self.model).is_some_and(|model| model.kind.has_documents())
+            && self
+                .referenced()
+                .is_some_and(|to| with_documents.any(|model| same_table(&names.table(model), to)))
+    }
 }
 
 /// The definitions of a table that the run makes.
@@ -894,24 +905,25 @@ pub(crate) async fn take_up(
 ) -> Result<usize> {
     let (number, table) = (run.run, state.table("deferred_ddl"));
     let back = definitions_where(connection, state, number, "given_back", &[]).await?;
-    // Once the run has added foreign keys itself, they stay, and its next tasks look at the rows.
-    let added = connection
-        .count(
-            "looking for foreign keys",
-            format!(
-                "SELECT count(*) FROM {} WHERE run = {number} AND done
-                    AND body->>'task' = 'add_foreign_keys'",
-                state.table("task")
-            ),
-            &[],
-        )
-        .await?
-        > 0;
-    let off: Vec<Deferred> = back
+    // Once the run has added foreign keys itself, they stay, and its next tasks look at the rows. It adds
+    // those between documents first.
+    const LOOKING: &str = "looking for foreign keys";
+    let sql = format!(
+        "SELECT (body->>'documents')::boolean FROM {}
+         WHERE run = {number} AND done AND body->>'task' = 'add_foreign_keys'",
+        state.table("task")
+    );
+    let rows = connection.query(LOOKING, sql, &[]).await?;
+    let added: Vec<bool> = rows
         .iter()
-        .filter(|definition| !(added && definition.kind == Kind::ForeignKey))
-        .cloned()
-        .collect();
+        .map(|row| row.try_get(0).map_err(|error| target_error(LOOKING, error)))
+        .collect::<Result<_>>()?;
+    let is_added = |definition: &Deferred| {
+        definition.kind == Kind::ForeignKey
+            && added.contains(&definition.is_between_documents(names, registry))
+    };
+    let off: Vec<Deferred> =
+        back.iter().filter(|definition| !is_added(definition)).cloned().collect();
     take_off(connection, names, registry, &off).await.map_err(|error| match sql_state(&error) {
         Some("2BP01") => error.with_hint(
             "something else in the database needs it (a view, a publication): drop that until the run is complete, or start over with `--clean`",

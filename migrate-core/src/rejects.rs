@@ -350,7 +350,8 @@ pub async fn retry(
         let left_out = state.left_out(&mut connection, run).await?;
         let own = context.run.fingerprint.models.clone();
         context.registry = run::subset(whole, |model| own.contains_key(model.name));
-        let mut summary = crate::report::summary(&context, &mut connection, &collections).await?;
+        let mut summary =
+            crate::report::summary(&context, &mut connection, None, &collections).await?;
         if stored.is_some() {
             summary.collections_without_model = left_out;
         }

@@ -11,20 +11,22 @@ use crate::feed::Feed;
 use crate::ledger;
 use crate::preflight;
 use crate::rejects::{self, Filter};
-use crate::schema::Model;
+use crate::schema::{Model, ModelKind};
 use crate::settle::SettledJunction;
 use crate::sink::{Connection, target_error};
 use crate::source::CollectionInfo;
+use crate::state;
 use crate::summary::{JunctionSummary, Summary, TableSummary};
 
 /// Collections that are counted at the same time.
 const COUNTED: usize = 4;
 
 /// Adds everything up. The rows are counted in the tables, not taken from the notes, so that a
-/// sum can fail.
+/// sum can fail; by `helper` as well, where there is one and nothing that is not committed is to be counted.
 pub(crate) async fn summary(
     context: &Context,
     connection: &mut Connection,
+    helper: Option<&mut Connection>,
     collections: &[CollectionInfo],
 ) -> Result<Summary> {
     let run = context.run.run;
@@ -45,7 +47,12 @@ pub(crate) async fn summary(
     let others: Vec<String> = summary.collections_without_model.keys().cloned().collect();
     let counts: Vec<_> = others.iter().map(|name| context.source.count(name)).collect();
     let counts = futures_util::stream::iter(counts).buffered(COUNTED).try_collect::<Vec<u64>>();
-    let (counts, rows) = tokio::try_join!(counts, rows(context, connection, &models))?;
+    let expected = |model: &Model| match model.kind {
+        ModelKind::Junction => settled.get(model.name).map_or(0, |settled| settled.inserted),
+        _ => chunks.get(model.name).into_iter().flatten().map(|chunk| chunk.loaded).sum(),
+    };
+    let rows = rows_in_halves(context, connection, helper, &models, expected);
+    let (counts, rows) = tokio::try_join!(counts, rows)?;
     summary.collections_without_model = others.into_iter().zip(counts).collect();
     let mut reasons = ledger::by_table(
         connection,
@@ -122,6 +129,38 @@ pub(crate) async fn summary(
     Ok(summary)
 }
 
+/// As [`rows`], half of them by `helper`, a worker's connection whose session has opened most of the tables
+/// before. `expected` is about how many rows a model has.
+async fn rows_in_halves(
+    context: &Context,
+    connection: &mut Connection,
+    helper: Option<&mut Connection>,
+    models: &[&'static Model],
+    expected: impl Fn(&Model) -> u64,
+) -> Result<HashMap<&'static str, u64>> {
+    /// From here on the server counts with several processes itself.
+    const MANY_ROWS: u64 = 1_000_000;
+    /// What it takes to begin with a table, in rows.
+    const BEGINNING: u64 = 1_000;
+    let mut models: Vec<(u64, &'static Model)> =
+        models.iter().map(|model| (expected(model) + BEGINNING, *model)).collect();
+    let total: u64 = models.iter().map(|(rows, _)| rows).sum();
+    let helper = helper.filter(|_| total < MANY_ROWS);
+    models.sort_by_key(|(rows, _)| std::cmp::Reverse(*rows));
+    let mut halves = [(0, Vec::new()), (0, Vec::new())];
+    for (rows, model) in models {
+        let half = usize::from(helper.is_some() && halves[0].0 > halves[1].0);
+        halves[half].0 += rows;
+        halves[half].1.push(model);
+    }
+    let [(_, own), (_, others)] = halves;
+    let Some(helper) = helper else { return rows(context, connection, &own).await };
+    let (mut counts, more) =
+        tokio::try_join!(rows(context, connection, &own), rows(context, helper, &others))?;
+    counts.extend(more);
+    Ok(counts)
+}
+
 /// The rows of the models' tables, by the model's name: counted in one statement, of which the
 /// server may do several parts side by side.
 pub(crate) async fn rows(
@@ -163,26 +202,34 @@ pub(crate) async fn rows(
 }
 
 /// Marks the run as finished, unless its sums do not hold: then the same command adds up again.
+///
+/// # Errors
+/// Where the run was thrown away, or the server cannot be reached.
 pub(crate) async fn finish(
     context: &Context,
     connection: &mut Connection,
     summary: &Summary,
 ) -> Result<()> {
     let json = serde_json::to_string(summary).unwrap_or_default();
-    connection
+    let finished = connection
         .execute_with(
             "finishing the run",
             format!(
                 "UPDATE {} SET finished_at = CASE WHEN {} THEN coalesce(finished_at, now()) END,
                     summary = $1::jsonb
-                 WHERE run = {}",
+                 WHERE run = {} AND uuid_key = $2::uuid",
                 context.state.table("run"),
                 summary.balanced,
                 context.run.run
             ),
-            &[Some(&json)],
+            &[Some(&json), Some(&context.run.key.to_string())],
         )
-        .await?;
+        .await
+        .map_err(state::thrown_away)?;
+    // The number may be another run's by now.
+    if finished == 0 {
+        return Err(state::started_over());
+    }
     Ok(())
 }
 

@@ -430,14 +430,33 @@ async fn finish(
 ) -> Result<Summary> {
     let mut seconds = seconds.clone();
     let timer = Timer::start(&context.reporter, Step::Report);
-    let mut summary = report::summary(context, connection, collections).await?;
+    let mut helper = context.idle_connection().await;
+    let helper_pid = helper.as_ref().map(Connection::pid);
+    let adding = report::summary(context, connection, helper.as_mut(), collections);
+    let mut summary = match helper_pid {
+        Some(pid) => context.watch.over(pid, adding).await?,
+        None => adding.await?,
+    };
+    if let Some(helper) = helper {
+        context.keep(helper).await;
+    }
     timer.finish(&context.reporter, &mut seconds);
     report::task_seconds(context, connection, &mut seconds).await?;
     summary.step_seconds = seconds;
     summary.load_seconds = context.stages.seconds();
     summary.seconds = started.elapsed().as_secs_f64();
     context.options.fail_points.hit("the summary is made")?;
+    connection.execute("beginning a transaction", "BEGIN").await?;
     report::finish(context, connection, &summary).await?;
+    // A transaction that drops tables waits for the disk, as this one does anyway. It is the run's own as it
+    // has just found; a staging table belongs to whichever run has its name.
+    let stages: Vec<String> =
+        context.junction_models().map(|model| context.state.stage(model.name)).collect();
+    let drop = match stages.is_empty() {
+        true => String::new(),
+        false => format!("DROP TABLE IF EXISTS {}; ", stages.join(", ")),
+    };
+    connection.execute("ending the run", format!("{drop}COMMIT")).await?;
     Ok(summary)
 }
 

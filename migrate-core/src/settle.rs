@@ -1065,7 +1065,7 @@ async fn note_orphaned_elements(
 /// of its foreign keys to find pairs whose rows are not both there.
 ///
 /// The validation looks at each pair anyway, so where all are right, as they mostly are, nothing is
-/// looked at twice. The staging table stays for [`validate_junction`]. Nothing can have come to
+/// looked at twice. The staging table stays for [`validate_junction`], and goes at the end of the run. Nothing can have come to
 /// depend on a pair by then, because no table refers to a junction. It is done so only where that
 /// validation will come, and where a pair to nothing can neither be too long for the junction's
 /// indexes nor exclude another pair by one of its keys, which are built in between.
@@ -1153,9 +1153,7 @@ pub(crate) async fn validate_junction(
     validate: &str,
 ) -> Result<()> {
     let act = format!("validating the foreign keys of {}", model.table);
-    let stage = context.state.stage(model.name);
-    let drop = format!("DROP TABLE {stage}");
-    match connection.execute(&act, format!("SAVEPOINT validate; {validate}; {drop}")).await {
+    match connection.execute(&act, format!("SAVEPOINT validate; {validate}")).await {
         Ok(_) => Ok(()),
         Err(error) if sql_state(&error) == Some("23503") => {
             // What follows joins the staging table, which has no index.
@@ -1190,7 +1188,7 @@ pub(crate) async fn validate_junction(
                     &[Some(model.name)],
                 )
                 .await?;
-            connection.execute(&act, format!("{validate}; {drop}")).await?;
+            connection.execute(&act, validate).await?;
             Ok(())
         }
         Err(error) => Err(error),

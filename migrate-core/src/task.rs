@@ -51,8 +51,8 @@ pub(crate) enum Task {
     Junction { model: String },
     /// Builds an index, or a junction's key.
     Index { name: String, position: i32 },
-    /// Adds every foreign key without looking at the rows.
-    AddForeignKeys,
+    /// Adds foreign keys without looking at the rows: those between tables of documents, or the others.
+    AddForeignKeys { documents: bool },
     /// Looks at the rows of a table's foreign keys, by the table's name in SQL.
     ValidateForeignKeys { table: String },
     /// Gathers a table's statistics.
@@ -105,7 +105,7 @@ impl Task {
             | Self::Junction { .. } => Step::Settle,
             Self::PrimaryKey { .. }
             | Self::Index { .. }
-            | Self::AddForeignKeys
+            | Self::AddForeignKeys { .. }
             | Self::ValidateForeignKeys { .. } => Step::Constrain,
             Self::Analyze { .. } => Step::Analyze,
         }
@@ -123,7 +123,7 @@ impl Task {
             Self::Vacuum { .. }
             | Self::SettleDeferred
             | Self::Index { .. }
-            | Self::AddForeignKeys
+            | Self::AddForeignKeys { .. }
             | Self::ValidateForeignKeys { .. } => None,
         }
     }
@@ -140,7 +140,8 @@ impl Task {
             Self::SettleDeferred => "deferred references".to_owned(),
             Self::Junction { model } => format!("junction {model}"),
             Self::Index { name, .. } => format!("index {name}"),
-            Self::AddForeignKeys => "foreign keys".to_owned(),
+            Self::AddForeignKeys { documents: true } => "foreign keys between documents".to_owned(),
+            Self::AddForeignKeys { .. } => "foreign keys".to_owned(),
             Self::ValidateForeignKeys { table } => format!("foreign keys of {table}"),
             Self::Analyze { model } => format!("statistics of {model}"),
         }
@@ -309,7 +310,9 @@ pub(crate) fn plan(
     }
     push(&mut tasks, VACUUM, Task::Vacuum { junctions: false });
     push(&mut tasks, VACUUM_JUNCTIONS, Task::Vacuum { junctions: true });
-    push(&mut tasks, ADD_FOREIGN_KEYS, Task::AddForeignKeys);
+    // At the end of its level: for whoever finds no key of a junction any more, while the last are built.
+    push(&mut tasks, JUNCTION_KEYS, Task::AddForeignKeys { documents: true });
+    push(&mut tasks, ADD_FOREIGN_KEYS, Task::AddForeignKeys { documents: false });
     if again {
         push(&mut tasks, SETTLE_AGAIN, Task::SettleDeferred);
     }
@@ -413,7 +416,8 @@ pub(crate) async fn insert(
 /// The next thing for a worker to do.
 enum Next {
     /// These tasks with their numbers, taken in the current transaction, and the number of tasks that
-    /// are open and could be done now, those that other workers are at included.
+    /// are open and could be done now, those that other workers are at included; no more of them are
+    /// counted than there are connections.
     Tasks(Vec<(i64, Task)>, u64),
     /// Others are at the last tasks of a level.
     Wait,
@@ -428,15 +432,27 @@ const NOTE_BUILT: &str = "migrate_note_built";
 
 /// Names the statements that [`take`] and [`notes_sql`] execute, so that the server need not
 /// understand and plan each of them anew.
-async fn name_statements(connection: &mut Connection, state: &State, run: &RunRow) -> Result<()> {
+///
+/// `enough` is the largest number of tasks that could be done now which anybody wants to know.
+async fn name_statements(
+    connection: &mut Connection,
+    state: &State,
+    run: &RunRow,
+    enough: usize,
+) -> Result<()> {
     const ACT: &str = "preparing the tasks";
     let table = state.table("task");
     let (is_on, number) = (state.is_on_sql(run), run.run);
-    let ready = format!("run = {number} AND NOT done AND ready < (SELECT min(level) FROM open)");
-    // Asked once for each task: one look at all of them, and one for those that are not locked.
+    // Tasks are numbered level after level, so the first that is open stands in the lowest one.
+    let ready = format!(
+        "run = {number} AND task >= (SELECT task FROM lowest) AND NOT done
+            AND ready < (SELECT level FROM lowest)"
+    );
+    // Asked once for each task: it passes those that are done once, and the open ones as far as it must.
     let take = format!(
-        "WITH open AS MATERIALIZED (
-            SELECT level, ready FROM {table} WHERE run = {number} AND NOT done),
+        "WITH lowest AS MATERIALIZED (
+            SELECT task, level FROM {table} WHERE run = {number} AND NOT done
+            ORDER BY task LIMIT 1),
          first AS (
             SELECT task, together, body FROM {table}
             WHERE {ready} ORDER BY task LIMIT 1 FOR UPDATE SKIP LOCKED),
@@ -448,21 +464,24 @@ async fn name_statements(connection: &mut Connection, state: &State, run: &RunRo
             FOR UPDATE SKIP LOCKED),
          taken AS (SELECT * FROM first UNION ALL SELECT * FROM others)
          SELECT task, body::text,
-            (SELECT count(*) FROM open WHERE ready < (SELECT min(level) FROM open)), {is_on}, {}
+            (SELECT count(*) FROM (SELECT FROM {table} WHERE {ready} LIMIT {enough}) AS ready),
+            {is_on}, {}
          FROM taken ORDER BY task",
         status::announce_sql(number, Work::Task, "(SELECT task FROM first)", state.name()),
     );
+    // The bounds have the planner use the key: without statistics it takes the table for one of few rows.
     let note = format!(
         "UPDATE {table} task SET done = true, seconds = note.seconds, result = note.result::jsonb,
             done_at = clock_timestamp() - make_interval(secs => note.ago)
          FROM unnest($1, $2, $3, $4) AS note (task, seconds, result, ago)
-         WHERE run = {number} AND task.task = note.task"
+         WHERE run = {number} AND task.task BETWEEN $5 AND $6 AND task.task = note.task"
     );
-    let built = deferred::note_any_sql(state, number, "$1");
+    let built =
+        format!("{} AND position BETWEEN $2 AND $3", deferred::note_any_sql(state, number, "$1"));
     for (name, types, sql) in [
         (TAKE, "", take),
-        (NOTE, " (bigint[], float8[], text[], float8[])", note),
-        (NOTE_BUILT, " (integer[])", built),
+        (NOTE, " (bigint[], float8[], text[], float8[], bigint, bigint)", note),
+        (NOTE_BUILT, " (integer[], integer, integer)", built),
     ] {
         connection.name(ACT, name, types, sql).await.map_err(thrown_away)?;
     }
@@ -552,25 +571,26 @@ impl Outcome {
 /// The statements that note tasks and what they have built, within the transaction that did it.
 fn notes_sql(connection: &Connection, done: &[Done]) -> Vec<String> {
     let list = |of: &dyn Fn(&Done) -> String| done.iter().map(of).collect::<Vec<_>>().join(", ");
+    let numbers = || done.iter().map(|done| done.number);
     let note = format!(
-        "EXECUTE {} (ARRAY[{}], ARRAY[{}], ARRAY[{}], ARRAY[{}])",
+        "EXECUTE {} (ARRAY[{}], ARRAY[{}], ARRAY[{}], ARRAY[{}], {}, {})",
         connection.named(NOTE),
         list(&|done| done.number.to_string()),
         list(&|done| done.elapsed.as_secs_f64().to_string()),
         list(&|done| quote_literal(&done.outcome.result)),
         list(&|done| (done.started.elapsed() - done.elapsed).as_secs_f64().to_string()),
+        numbers().min().unwrap_or_default(),
+        numbers().max().unwrap_or_default(),
     );
-    let built: Vec<String> = done
-        .iter()
-        .flat_map(|done| done.outcome.built.iter())
-        .map(|position| position.to_string())
-        .collect();
-    match built.is_empty() {
-        true => vec![note],
-        false => {
+    let positions = || done.iter().flat_map(|done| done.outcome.built.iter().copied());
+    match (positions().min(), positions().max()) {
+        (Some(first), Some(last)) => {
             let name = connection.named(NOTE_BUILT);
-            vec![format!("EXECUTE {name} (ARRAY[{}])", built.join(", ")), note]
+            let built: Vec<String> = positions().map(|position| position.to_string()).collect();
+            let built = built.join(", ");
+            vec![format!("EXECUTE {name} (ARRAY[{built}], {first}, {last})"), note]
         }
+        _ => vec![note],
     }
 }
 
@@ -604,7 +624,7 @@ pub(crate) async fn work(
         )
         .await?;
     let (state, on) = (&context.state, &context.run);
-    name_statements(connection, state, on).await?;
+    name_statements(connection, state, on, context.options.jobs()).await?;
     let mut moved = context.watch.next_commit();
     let mut next = take(connection, state, on).await?;
     'tasks: loop {
@@ -616,6 +636,13 @@ pub(crate) async fn work(
             Next::Tasks(tasks, ready) => {
                 waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
+                if let [(number, task @ Task::Vacuum { junctions })] = tasks.as_slice()
+                    && make_maps(context, connection, *number, task, *junctions).await?
+                {
+                    moved = context.watch.next_commit();
+                    next = take(connection, state, on).await?;
+                    continue;
+                }
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
                 processes.allow(connection, alone).await?;
@@ -629,8 +656,14 @@ pub(crate) async fn work(
                         connection.ahead(format!("SET LOCAL application_name = {name}"));
                     }
                     let (step, describe) = (task.step(), task.describe());
-                    let started = Instant::now();
-                    context.reporter.event(&Event::TaskStarted { step, task: &describe });
+                    let begun = match &task {
+                        Task::Vacuum { junctions } => context.maps(*junctions).begun(),
+                        _ => None,
+                    };
+                    let started = begun.unwrap_or_else(Instant::now);
+                    if begun.is_none() {
+                        context.reporter.event(&Event::TaskStarted { step, task: &describe });
+                    }
                     let outcome = match run(context, connection, &task).await {
                         Err(error) if fit::is_too_long(&error) => {
                             connection.execute("ending a transaction", "ROLLBACK").await?;
@@ -706,6 +739,41 @@ pub(crate) async fn work(
     }
 }
 
+/// Makes visibility maps, for which the task that was taken for it is given back; false where there are
+/// none to make any more, and the task is only to be noted.
+async fn make_maps(
+    context: &Context,
+    connection: &mut Connection,
+    number: i64,
+    task: &Task,
+    junctions: bool,
+) -> Result<bool> {
+    let mut models: Vec<&'static Model> = match junctions {
+        true => context.junction_models().collect(),
+        false => context.document_models().map(|(model, _)| model).collect(),
+    };
+    models.retain(|model| !kept::is_kept(context, model));
+    let maps = context.maps(junctions);
+    let begins = || {
+        let (step, task) = (task.step(), &*task.describe());
+        context.reporter.event(&Event::TaskStarted { step, task });
+    };
+    if !maps.find(context, connection, &models, begins).await? {
+        return Ok(false);
+    }
+    // Its name tells what it does for as long as the transaction lives, and this goes on behind it.
+    let (run, state) = (context.run.run, context.state.name());
+    let at_it = quote_literal(&status::announcement(run, Work::Task, number, state));
+    let give_back = format!("ROLLBACK; SET application_name = {at_it}");
+    connection.execute("giving a task back", give_back).await?;
+    context.watch.wake();
+    maps.make(context, connection).await?;
+    let free = quote_literal(&status::worker_name(run, state));
+    let as_before = format!("SET synchronous_commit = off; SET application_name = {free}");
+    connection.execute("having made visibility maps", as_before).await?;
+    Ok(true)
+}
+
 /// Whether the server may build an index with several processes, as a connection was told last.
 #[derive(Default)]
 struct Processes {
@@ -739,16 +807,8 @@ impl Processes {
 async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Result<Outcome> {
     let (state, number) = (&context.state, context.run.run);
     Ok(match task {
-        Task::Vacuum { junctions } => {
-            let mut models: Vec<&'static Model> = match junctions {
-                true => context.junction_models().collect(),
-                false => context.document_models().map(|(model, _)| model).collect(),
-            };
-            models.retain(|model| !kept::is_kept(context, model));
-            let large = upkeep::large_tables(context, connection, &models).await?;
-            upkeep::vacuum(context, large).await;
-            Outcome::done()
-        }
+        // See `make_maps`.
+        Task::Vacuum { .. } => Outcome::done(),
         Task::PrimaryKey { model, position } => {
             let definition = definition(context, connection, *position).await?;
             let model = context.model(model)?;
@@ -781,9 +841,12 @@ async fn run(context: &Context, connection: &mut Connection, task: &Task) -> Res
             }
             Outcome::built(vec![*position])
         }
-        Task::AddForeignKeys => {
+        Task::AddForeignKeys { documents } => {
             let mut open = deferred::open(connection, state, number).await?;
-            open.retain(|definition| definition.kind == Kind::ForeignKey);
+            open.retain(|definition| {
+                let part = definition.is_between_documents(context.names(), context.registry);
+                definition.kind == Kind::ForeignKey && *documents == part
+            });
             for of_table in open.chunk_by(|one, next| one.table == next.table) {
                 let gone = deferred::add_foreign_keys(connection, state, number, of_table).await?;
                 for definition in &gone {
@@ -969,6 +1032,79 @@ mod tests {
     }
 
     registry! { Place = [Town, Person, Pet] }
+
+    #[derive(Migrate)]
+    #[migrate(collection = "clubs")]
+    #[allow(dead_code)]
+    struct Club {
+        #[migrate(id)]
+        id: Uuid,
+        #[fk(Town)]
+        town: Option<Uuid>,
+        #[junction(TownsOfClubs)]
+        towns: Vec<Uuid>,
+    }
+
+    #[derive(Migrate)]
+    #[migrate(junction)]
+    #[allow(dead_code)]
+    struct TownsOfClubs {
+        #[fk(Club)]
+        club: Uuid,
+        #[fk(Town)]
+        town: Uuid,
+    }
+
+    registry! { Society = [Town, Club, TownsOfClubs] }
+
+    /// Whoever finds no key of a junction any more adds those that do not need one. What refers to a
+    /// junction does, whoever has made it.
+    #[test]
+    fn foreign_keys_between_documents_are_added_beside_the_keys_of_junctions() {
+        let (registry, names) = (Society::FACTS, Names { schema: "public" });
+        let models = registry.iter().map(|(model, _)| model);
+        let mut deferred: Vec<Deferred> =
+            models.flat_map(|model| deferred::of_facts(names, model)).collect();
+        let tasks = plan(registry, &deferred, &[], &[], &HashMap::new());
+        let place = |task: &Task| tasks.iter().position(|planned| planned.task == *task).unwrap();
+        let keys = tasks.iter().rposition(|planned| {
+            planned.level == JUNCTION_KEYS && matches!(planned.task, Task::Index { .. })
+        });
+        let documents = place(&Task::AddForeignKeys { documents: true });
+        let others = place(&Task::AddForeignKeys { documents: false });
+        assert_eq!(tasks[documents].level, JUNCTION_KEYS);
+        assert!(keys.unwrap() < documents && documents < others);
+        assert!(tasks[others].ready >= JUNCTION_KEYS);
+
+        let of_clubs = |definition: &&Deferred| {
+            definition.kind == Kind::ForeignKey && definition.model == "Club"
+        };
+        let mut theirs = deferred.iter().find(of_clubs).unwrap().clone();
+        theirs.columns[1] = names.table(registry.model("TownsOfClubs").unwrap());
+        // As the catalogue has one of several columns, which it quotes where it must.
+        let several = Deferred {
+            build: r#"ALTER TABLE x ADD CONSTRAINT y FOREIGN KEY (a, b) REFERENCES public."Town"(a, b)"#
+                .to_owned(),
+            columns: Vec::new(),
+            ..theirs.clone()
+        };
+        let nobodys = Deferred { model: String::new(), ..several.clone() };
+        deferred.extend([theirs, several, nobodys]);
+        deferred.retain(|definition| definition.kind == Kind::ForeignKey);
+        let between: Vec<(&str, bool)> = deferred
+            .iter()
+            .map(|key| (key.model.as_str(), key.is_between_documents(names, registry)))
+            .collect();
+        let expected = [
+            ("Club", true),
+            ("TownsOfClubs", false),
+            ("TownsOfClubs", false),
+            ("Club", false),
+            ("Club", true),
+            ("", false),
+        ];
+        assert_eq!(between, expected);
+    }
 
     /// The tasks where the collections have so many bytes.
     fn tasks(

@@ -10,10 +10,13 @@
 //! read them while they grow, and hold locks that keys and foreign keys wait for.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::vec::IntoIter;
 
 use sqlx::{AssertSqlSafe, Row as _};
+use tokio::sync::{OnceCell, RwLock};
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::ddl::Names;
@@ -50,7 +53,7 @@ const SMALL_PAIRS: u64 = 10_000;
 
 /// The tables of the models, but for small ones that the run has made. Nobody is asked for more than
 /// the run's own notes: a look at the table itself would wait for whoever has shut it.
-pub(crate) async fn large_tables(
+async fn large_tables(
     context: &Context,
     connection: &mut Connection,
     models: &[&'static Model],
@@ -85,64 +88,94 @@ pub(crate) async fn large_tables(
         .collect())
 }
 
-/// Makes the visibility maps of tables, on connections besides that of the task, because `VACUUM`
-/// cannot be part of a transaction; as many as the run has workers, which wait meanwhile.
+/// What the workers of a process make the visibility maps of some tables with.
 ///
-/// All depends on the maps only in speed, so when this does not work the run goes on: the user may
-/// not own the tables, the server may have no connection left.
-pub(crate) async fn vacuum(context: &Context, tables: Vec<String>) {
-    let count = context.options.jobs().min(tables.len());
-    let tables = Mutex::new(tables.into_iter());
-    let mut workers = Vec::new();
-    for _ in 0..count {
-        workers.push(vacuum_each(context, &tables));
+/// `VACUUM` cannot be part of a transaction, so whoever takes the task finds the tables, gives the task back,
+/// and makes maps on the connection that it has: the server is at home in these tables there, and would have
+/// to begin anew on another one. Who takes the task meanwhile helps. When all tables are done the task is
+/// taken once more, to be noted. Another process may do the same at the same time; then each leaves out what
+/// the other is at.
+#[derive(Default)]
+pub(crate) struct Maps {
+    tables: OnceCell<(Instant, Mutex<IntoIter<String>>)>,
+    /// Shared by those who are at it.
+    at_work: RwLock<()>,
+    are_made: AtomicBool,
+}
+
+impl Maps {
+    /// When the first one was begun.
+    pub(crate) fn begun(&self) -> Option<Instant> {
+        self.tables.get().map(|(begun, _)| *begun)
     }
-    for result in futures_util::future::join_all(workers).await {
-        if let Err(error) = result {
-            tracing::warn!(%error, "visibility maps are not made");
+
+    /// Finds the tables, and whether there is anything to do. `begins` is called by who is the first to
+    /// find any.
+    pub(crate) async fn find(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+        models: &[&'static Model],
+        begins: impl FnOnce(),
+    ) -> Result<bool> {
+        if self.are_made.load(Ordering::Acquire) {
+            return Ok(false);
         }
-    }
-}
-
-async fn vacuum_each(context: &Context, tables: &Mutex<IntoIter<String>>) -> Result<()> {
-    let mut connection = match context.idle_connection().await {
-        Some(connection) => connection,
-        None => context.target.connect().await?,
-    };
-    let pid = connection.pid();
-    let work = vacuum_with(context, &mut connection, tables);
-    context.watch.over(pid, work).await?;
-    context.keep(connection).await;
-    Ok(())
-}
-
-async fn vacuum_with(
-    context: &Context,
-    connection: &mut Connection,
-    tables: &Mutex<IntoIter<String>>,
-) -> Result<()> {
-    let next = || tables.lock().unwrap_or_else(PoisonError::into_inner).next();
-    // A row counts as visible to all only when its commit is on the disk. The note that PostgreSQL
-    // keeps of this is one for some commits in a row, so none may come behind this one.
-    context.state.make_durable(connection, context.run.run).await?;
-    // Values that are stored apart are not looked at through the map.
-    let toast = match connection.raw().server_version_num() {
-        Some(140_000..) => ", PROCESS_TOAST false",
-        _ => "",
-    };
-    while let Some(table) = next() {
-        let act = format!("making the visibility map of {table}");
-        let vacuum =
-            format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {table}");
-        match connection.execute(&act, vacuum).await {
-            // About this table alone.
-            Err(error) if sql_state(&error).is_some() && !error.kind().is_transient() => {
-                tracing::warn!(%error, "a visibility map is not made");
+        if self.tables.get().is_none() {
+            let tables = large_tables(context, connection, models).await?;
+            if tables.is_empty() {
+                return Ok(false);
             }
-            other => drop(other?),
+            if self.tables.set((Instant::now(), Mutex::new(tables.into_iter()))).is_ok() {
+                begins();
+            }
         }
+        Ok(true)
     }
-    Ok(())
+
+    /// Makes maps until there are no tables left, and waits for those who are at the last ones. No
+    /// transaction is open.
+    ///
+    /// All depends on the maps only in speed, so when this does not work the run goes on: the user may
+    /// not own the tables.
+    ///
+    /// # Errors
+    /// When the connection is lost, or somebody asks to stop.
+    pub(crate) async fn make(&self, context: &Context, connection: &mut Connection) -> Result<()> {
+        let at_work = self.at_work.read().await;
+        let next = || {
+            let (_, tables) = self.tables.get()?;
+            tables.lock().unwrap_or_else(PoisonError::into_inner).next()
+        };
+        let mut table = next();
+        if table.is_some() {
+            // A row counts as visible to all only when its commit is on the disk. The note that PostgreSQL
+            // keeps of this is one for some commits in a row, so none may come behind this one.
+            context.state.make_durable(connection, context.run.run).await?;
+        }
+        // Values that are stored apart are not looked at through the map.
+        let toast = match connection.raw().server_version_num() {
+            Some(140_000..) => ", PROCESS_TOAST false",
+            _ => "",
+        };
+        while let Some(name) = table {
+            context.check_stop()?;
+            let act = format!("making the visibility map of {name}");
+            let vacuum =
+                format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {name}");
+            match connection.execute(&act, vacuum).await {
+                Err(error) if sql_state(&error).is_some() => {
+                    tracing::warn!(%error, "a visibility map is not made");
+                }
+                other => drop(other?),
+            }
+            table = next();
+        }
+        drop(at_work);
+        let _all = self.at_work.write().await;
+        self.are_made.store(true, Ordering::Release);
+        Ok(())
+    }
 }
 
 /// The first `server_version_num` for which [`counts_at_once`] is true.

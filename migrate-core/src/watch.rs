@@ -61,8 +61,13 @@ impl Watch {
         self.done.notify_waiters();
     }
 
-    /// Waits until something is done for good after this was called, by this process; another one
-    /// does not tell, so callers do not wait for ever.
+    /// Wakes those who wait, though nothing is done for good: there is something to do.
+    pub(crate) fn wake(&self) {
+        self.done.notify_waiters();
+    }
+
+    /// Waits until something is done for good after this was called, or there is something to do, by this
+    /// process; another one does not tell, so callers do not wait for ever.
     pub(crate) fn next_commit(&self) -> Notified<'_> {
         self.done.notified()
     }

@@ -107,6 +107,11 @@ const PARTS: &[(&str, &str)] = &[
     ("orphans", "SELECT table_name, column_name, row_key, value, element FROM migrate.orphan"),
     ("ids", "SELECT collection, source_id, id FROM migrate.id_map"),
     (
+        "staging tables",
+        "SELECT relname FROM pg_class WHERE relnamespace = 'migrate'::regnamespace
+            AND relname LIKE 'stage\\_%'",
+    ),
+    (
         "what is open",
         "SELECT (SELECT count(*) FROM migrate.run WHERE finished_at IS NULL),
             (SELECT count(*) FROM migrate.chunk WHERE NOT done),

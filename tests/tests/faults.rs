@@ -457,6 +457,7 @@ async fn stopped_at_every_step(test: &str, statements: &[String]) {
     assert!(summary.balanced, "{summary:#?}");
     let steps = hits.load(Ordering::SeqCst);
     let expected = end_state(server, &reference);
+    assert!(!expected.contains_key("staging tables"), "{expected:?}");
     let mut stopped = BTreeMap::new();
     let url = make(server, test, &[]);
     // Quicker than a database for each step.

@@ -10,6 +10,7 @@ use bson::oid::ObjectId;
 use migrate_core::deferred;
 use migrate_core::error::Result;
 use migrate_core::event::{Event, Reporter, Silent};
+use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{Options, Stop, run};
 use migrate_core::sink::Target;
 use migrate_core::source::memory::MemorySource;
@@ -230,6 +231,91 @@ async fn a_lock_timeout_of_the_database_is_tried_again() {
     release.await.expect("it has ended");
     assert_whole("impatient", result);
     assert!(waits.any("lock timeout (55P03)"), "{:?}", waits.0);
+}
+
+/// What a run tells of its tasks, and that it waits.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Reporter for Told {
+    fn event(&self, event: &Event<'_>) {
+        let told = match event {
+            Event::TaskStarted { task, .. } => format!("begins {task}"),
+            Event::TaskFinished { task, .. } => format!("ends {task}"),
+            Event::Waiting { what, .. } => format!("waits: {what}"),
+            _ => return,
+        };
+        self.0.lock().expect("no panic").push(told);
+    }
+}
+
+/// The commit of a task and the taking of the next one are one message. Where what follows the commit
+/// fails, the task is done and told, and nobody does it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_told_though_the_next_one_cannot_be_taken() {
+    const DATABASE: &str = "behind_the_commit";
+    const TASK: usize = 2;
+    let url = server().create_database(DATABASE).expect("a database");
+    server()
+        .query(DATABASE, &format!("ALTER DATABASE {DATABASE} SET lock_timeout = '100ms'"))
+        .expect("a setting");
+    // Somebody who has asked for the table that says which runs are on gets it with the commit, for a
+    // while: the task's note does not look at it, and the next take does.
+    let holder: Arc<Mutex<Option<std::thread::JoinHandle<()>>>> = Arc::default();
+    let hook = {
+        let (holder, hits) = (Arc::clone(&holder), Arc::new(Mutex::new(0)));
+        move |point: &str| {
+            if point != "a task is written" {
+                return Ok(());
+            }
+            let mut hits = hits.lock().expect("no panic");
+            *hits += 1;
+            if *hits == TASK {
+                let thread = std::thread::spawn(|| {
+                    let lock = "SET lock_timeout = 0; BEGIN;
+                        LOCK TABLE migrate.run IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(1); COMMIT";
+                    server().query(DATABASE, lock).expect("the lock");
+                });
+                *holder.lock().expect("no panic") = Some(thread);
+                let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted
+                    AND relation = 'migrate.run'::regclass";
+                let begun = Instant::now();
+                while server().query(DATABASE, waiting).expect("locks")[0][0].as_deref()
+                    == Some("0")
+                {
+                    assert!(begun.elapsed() < Duration::from_secs(20), "nobody waits for the lock");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            Ok(())
+        }
+    };
+    let told = Arc::new(Told::default());
+    let options = Options {
+        jobs: 1,
+        patience: Duration::from_secs(20),
+        fail_points: FailPoints::new(Arc::new(hook)),
+        ..Options::default()
+    };
+    let reporter = Arc::clone(&told) as Arc<dyn Reporter>;
+    let source = Arc::new(orders());
+    let result = run(Orders::FACTS, source, &url, &options, reporter, &Stop::default()).await;
+    holder.lock().expect("no panic").take().expect("it has begun").join().expect("it has ended");
+    assert_whole(DATABASE, result);
+    let told = told.0.lock().expect("no panic");
+    let waited = told.iter().position(|what| what.contains("55P03")).expect("it has waited");
+    let ended = told[..waited].iter().filter(|what| what.starts_with("ends ")).count();
+    assert!(ended >= TASK, "{told:?}");
+    let of = |word: &str| {
+        let mut tasks: Vec<_> = told.iter().filter_map(|what| what.strip_prefix(word)).collect();
+        tasks.sort_unstable();
+        tasks
+    };
+    let begun = of("begins ");
+    assert_eq!(begun, of("ends "));
+    assert!(begun.is_sorted_by(|one, next| one < next), "{begun:?}");
+    let tasks = server().query(DATABASE, "SELECT count(*) FROM migrate.task").expect("tasks");
+    assert_eq!(tasks[0][0].as_deref(), Some(begun.len().to_string().as_str()));
 }
 
 /// The host of the target is gone without a word, in the middle of the load, and comes back.

@@ -561,7 +561,7 @@ impl Repair {
             let models = &run.fingerprint.models;
             context.registry =
                 run::subset(self.prepared.loaded, |model| models.contains_key(model.name));
-            let summary = report::summary(context, connection, &collections).await?;
+            let summary = report::summary(context, connection, None, &collections).await?;
             self.done.balanced &= summary.balanced;
             // A run that is complete stays so, whatever the sums say by now.
             if summary.balanced {
