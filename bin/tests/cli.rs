@@ -637,6 +637,23 @@ fn a_repair_that_breaks_off_tells_what_it_has_done() {
     assert!(done.stdout.starts_with("repaired: "), "{done}");
 }
 
+/// A run is as complete without the files for people; who asks for a comparison asks for its report.
+#[test]
+fn a_report_that_cannot_be_written_hides_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server();
+    let command = loaded(folder.path(), &server, "unwritable");
+    fs::create_dir(folder.path().join("migration-validation-report.json")).unwrap();
+    let done = command(&["run"]);
+    assert_eq!(done.code, Some(0), "{done}");
+    assert!(done.stdout.contains("nothing differs"), "{done}");
+    assert!(done.stderr.contains("warning: cannot write `"), "{done}");
+    let done = command(&["validate"]);
+    assert_eq!(done.code, Some(2), "{done}");
+    assert!(done.stdout.contains("nothing differs"), "{done}");
+    assert!(done.stderr.contains("error: cannot write `"), "{done}");
+}
+
 #[test]
 fn a_cause_in_the_definitions_is_named_before_the_rows_that_follow_from_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -221,7 +221,11 @@ pub(crate) async fn of_catalogue(
                     pg_get_expr(x.indpred, x.indrelid), s.spcname::text,
                     obj_description(x.indexrelid, 'pg_class'),
                     obj_description(c.oid, 'pg_constraint'), x.indisclustered, x.indisreplident,
-                    own.place
+                    own.place,
+                    ARRAY(SELECT format('ALTER INDEX %s.%I ALTER COLUMN %s SET STATISTICS %s',
+                            i.relnamespace::regnamespace, i.relname, attnum, attstattarget)
+                        FROM pg_attribute WHERE attrelid = i.oid AND attstattarget >= 0
+                        ORDER BY attnum)
                  FROM unnest({tables}) WITH ORDINALITY AS own (oid, place)
                  JOIN pg_index x ON x.indrelid = own.oid
                  JOIN pg_class i ON i.oid = x.indexrelid
@@ -251,6 +255,7 @@ pub(crate) async fn of_catalogue(
         let columns: Vec<String> = row.try_get(8).map_err(get)?;
         let predicate: Option<String> = row.try_get(9).map_err(get)?;
         let place: i64 = row.try_get(15).map_err(get)?;
+        let targets: Vec<String> = row.try_get(16).map_err(get)?;
         let Some(model) = usize::try_from(place - 1).ok().and_then(|place| models.get(place))
         else {
             continue;
@@ -281,6 +286,7 @@ pub(crate) async fn of_catalogue(
             attach
                 .push(format!("COMMENT ON INDEX {schema}.{quoted} IS {}", quote_literal(&comment)));
         }
+        attach.extend(targets);
         if clustered {
             attach.push(format!("ALTER TABLE {table} CLUSTER ON {quoted}"));
         }

@@ -93,6 +93,8 @@ pub enum Event<'a> {
         documents: u64,
         /// Documents that an earlier process of this run has read.
         documents_done: u64,
+        /// Rows that it has loaded of them.
+        rows_done: u64,
         /// Chunks it was cut into.
         chunks: u64,
     },

@@ -31,7 +31,7 @@ use crate::load;
 use crate::preflight::{self, Lookup};
 use crate::read_ahead::ReadAhead;
 use crate::schema::{BaseType, Column, Convert, Model, ModelKind, RegistryFacts, quote_ident};
-use crate::sink::{Connection, Target, target_error};
+use crate::sink::{Connection, Target, sql_state, target_error};
 use crate::source::{CollectionInfo, Source};
 use crate::staging;
 use crate::state::{self, Created, Fingerprint, PlannedChunk, RunRow, State};
@@ -194,7 +194,15 @@ async fn watched_run(
     // just starting is waited for.
     let first = Options { patience: options.patience.min(FIRST_PATIENCE), ..options.clone() };
     let connecting = async {
-        let mut connection = connect(target, &first, reporter, stop).await?;
+        let mut connection = match connect(target, &first, reporter, stop).await {
+            // It is there, and just starting: that may take as long as a crash has left to mend.
+            Err(error)
+                if sql_state(&error) == Some("57P03") && options.patience > first.patience =>
+            {
+                connect(target, options, reporter, stop).await?
+            }
+            connected => connected?,
+        };
         let server = preflight::server(&mut connection).await?;
         Ok((connection, server))
     };
@@ -215,6 +223,7 @@ async fn watched_run(
         target,
         server_version,
         early: None,
+        anew: 0,
         registry,
         source: &source,
         options: options.clone(),
@@ -324,6 +333,8 @@ struct Preparation<'a> {
     server_version: u32,
     /// Connections for workers, opened when it is known that there is something to do.
     early: Option<EarlyConnections>,
+    /// How often it was begun anew because another process had finished a run meanwhile.
+    anew: u32,
     registry: &'static RegistryFacts,
     source: &'a Arc<dyn Source>,
     options: Options,
@@ -334,6 +345,16 @@ struct Preparation<'a> {
 }
 
 impl Preparation<'_> {
+    /// Whether another process has finished a run since `runs` were read, and it is worth while to begin
+    /// anew. What the connection has open is rolled back.
+    async fn has_finished_since(&self, connection: &mut Connection, runs: &[RunRow]) -> bool {
+        const MOST: u32 = 3;
+        let finished = |runs: &[RunRow]| runs.iter().filter(|run| run.finished).count();
+        self.anew < MOST
+            && connection.execute("ending a transaction", "ROLLBACK").await.is_ok()
+            && (self.state.runs(connection).await).is_ok_and(|now| finished(&now) > finished(runs))
+    }
+
     async fn prepare(&mut self, connection: &mut Connection) -> Result<Prepared> {
         let (registry, source, reporter) = (self.registry, self.source, self.reporter);
         let names = Names { schema: &self.options.schema };
@@ -341,6 +362,7 @@ impl Preparation<'_> {
             true => self.state.runs(connection).await?,
             false => Vec::new(),
         };
+        self.options.fail_points.hit("the runs are known")?;
         if !self.options.clean
             && let Some(summary) =
                 complete(registry, source, &self.options, &self.state, connection, &runs).await?
@@ -381,7 +403,15 @@ impl Preparation<'_> {
             stop: self.stop,
             earlier: &runs,
         };
-        let (run, read_ahead) = beginning.begin().await?;
+        let (run, read_ahead) = match beginning.begin().await {
+            Ok(begun) => begun,
+            // What was found of the runs before was not so any more.
+            Err(_) if self.has_finished_since(connection, &runs).await => {
+                self.anew += 1;
+                return Box::pin(self.prepare(connection)).await;
+            }
+            Err(error) => return Err(error),
+        };
         let oids = preflight::enum_oids(connection, selected, names).await?;
         Ok(Prepared::Begun(selected, Box::new(run), oids, read_ahead))
     }
@@ -750,8 +780,8 @@ pub(crate) fn subset(
     }))
 }
 
-/// The summary of a complete run that this very command had begun: all of the registry is loaded,
-/// and nothing differs from what the last run was given.
+/// The summary of a complete run that this very command had begun: all of the registry is loaded, or the
+/// run has loaded just what the command names, and nothing differs from what the run was given.
 async fn complete(
     registry: &'static RegistryFacts,
     source: &Arc<dyn Source>,
@@ -760,15 +790,37 @@ async fn complete(
     connection: &mut Connection,
     runs: &[RunRow],
 ) -> Result<Option<Summary>> {
-    let Some(last) = runs.last().filter(|last| last.finished) else { return Ok(None) };
-    let is_loaded =
-        |model: &Model| runs.iter().any(|run| run.fingerprint.models.contains_key(model.name));
-    if !options.only.is_empty() || !registry.iter().all(|(model, _)| is_loaded(model)) {
-        return Ok(None);
-    }
-    let same = subset(registry, |model| last.fingerprint.models.contains_key(model.name));
-    match fingerprint(same, source, options).differences(&last.fingerprint).is_empty() {
-        true => state.summary(connection, last.run).await,
+    let has = |run: &RunRow, model: &Model| run.fingerprint.models.contains_key(model.name);
+    let whole = match options.only.as_slice() {
+        [] => {
+            let is_loaded = |(model, _)| runs.iter().any(|run| has(run, model));
+            runs.last().filter(|last| last.finished && registry.iter().all(is_loaded))
+        }
+        only => {
+            let mut named: Vec<&'static Model> = Vec::new();
+            for name in only {
+                named.extend(models_named(registry, name)?);
+            }
+            // Junctions come with the models whose arrays fill them; what runs before had loaded was left
+            // out.
+            let is_named = |model: &Model| named.iter().any(|named| named.same(model));
+            let is_the_same = |place: &usize| {
+                let (before, run) = (&runs[..*place], &runs[*place]);
+                let was_loaded = |model| before.iter().any(|run| run.finished && has(run, model));
+                let is_meant = |model| is_named(model) && !was_loaded(model);
+                let mut with_documents = registry
+                    .iter()
+                    .map(|(model, _)| model)
+                    .filter(|model| model.kind.has_documents());
+                run.finished && with_documents.all(|model| has(run, model) == is_meant(model))
+            };
+            (0..runs.len()).rev().find(is_the_same).map(|place| &runs[place])
+        }
+    };
+    let Some(whole) = whole else { return Ok(None) };
+    let same = subset(registry, |model| has(whole, model));
+    match fingerprint(same, source, options).differences(&whole.fingerprint).is_empty() {
+        true => state.summary(connection, whole.run).await,
         false => Ok(None),
     }
 }
@@ -1048,13 +1100,14 @@ impl Beginning<'_> {
         self.reporter.event(&Event::Resumed { run: run.run, chunks_done: chunks - open, chunks });
         let progress = self.state.progress(self.connection, run.run).await?;
         for (model, _) in self.registry.iter() {
-            if let Some((chunks, read)) = progress.get(model.name) {
+            if let Some((chunks, read, loaded)) = progress.get(model.name) {
                 let feed = Feed::of(model);
                 self.reporter.event(&Event::TablePlanned {
                     table: model.table,
                     collection: feed.label(),
                     documents: feed.documents(self.collections),
                     documents_done: *read,
+                    rows_done: *loaded,
                     chunks: *chunks,
                 });
             }
@@ -1120,6 +1173,7 @@ impl LoadPlan {
                 collection,
                 documents: *documents,
                 documents_done: 0,
+                rows_done: 0,
                 chunks: *chunks,
             });
         }

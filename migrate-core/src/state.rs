@@ -928,7 +928,8 @@ impl State {
         connection.execute(ACT, end).await.map(drop)
     }
 
-    /// For each model the number of its chunks and the documents read in those that are done.
+    /// For each model the number of its chunks, and the documents read and the rows loaded in those that
+    /// are done.
     ///
     /// # Errors
     /// When the server does not answer.
@@ -936,13 +937,14 @@ impl State {
         &self,
         connection: &mut Connection,
         run: i64,
-    ) -> Result<BTreeMap<String, (u64, u64)>> {
+    ) -> Result<BTreeMap<String, (u64, u64, u64)>> {
         const ACT: &str = "reading how far the run is";
         let rows = connection
             .query(
                 ACT,
                 format!(
-                    "SELECT model, count(*), sum(read)::bigint FROM {} WHERE run = {run} GROUP BY 1",
+                    "SELECT model, count(*), sum(read)::bigint, sum(loaded)::bigint FROM {}
+                     WHERE run = {run} GROUP BY 1",
                     self.table("chunk")
                 ),
                 &[],
@@ -951,10 +953,9 @@ impl State {
         let get = |error| target_error(ACT, error);
         let mut progress = BTreeMap::new();
         for row in &rows {
-            let chunks: i64 = row.try_get(1).map_err(get)?;
-            let read: i64 = row.try_get(2).map_err(get)?;
-            progress
-                .insert(row.try_get(0).map_err(get)?, (chunks.unsigned_abs(), read.unsigned_abs()));
+            let count = |index| row.try_get(index).map(i64::unsigned_abs).map_err(get);
+            let counts = (count(1)?, count(2)?, count(3)?);
+            progress.insert(row.try_get(0).map_err(get)?, counts);
         }
         Ok(progress)
     }

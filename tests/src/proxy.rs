@@ -21,6 +21,7 @@ struct Shared {
     /// Raised for each cut; connections end when it changes.
     cuts: watch::Sender<u64>,
     closed: AtomicBool,
+    recovering: AtomicBool,
     /// Whether bytes stay where they are.
     frozen: watch::Sender<bool>,
     round_trips: AtomicU64,
@@ -37,6 +38,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             cuts: watch::Sender::new(0),
             closed: AtomicBool::new(false),
+            recovering: AtomicBool::new(false),
             frozen: watch::Sender::new(false),
             round_trips: AtomicU64::new(0),
         });
@@ -45,6 +47,10 @@ impl Proxy {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     if shared.closed.load(Ordering::SeqCst) {
+                        continue;
+                    }
+                    if shared.recovering.load(Ordering::SeqCst) {
+                        tokio::spawn(refuse(client));
                         continue;
                     }
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
@@ -71,6 +77,11 @@ impl Proxy {
         self.shared.closed.store(closed, Ordering::SeqCst);
     }
 
+    /// Whether new connections are refused as PostgreSQL does while it mends what a crash has left.
+    pub fn recover(&self, recovering: bool) {
+        self.shared.recovering.store(recovering, Ordering::SeqCst);
+    }
+
     /// Whether nothing is carried any more, while connections stay open and new ones are taken: a
     /// host that is gone without a word.
     pub fn freeze(&self, frozen: bool) {
@@ -89,6 +100,26 @@ impl Drop for Proxy {
         self.accepting.abort();
         self.cut();
     }
+}
+
+/// Refuses a client of PostgreSQL's protocol. Whoever goes before it is read is no failure.
+async fn refuse(mut client: TcpStream) -> std::io::Result<()> {
+    const SSL_REQUEST: u32 = 80_877_103;
+    loop {
+        let length = client.read_u32().await?;
+        let code = client.read_u32().await?;
+        let mut rest = vec![0; (length as usize).saturating_sub(8)];
+        client.read_exact(&mut rest).await?;
+        if code != SSL_REQUEST {
+            break;
+        }
+        client.write_all(b"N").await?;
+    }
+    let fields = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is in recovery mode\0\0";
+    client.write_u8(b'E').await?;
+    client.write_u32(fields.len() as u32 + 4).await?;
+    client.write_all(fields).await?;
+    client.shutdown().await
 }
 
 /// Waits until bytes are carried.

@@ -14,7 +14,7 @@ use migrate_core::source::Source;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::summary::Summary;
 use migrate_core::upkeep::Analyze;
-use migrate_core::{Migrate, Registry, registry};
+use migrate_core::{Error, ErrorKind, Migrate, Registry, registry};
 use migrate_servers::{Postgres, PostgresOptions};
 use uuid::Uuid;
 
@@ -426,6 +426,7 @@ CREATE TABLE "Person" (
 ALTER TABLE "City" ADD CONSTRAINT mayor FOREIGN KEY (mayor) REFERENCES "Person" ON DELETE SET NULL;
 COMMENT ON CONSTRAINT mayor ON "City" IS 'it''s the mayor';
 CREATE UNIQUE INDEX lower_mail ON "Person" (lower(email)) WHERE email <> '';
+ALTER INDEX lower_mail ALTER COLUMN 1 SET STATISTICS 400;
 CREATE INDEX by_city ON "Person" (city DESC NULLS LAST) INCLUDE (email) WITH (fillfactor = 70);
 COMMENT ON INDEX by_city IS 'people of a city';
 CREATE TABLE "Friends" ("left" uuid REFERENCES "Person", "right" uuid REFERENCES "Person", PRIMARY KEY ("left", "right"));
@@ -439,6 +440,8 @@ const DEFINITIONS: &str = "
     FROM pg_constraint WHERE connamespace = 'public'::regnamespace
     UNION ALL
     SELECT pg_get_indexdef(indexrelid) || coalesce(obj_description(indexrelid, 'pg_class'), '')
+        || coalesce((SELECT string_agg(attstattarget::text, ' ' ORDER BY attnum)
+            FROM pg_attribute WHERE attrelid = indexrelid), '')
     FROM pg_index WHERE indrelid::regclass::text IN ('\"City\"', '\"Person\"', '\"Friends\"', '\"Visits\"')
     ORDER BY 1";
 
@@ -449,6 +452,7 @@ async fn tables_that_were_there_come_back_as_they_were() {
         query("foreign_schema", statement);
     }
     let before = query("foreign_schema", DEFINITIONS);
+    assert!(before.contains("400"), "{before}");
     let source = || {
         MemorySource::new()
             .with(
@@ -608,7 +612,10 @@ async fn parts_are_loaded_one_after_the_other() {
 
     let first = migrate_shop(shop(3), &url, &only("products")).await.expect("products");
     assert_eq!((first.tables.len(), first.junctions.len(), first.totals.loaded), (1, 0, 3));
-    let error = migrate_shop(shop(3), &url, &only("Product")).await.expect_err("twice");
+    let again = migrate_shop(shop(3), &url, &only("Product")).await.expect("it is done");
+    assert_eq!((again.run, &again.totals), (first.run, &first.totals));
+    let other = Options { uuid: UuidVersion::V7, ..only("Product") };
+    let error = migrate_shop(shop(3), &url, &other).await.expect_err("it is done, differently");
     assert!(error.to_string().contains("was loaded by an earlier run"), "{error}");
     // Without a name, what is left.
     let rest = migrate_shop(shop(3), &url, &options(1)).await.expect("orders");
@@ -625,6 +632,10 @@ async fn parts_are_loaded_one_after_the_other() {
     );
     let again = migrate_shop(shop(3), &url, &options(1)).await.expect("all is done");
     assert_eq!(again.totals, rest.totals);
+    for (name, part) in [("products", &first), ("Order", &rest)] {
+        let again = migrate_shop(shop(3), &url, &only(name)).await.expect("its part is done");
+        assert_eq!((again.run, &again.totals), (part.run, &part.totals), "{name}");
+    }
     let other = Options { uuid: UuidVersion::V7, ..options(1) };
     let error = migrate_shop(shop(3), &url, &other).await.expect_err("all is done, differently");
     assert!(error.to_string().contains("which is complete"), "{error}");
@@ -668,6 +679,45 @@ async fn rows_that_were_there_stay_with_append() {
         ),
         format!("{}|settle|duplicate|code|t {}|settle|duplicate|code|t", id(2), id(4))
     );
+}
+
+/// Somebody who gives the same command, and finds the run nearly done, while it comes to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_ends_while_another_process_begins_is_no_error_there() {
+    let url = database("ends_meanwhile");
+    let stop_at = |point: &'static str| {
+        let hook = move |hit: &str| match hit == point {
+            true => Err(Error::new(ErrorKind::Interrupted, "stopped")),
+            false => Ok(()),
+        };
+        Options { fail_points: FailPoints::new(Arc::new(hook)), ..options(1) }
+    };
+    let error =
+        migrate_shop(shop(3), &url, &stop_at("the load is done")).await.expect_err("stopped");
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+    // The runs are known to the second one, and then the first one ends.
+    let ended = Arc::new(AtomicUsize::new(0));
+    let hook = {
+        let (url, ended) = (url.clone(), Arc::clone(&ended));
+        move |hit: &str| {
+            if hit == "the runs are known" && ended.fetch_add(1, Ordering::Relaxed) == 0 {
+                let first = std::thread::scope(|scope| {
+                    let first = scope.spawn(|| {
+                        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                        runtime.block_on(migrate_shop(shop(3), &url, &options(1)))
+                    });
+                    first.join().expect("no panic")
+                });
+                assert!(first.expect("the first one ends").balanced);
+            }
+            Ok(())
+        }
+    };
+    let second = Options { fail_points: FailPoints::new(Arc::new(hook)), ..options(1) };
+    let summary = migrate_shop(shop(3), &url, &second).await.expect("it is done");
+    assert_eq!(ended.load(Ordering::Relaxed), 2);
+    assert!(summary.balanced && summary.totals.loaded == 5, "{summary:#?}");
+    assert_eq!(query("ends_meanwhile", "SELECT count(*) FROM migrate.run"), "1");
 }
 
 /// Tasks of small tables share a transaction, which PostgreSQL knows from the rows that it has

@@ -233,6 +233,49 @@ async fn a_lock_timeout_of_the_database_is_tried_again() {
     assert!(waits.any("lock timeout (55P03)"), "{:?}", waits.0);
 }
 
+/// A server that mends what a crash has left is there, and is waited for as one that went away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_starting_is_waited_for() {
+    const DATABASE: &str = "recovering";
+    server().create_database(DATABASE).expect("a database");
+    let proxy = Arc::new(Proxy::start(server().port()).await);
+    let url = server()
+        .url(DATABASE)
+        .replace(&format!(":{}/", server().port()), &format!(":{}/", proxy.port()));
+    proxy.recover(true);
+    let up = tokio::spawn({
+        let proxy = Arc::clone(&proxy);
+        async move {
+            // Longer than an address that is wrong is tried.
+            tokio::time::sleep(Duration::from_millis(3500)).await;
+            proxy.recover(false);
+        }
+    });
+    let (result, waits) = migrate(Arc::new(orders()), &url, Duration::from_secs(20)).await;
+    up.await.expect("it is up");
+    assert_whole(DATABASE, result);
+    assert!(waits.any("recovery mode"), "{:?}", waits.0);
+    proxy.recover(true);
+    let begun = Instant::now();
+    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(2)).await;
+    let error = result.expect_err("it never comes up");
+    assert_eq!(error.kind(), ErrorKind::TargetConnection, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// A session of a slow source's target has nothing to do for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_may_be_idle() {
+    let url = server().create_database("idle").expect("a database");
+    let setting = "ALTER DATABASE idle SET idle_session_timeout = '100ms'";
+    server().query("idle", setting).expect("a setting");
+    let mut connection =
+        Target::parse(&url).expect("an address").connect().await.expect("a session");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let one = connection.count("asking", "SELECT 1::bigint", &[]).await.expect("it lives");
+    assert_eq!(one, 1);
+}
+
 /// What a run tells of its tasks, and that it waits.
 #[derive(Default)]
 struct Told(Mutex<Vec<String>>);

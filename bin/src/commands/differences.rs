@@ -33,8 +33,8 @@ struct Part {
     rows: Vec<Vec<String>>,
 }
 
-/// The whole text, with colours, without a line break at its end. `path` is where all of it is.
-pub(super) fn text(report: &Report, path: &Path) -> String {
+/// The whole text, with colours, without a line break at its end. `path` is where all of it is, unless it could not be written.
+pub(super) fn text(report: &Report, path: Option<&Path>) -> String {
     let mut text = report.repaired.as_ref().map(repaired).unwrap_or_default();
     let mut parts: Vec<Part> = (report.tables.iter().map(table))
         .chain(report.junctions.iter().map(junction))
@@ -64,7 +64,8 @@ pub(super) fn text(report: &Report, path: &Path) -> String {
         let shown = part.rows.len().min(room) as u64 + part.counted;
         if part.count > shown {
             let left = thousands(part.count - shown);
-            let _ = writeln!(text, "  {SOFT}… {left} more, see {}{SOFT:#}", path.display());
+            let see = path.map_or(String::new(), |path| format!(", see {}", path.display()));
+            let _ = writeln!(text, "  {SOFT}… {left} more{see}{SOFT:#}");
         }
         text.push('\n');
     }
@@ -438,8 +439,9 @@ mod tests {
 
     #[test]
     fn the_worst_come_first_and_no_table_fills_the_screen() {
-        let text = anstream::adapter::strip_str(&text(&report(), Path::new("files/report.json")))
-            .to_string();
+        let text =
+            anstream::adapter::strip_str(&text(&report(), Some(Path::new("files/report.json"))))
+                .to_string();
         let headings: Vec<&str> = text
             .lines()
             .filter(|line| line.ends_with("differences") || line.ends_with(": 1 difference"))
@@ -468,7 +470,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_with_colours_as_without() {
-        let coloured = text(&report(), Path::new("r"));
+        let coloured = text(&report(), Some(Path::new("r")));
         assert!(coloured.contains("\u{1b}["));
         let plain = anstream::adapter::strip_str(&coloured).to_string();
         let ends: Vec<usize> = plain

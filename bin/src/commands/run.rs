@@ -79,10 +79,13 @@ pub(crate) async fn run(
                 Err(error) => printer.error(format_args!("warning: {error}")),
             }
         }
+        let log = match files.failure() {
+            Some(_) => String::new(),
+            None => format!(" and in `{}`", files.errors().display()),
+        };
         printer.note(format_args!(
-            "\nrejected documents are in the table \"{}\".\"reject\" of the target and in `{}`;\n`migrate rejects list` counts them by field and reason",
+            "\nrejected documents are in the table \"{}\".\"reject\" of the target{log};\n`migrate rejects list` counts them by field and reason",
             settings.options.state_schema,
-            files.errors().display()
         ));
     }
     if !summary.balanced {

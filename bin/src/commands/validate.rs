@@ -18,6 +18,7 @@ use super::signals;
 use crate::cli::ProgressKind;
 use crate::exit::Outcome;
 use crate::printer::Printer;
+use crate::report::error_text;
 use crate::reporter::rate::thousands;
 use crate::reporter::{self, write_private};
 use crate::settings::ValidateSettings;
@@ -98,7 +99,7 @@ pub(crate) async fn validate(
 /// Shows what differs and what a repair would do, and asks.
 fn agree(report: &Report, files: &Path, printer: Printer) -> bool {
     let Ok(path) = write(report, files) else { return false };
-    printer.styled_note(text(report, &path));
+    printer.styled_note(text(report, Some(&path)));
     let sum = |count: fn(&TableReport) -> u64| -> u64 { report.tables.iter().map(count).sum() };
     // Several cells of a row may differ.
     let question = format!(
@@ -132,33 +133,37 @@ fn give_up(broken_off: BrokenOff, settings: &ValidateSettings, printer: Printer)
     error
 }
 
-/// Writes the report and shows it.
+/// Writes the report and shows it, also where it could not be written.
 fn finish(report: &Report, files: &Path, json: bool, printer: Printer) -> Result<Outcome, Error> {
-    let path = write(report, files)?;
+    let path = write(report, files);
     if json {
         printer.data(serde_json::json!(report));
     } else if !printer.is_quiet() {
-        printer.styled(text(report, &path));
+        printer.styled(text(report, path.as_deref().ok()));
     }
+    path?;
     let is_mended = report.repaired.as_ref().is_none_or(|repaired| repaired.balanced);
     Ok(if report.clean && is_mended { Outcome::Clean } else { Outcome::Differs })
 }
 
 /// Writes the report of a comparison that followed a run, and shows what differs, or that nothing
-/// does.
+/// does. The run is complete without the file, as without the others.
 pub(super) fn finish_run(
     report: &Report,
     files: &Path,
     progress: ProgressKind,
     printer: Printer,
 ) -> Result<Outcome, Error> {
-    let path = write(report, files)?;
+    let path = write(report, files);
+    if let Err(error) = &path {
+        printer.error(error_text(error, &[]).replacen("error", "warning", 1));
+    }
     if progress == ProgressKind::Json {
         printer.data(serde_json::json!({ "event": "validation", "report": report }));
     } else if report.clean {
         printer.styled(verdict(report));
     } else {
-        printer.styled(text(report, &path));
+        printer.styled(text(report, path.as_deref().ok()));
     }
     Ok(if report.clean { Outcome::Clean } else { Outcome::Differs })
 }

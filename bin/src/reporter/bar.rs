@@ -205,6 +205,7 @@ mod tests {
             collection: table,
             documents,
             documents_done: 0,
+            rows_done: 0,
             chunks: 1,
         };
         bar.event(&planned("Users", 10));

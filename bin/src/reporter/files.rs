@@ -329,7 +329,7 @@ impl Reporter for Files {
                 }
                 state.checkpoint.run = Some(*run);
             }
-            Event::TablePlanned { table, documents, documents_done, chunks, .. } => {
+            Event::TablePlanned { table, documents, documents_done, rows_done, chunks, .. } => {
                 if state.tables.is_empty() && !state.resumed {
                     // The rejects of an earlier run are none of this one.
                     set_aside(&self.errors()).unwrap_or_else(|error| state.fail(ERRORS, &error));
@@ -342,7 +342,7 @@ impl Reporter for Files {
                     estimated: *documents_done > 0,
                 };
                 if *documents_done > 0 {
-                    state.checkpoint.migrated_records.insert((*table).to_owned(), *documents_done);
+                    state.checkpoint.migrated_records.insert((*table).to_owned(), *rows_done);
                 }
                 if entry.is_complete() {
                     state.complete(table);
@@ -373,6 +373,7 @@ impl Reporter for Files {
             }
             Event::Rejected(reject) => self.write_reject(&mut state, reject, &now()),
             Event::RejectedBefore(entry) => {
+                state.checkpoint.total_errors += 1;
                 self.write_reject(&mut state, &entry.reject, &entry.time);
             }
             Event::Waiting { .. } => state.waited = true,
@@ -535,7 +536,15 @@ mod tests {
     }
 
     fn planned(table: &str, documents: u64, chunks: u64) -> Event<'_> {
-        Event::TablePlanned { table, collection: table, documents, documents_done: 0, chunks }
+        let (documents_done, rows_done) = (0, 0);
+        Event::TablePlanned {
+            table,
+            collection: table,
+            documents,
+            documents_done,
+            rows_done,
+            chunks,
+        }
     }
 
     fn mode(path: &Path) -> u32 {
@@ -641,7 +650,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::new(folder.path(), false).unwrap();
         files.event(&Event::Resumed { run: 1, chunks_done: 3, chunks: 4 });
-        for (table, documents_done) in [("Users", 9), ("Tasks", 4)] {
+        for (table, documents_done, rows_done) in [("Users", 9, 8), ("Tasks", 4, 4)] {
             let (collection, documents) = (table, 9);
             let chunks = 2;
             files.event(&Event::TablePlanned {
@@ -649,14 +658,18 @@ mod tests {
                 collection,
                 documents,
                 documents_done,
+                rows_done,
                 chunks,
             });
         }
+        let (schema, time) = ("public".to_owned(), "2025-11-05T10:30:45Z".to_owned());
+        files.event(&Event::RejectedBefore(&Entry { run: 1, schema, time, reject: reject() }));
         files.finish(None);
         let read = || fs::read_to_string(folder.path().join(CHECKPOINT)).unwrap();
         let value: serde_json::Value = serde_json::from_str(&read()).unwrap();
         assert_eq!(value["completedTables"], serde_json::json!(["Users"]));
-        assert_eq!(value["totalRecordsMigrated"], 13);
+        assert_eq!(value["totalRecordsMigrated"], 12);
+        assert_eq!(value["totalErrors"], 1);
 
         let before = read();
         let dry = Files::new(folder.path(), true).unwrap();

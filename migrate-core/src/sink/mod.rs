@@ -111,8 +111,15 @@ impl Target {
     pub async fn connect(&self) -> Result<Connection> {
         let connect = async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
-            let row = sqlx::query("SELECT pg_backend_pid()::bigint").fetch_one(&mut connection);
-            let pid = row.await?.try_get(0)?;
+            // Whoever reads slowly leaves its session idle for long. Older servers do not know the setting,
+            // and would refuse a connection that names it.
+            let sql = match connection.server_version_num() {
+                Some(140_000..) => {
+                    "SELECT pg_backend_pid()::bigint, set_config('idle_session_timeout', '0', false)"
+                }
+                _ => "SELECT pg_backend_pid()::bigint",
+            };
+            let pid = sqlx::query(sql).fetch_one(&mut connection).await?.try_get(0)?;
             Ok((connection, pid))
         };
         let (inner, pid) = match tokio::time::timeout(Duration::from_secs(15), connect).await {

@@ -238,6 +238,7 @@ async fn announce(context: &Context) -> Result<()> {
             collection: feed.label(),
             documents: feed.documents(&collections),
             documents_done: 0,
+            rows_done: 0,
             chunks: 0,
         });
     }
