@@ -406,7 +406,11 @@ impl Preparation<'_> {
         let (run, read_ahead) = match beginning.begin().await {
             Ok(begun) => begun,
             // What was found of the runs before was not so any more.
-            Err(_) if self.has_finished_since(connection, &runs).await => {
+            Err(error)
+                if error.kind() != ErrorKind::Interrupted
+                    && self.has_finished_since(connection, &runs).await =>
+            {
+                tracing::debug!(%error, "another process has finished a run: beginning anew");
                 self.anew += 1;
                 return Box::pin(self.prepare(connection)).await;
             }
@@ -780,8 +784,8 @@ pub(crate) fn subset(
     }))
 }
 
-/// The summary of a complete run that this very command had begun: all of the registry is loaded, or the
-/// run has loaded just what the command names, and nothing differs from what the run was given.
+/// The summary of the last run where it is complete and this very command had begun it: all of the registry
+/// is loaded, or the run has loaded just what the command names, and nothing differs from what it was given.
 async fn complete(
     registry: &'static RegistryFacts,
     source: &Arc<dyn Source>,
@@ -790,37 +794,33 @@ async fn complete(
     connection: &mut Connection,
     runs: &[RunRow],
 ) -> Result<Option<Summary>> {
+    let Some((last, before)) = runs.split_last().filter(|(last, _)| last.finished) else {
+        return Ok(None);
+    };
     let has = |run: &RunRow, model: &Model| run.fingerprint.models.contains_key(model.name);
-    let whole = match options.only.as_slice() {
-        [] => {
-            let is_loaded = |(model, _)| runs.iter().any(|run| has(run, model));
-            runs.last().filter(|last| last.finished && registry.iter().all(is_loaded))
-        }
+    let was_loaded = |model: &Model| before.iter().any(|run| run.finished && has(run, model));
+    let is_whole = match options.only.as_slice() {
+        [] => registry.iter().all(|(model, _)| was_loaded(model) || has(last, model)),
         only => {
-            let mut named: Vec<&'static Model> = Vec::new();
+            // As `select` had understood the names then.
+            let mut meant: BTreeSet<&str> = BTreeSet::new();
             for name in only {
-                named.extend(models_named(registry, name)?);
+                let mut open = models_named(registry, name)?;
+                open.retain(|model| model.kind.has_documents() && !was_loaded(model));
+                if open.is_empty() {
+                    return Ok(None);
+                }
+                meant.extend(open.into_iter().map(|model| model.name));
             }
-            // Junctions come with the models whose arrays fill them; what runs before had loaded was left
-            // out.
-            let is_named = |model: &Model| named.iter().any(|named| named.same(model));
-            let is_the_same = |place: &usize| {
-                let (before, run) = (&runs[..*place], &runs[*place]);
-                let was_loaded = |model| before.iter().any(|run| run.finished && has(run, model));
-                let is_meant = |model| is_named(model) && !was_loaded(model);
-                let mut with_documents = registry
-                    .iter()
-                    .map(|(model, _)| model)
-                    .filter(|model| model.kind.has_documents());
-                run.finished && with_documents.all(|model| has(run, model) == is_meant(model))
-            };
-            (0..runs.len()).rev().find(is_the_same).map(|place| &runs[place])
+            // Junctions come with the models whose arrays fill them.
+            let mut with_documents =
+                registry.iter().map(|(model, _)| model).filter(|model| model.kind.has_documents());
+            with_documents.all(|model| has(last, model) == meant.contains(model.name))
         }
     };
-    let Some(whole) = whole else { return Ok(None) };
-    let same = subset(registry, |model| has(whole, model));
-    match fingerprint(same, source, options).differences(&whole.fingerprint).is_empty() {
-        true => state.summary(connection, whole.run).await,
+    let same = subset(registry, |model| has(last, model));
+    match is_whole && fingerprint(same, source, options).differences(&last.fingerprint).is_empty() {
+        true => state.summary(connection, last.run).await,
         false => Ok(None),
     }
 }

@@ -778,6 +778,40 @@ impl State {
         self.key("at work", run)
     }
 
+    /// The key of the advisory lock that every session shares which makes visibility maps for a run.
+    fn maps(&self, run: &RunRow) -> String {
+        self.key("visibility maps", run)
+    }
+
+    /// The statement by which a session becomes one of those that make visibility maps.
+    pub(crate) fn share_maps_sql(&self, run: &RunRow) -> String {
+        format!("SELECT pg_advisory_lock_shared({})", self.maps(run))
+    }
+
+    /// The statement by which it ceases to be one.
+    pub(crate) fn leave_maps_sql(&self, run: &RunRow) -> String {
+        format!("SELECT pg_advisory_unlock_shared({})", self.maps(run))
+    }
+
+    /// Whether no session makes visibility maps for the run, and none begins to until the caller's
+    /// transaction ends.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn are_maps_left(
+        &self,
+        connection: &mut Connection,
+        run: &RunRow,
+    ) -> Result<bool> {
+        const ACT: &str = "looking for those who make visibility maps";
+        let sql = format!("SELECT pg_try_advisory_xact_lock({})", self.maps(run));
+        let replies = connection.ask(ACT, sql).await?;
+        match replies.rows.first() {
+            Some(row) => row.try_get(0).map_err(|error| target_error(ACT, error)),
+            None => Ok(false),
+        }
+    }
+
     /// The key of an advisory lock on something of a run, in SQL.
     fn key(&self, what: &str, run: &RunRow) -> String {
         let name = format!("migrate:{}:{}:{}:{what}", self.name, run.run, run.key);

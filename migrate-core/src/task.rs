@@ -544,6 +544,8 @@ struct Done {
     outcome: Outcome,
     started: Instant,
     elapsed: Duration,
+    /// Whether its end was told, before it could be noted.
+    is_told: bool,
 }
 
 /// What a task has done within its transaction.
@@ -634,15 +636,22 @@ pub(crate) async fn work(
         }
         match next {
             Next::Tasks(tasks, ready) => {
-                waiting = None;
                 context.options.fail_points.hit("a task is taken")?;
-                if let [(number, task @ Task::Vacuum { junctions })] = tasks.as_slice()
-                    && make_maps(context, connection, *number, task, *junctions).await?
-                {
-                    moved = context.watch.next_commit();
-                    next = take(connection, state, on).await?;
-                    continue;
+                if let [(number, task @ Task::Vacuum { junctions })] = tasks.as_slice() {
+                    match make_maps(context, connection, *number, task, *junctions).await? {
+                        Made::All => {}
+                        Made::Own => {
+                            moved = context.watch.next_commit();
+                            next = take(connection, state, on).await?;
+                            continue;
+                        }
+                        Made::NotByOthers => {
+                            next = Next::Wait;
+                            continue;
+                        }
+                    }
                 }
+                waiting = None;
                 // A second process for one index takes a core from another index, where there is one.
                 let alone = !context.takes_all_cores() || ready < context.options.jobs() as u64;
                 processes.allow(connection, alone).await?;
@@ -682,14 +691,17 @@ pub(crate) async fn work(
                         outcome => outcome?,
                     };
                     let elapsed = started.elapsed();
-                    done.push(Done { number, step, describe, outcome, started, elapsed });
+                    let is_told = begun.is_some();
+                    done.push(Done { number, step, describe, outcome, started, elapsed, is_told });
                 }
                 context.options.fail_points.hit("a task is written")?;
                 let mut notes = notes_sql(connection, &done);
                 notes.push("COMMIT".to_owned());
                 let tell = || {
                     context.watch.note_commit();
-                    for Done { step, describe, elapsed, .. } in &done {
+                    for Done { step, describe, elapsed, .. } in
+                        done.iter().filter(|done| !done.is_told)
+                    {
                         let (step, elapsed) = (*step, *elapsed);
                         let finished = Event::TaskFinished { step, task: describe, elapsed };
                         context.reporter.event(&finished);
@@ -739,39 +751,55 @@ pub(crate) async fn work(
     }
 }
 
-/// Makes visibility maps, for which the task that was taken for it is given back; false where there are
-/// none to make any more, and the task is only to be noted.
+/// Where the making of visibility maps has come to.
+enum Made {
+    /// There are none to make any more, and the task is only to be noted.
+    All,
+    /// Those of this process are made, and the task was given back.
+    Own,
+    /// Another process is still at it.
+    NotByOthers,
+}
+
+/// Makes visibility maps, for which the task that was taken for it is given back.
 async fn make_maps(
     context: &Context,
     connection: &mut Connection,
     number: i64,
     task: &Task,
     junctions: bool,
-) -> Result<bool> {
+) -> Result<Made> {
     let mut models: Vec<&'static Model> = match junctions {
         true => context.junction_models().collect(),
         false => context.document_models().map(|(model, _)| model).collect(),
     };
     models.retain(|model| !kept::is_kept(context, model));
     let maps = context.maps(junctions);
-    let begins = || {
-        let (step, task) = (task.step(), &*task.describe());
-        context.reporter.event(&Event::TaskStarted { step, task });
-    };
+    let (step, describe) = (task.step(), task.describe());
+    let begins = || context.reporter.event(&Event::TaskStarted { step, task: &describe });
     if !maps.find(context, connection, &models, begins).await? {
-        return Ok(false);
+        // What others do to a table may hold up whoever comes next there.
+        let is_noted =
+            maps.begun().is_none() || context.state.are_maps_left(connection, &context.run).await?;
+        return Ok(if is_noted { Made::All } else { Made::NotByOthers });
     }
     // Its name tells what it does for as long as the transaction lives, and this goes on behind it.
     let (run, state) = (context.run.run, context.state.name());
     let at_it = quote_literal(&status::announcement(run, Work::Task, number, state));
-    let give_back = format!("ROLLBACK; SET application_name = {at_it}");
+    let share = context.state.share_maps_sql(&context.run);
+    let give_back = format!("ROLLBACK; SET application_name = {at_it}; {share}");
     connection.execute("giving a task back", give_back).await?;
     context.watch.wake();
-    maps.make(context, connection).await?;
+    let is_last = maps.make(context, connection).await?;
     let free = quote_literal(&status::worker_name(run, state));
-    let as_before = format!("SET synchronous_commit = off; SET application_name = {free}");
+    let leave = context.state.leave_maps_sql(&context.run);
+    let as_before = format!("{leave}; SET synchronous_commit = off; SET application_name = {free}");
     connection.execute("having made visibility maps", as_before).await?;
-    Ok(true)
+    if is_last {
+        let elapsed = maps.begun().map(|begun| begun.elapsed()).unwrap_or_default();
+        context.reporter.event(&Event::TaskFinished { step, task: &describe, elapsed });
+    }
+    Ok(Made::Own)
 }
 
 /// Whether the server may build an index with several processes, as a connection was told last.

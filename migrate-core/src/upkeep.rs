@@ -12,7 +12,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::vec::IntoIter;
 
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::{OnceCell, RwLock};
@@ -20,9 +19,9 @@ use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::ddl::Names;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::schema::{BaseType, Column, Model, RegistryFacts};
-use crate::sink::{Connection, sql_state, target_error};
+use crate::sink::{Connection, target_error};
 use crate::state::{RunRow, State};
 
 /// How a run gathers statistics for the planner.
@@ -93,11 +92,12 @@ async fn large_tables(
 /// `VACUUM` cannot be part of a transaction, so whoever takes the task finds the tables, gives the task back,
 /// and makes maps on the connection that it has: the server is at home in these tables there, and would have
 /// to begin anew on another one. Who takes the task meanwhile helps. When all tables are done the task is
-/// taken once more, to be noted. Another process may do the same at the same time; then each leaves out what
-/// the other is at.
+/// taken once more, to be noted, when no other process is at it any more: each leaves out what the other one
+/// is at.
 #[derive(Default)]
 pub(crate) struct Maps {
-    tables: OnceCell<(Instant, Mutex<IntoIter<String>>)>,
+    /// When it was begun, and the tables that nobody has taken, the last one first.
+    tables: OnceCell<(Instant, Mutex<Vec<String>>)>,
     /// Shared by those who are at it.
     at_work: RwLock<()>,
     are_made: AtomicBool,
@@ -122,33 +122,36 @@ impl Maps {
             return Ok(false);
         }
         if self.tables.get().is_none() {
-            let tables = large_tables(context, connection, models).await?;
+            let mut tables = large_tables(context, connection, models).await?;
             if tables.is_empty() {
                 return Ok(false);
             }
-            if self.tables.set((Instant::now(), Mutex::new(tables.into_iter()))).is_ok() {
+            tables.reverse();
+            if self.tables.set((Instant::now(), Mutex::new(tables))).is_ok() {
                 begins();
             }
         }
         Ok(true)
     }
 
-    /// Makes maps until there are no tables left, and waits for those who are at the last ones. No
-    /// transaction is open.
+    /// Makes maps until there are no tables left, and waits for those who are at the last ones. True for
+    /// the first one who finds that all are made. No transaction is open.
     ///
-    /// All depends on the maps only in speed, so when this does not work the run goes on: the user may
-    /// not own the tables.
+    /// All depends on the maps only in speed, so where one cannot be made the run goes on: the user may
+    /// not own the table.
     ///
     /// # Errors
     /// When the connection is lost, or somebody asks to stop.
-    pub(crate) async fn make(&self, context: &Context, connection: &mut Connection) -> Result<()> {
+    pub(crate) async fn make(
+        &self,
+        context: &Context,
+        connection: &mut Connection,
+    ) -> Result<bool> {
         let at_work = self.at_work.read().await;
-        let next = || {
-            let (_, tables) = self.tables.get()?;
-            tables.lock().unwrap_or_else(PoisonError::into_inner).next()
-        };
-        let mut table = next();
-        if table.is_some() {
+        let Some((_, tables)) = self.tables.get() else { return Ok(false) };
+        let tables = || tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let are_left = !tables().is_empty();
+        if are_left {
             // A row counts as visible to all only when its commit is on the disk. The note that PostgreSQL
             // keeps of this is one for some commits in a row, so none may come behind this one.
             context.state.make_durable(connection, context.run.run).await?;
@@ -158,23 +161,26 @@ impl Maps {
             Some(140_000..) => ", PROCESS_TOAST false",
             _ => "",
         };
-        while let Some(name) = table {
+        loop {
             context.check_stop()?;
-            let act = format!("making the visibility map of {name}");
+            let Some(table) = tables().pop() else { break };
+            let act = format!("making the visibility map of {table}");
             let vacuum =
-                format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {name}");
+                format!("VACUUM (SKIP_LOCKED, INDEX_CLEANUP false, TRUNCATE false{toast}) {table}");
             match connection.execute(&act, vacuum).await {
-                Err(error) if sql_state(&error).is_some() => {
-                    tracing::warn!(%error, "a visibility map is not made");
+                Ok(_) => {}
+                // Somebody with another connection makes it.
+                Err(error) if error.kind() == ErrorKind::TargetConnection => {
+                    tables().push(table);
+                    return Err(error);
                 }
-                other => drop(other?),
+                Err(error) => tracing::warn!(%error, "a visibility map is not made"),
             }
-            table = next();
+            context.options.fail_points.hit("a visibility map is made")?;
         }
         drop(at_work);
         let _all = self.at_work.write().await;
-        self.are_made.store(true, Ordering::Release);
-        Ok(())
+        Ok(!self.are_made.swap(true, Ordering::AcqRel))
     }
 }
 

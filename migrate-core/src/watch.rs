@@ -61,9 +61,10 @@ impl Watch {
         self.done.notify_waiters();
     }
 
-    /// Wakes those who wait, though nothing is done for good: there is something to do.
+    /// Wakes those who wait, though nothing is done for good: there is something to do. It counts as one
+    /// commit, so that nobody misses it who looks at their number.
     pub(crate) fn wake(&self) {
-        self.done.notify_waiters();
+        self.note_commit();
     }
 
     /// Waits until something is done for good after this was called, or there is something to do, by this

@@ -558,12 +558,12 @@ async fn given_up_at_every_other_step(test: &str, statements: &[String], phase: 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_given_up_goes_on_after_all() {
-    given_up_at_every_other_step("given_up", &[], 1).await;
+    given_up_at_every_other_step("given_up", &[], 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_given_up_goes_on_in_tables_that_were_there() {
-    given_up_at_every_other_step("given_up_existing", &existing_club(), 2).await;
+    given_up_at_every_other_step("given_up_existing", &existing_club(), 1).await;
 }
 
 /// Gives the run up from another thread, as another process would, and waits for it.
@@ -875,7 +875,7 @@ async fn a_run_that_is_thrown_away_is_told() {
                     ..Options::default()
                 };
                 // The second ends right after its clean.
-                let options = if anew { clean(0) } else { clean(3) };
+                let options = if anew { clean(0) } else { clean(4) };
                 let result = std::thread::scope(|scope| {
                     let other = scope.spawn(|| {
                         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -945,7 +945,7 @@ async fn many_stops_in_a_row_change_nothing() {
     let mut stops = 0;
     loop {
         // The first hits of a process are those before its first chunk or task.
-        let (fail_points, _) = stop_at(4 + stops % 3);
+        let (fail_points, _) = stop_at(5 + stops % 3);
         match run_club(club(), &url, fail_points).await {
             Ok(_) => break,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}"),

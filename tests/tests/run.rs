@@ -632,9 +632,14 @@ async fn parts_are_loaded_one_after_the_other() {
     );
     let again = migrate_shop(shop(3), &url, &options(1)).await.expect("all is done");
     assert_eq!(again.totals, rest.totals);
-    for (name, part) in [("products", &first), ("Order", &rest)] {
-        let again = migrate_shop(shop(3), &url, &only(name)).await.expect("its part is done");
-        assert_eq!((again.run, &again.totals), (part.run, &part.totals), "{name}");
+    let again = migrate_shop(shop(3), &url, &only("Order")).await.expect("its part is done");
+    assert_eq!((again.run, &again.totals), (rest.run, &rest.totals));
+    // No run was begun with these names.
+    for names in [&["products"][..], &["products", "Order"], &["Order", "products"]] {
+        let only = names.iter().map(|name| (*name).to_owned()).collect();
+        let options = Options { only, ..options(1) };
+        let error = migrate_shop(shop(3), &url, &options).await.expect_err("nobody did that last");
+        assert!(error.to_string().contains("was loaded by an earlier run"), "{error}");
     }
     let other = Options { uuid: UuidVersion::V7, ..options(1) };
     let error = migrate_shop(shop(3), &url, &other).await.expect_err("all is done, differently");
@@ -800,6 +805,72 @@ fn crowd() -> MemorySource {
         with(person(number, number % 7), more)
     });
     MemorySource::new().with("people", people).with("cities", (0..7).map(city))
+}
+
+/// How often a run tells that visibility maps are begun, and that they are made.
+#[derive(Default)]
+struct Maps([AtomicUsize; 2]);
+
+impl Reporter for Maps {
+    fn event(&self, event: &Event<'_>) {
+        let (place, task) = match event {
+            Event::TaskStarted { task, .. } => (0, task),
+            Event::TaskFinished { task, .. } => (1, task),
+            _ => return,
+        };
+        if task.starts_with("visibility maps") {
+            self.0[place].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A table is in use while its visibility map is made, so nobody goes on to its keys meanwhile, be it in
+/// another process.
+#[tokio::test(flavor = "multi_thread")]
+async fn visibility_maps_are_waited_for_by_all_processes() {
+    let url = database("maps");
+    let start = |fail_points: FailPoints| {
+        let (url, told) = (url.clone(), Arc::new(Maps::default()));
+        let reporter: Arc<dyn Reporter> = Arc::clone(&told) as _;
+        let options = Options { fail_points, ..options(2) };
+        let thread = std::thread::spawn(move || {
+            let (source, stop) = (Arc::new(crowd()), Stop::default());
+            let all = run(World::FACTS, source, &url, &options, reporter, &stop);
+            tokio::runtime::Runtime::new().expect("a runtime").block_on(all)
+        });
+        (thread, told)
+    };
+    // The first one is held at its first map until the second one has made its own.
+    let (is_at_it, may_go_on) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let wait_for = |what: &AtomicUsize| {
+        let begun = std::time::Instant::now();
+        while what.load(Ordering::SeqCst) == 0 {
+            assert!(begun.elapsed().as_secs() < 60, "it does not come");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    };
+    let held = {
+        let (is_at_it, may_go_on) = (Arc::clone(&is_at_it), Arc::clone(&may_go_on));
+        move |point: &str| {
+            if point == "a visibility map is made" && is_at_it.fetch_add(1, Ordering::SeqCst) == 0 {
+                wait_for(&may_go_on);
+            }
+            Ok(())
+        }
+    };
+    let (first, told_by_first) = start(FailPoints::new(Arc::new(held)));
+    wait_for(&is_at_it);
+    let (second, told_by_second) = start(FailPoints::default());
+    wait_for(&told_by_second.0[1]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(query("maps", "SELECT count(*) FROM migrate.task WHERE done"), "0");
+    may_go_on.store(1, Ordering::SeqCst);
+    for (thread, told) in [(first, told_by_first), (second, told_by_second)] {
+        let summary = thread.join().expect("no panic").expect("it is done");
+        assert!(summary.balanced, "{summary:#?}");
+        let [begun, made] = &told.0;
+        assert_eq!(begun.load(Ordering::Relaxed), made.load(Ordering::Relaxed));
+    }
 }
 
 /// Waits until autovacuum has come to what `sql` says.

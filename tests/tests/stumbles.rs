@@ -257,21 +257,22 @@ async fn a_server_that_is_starting_is_waited_for() {
     assert!(waits.any("recovery mode"), "{:?}", waits.0);
     proxy.recover(true);
     let begun = Instant::now();
-    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(2)).await;
+    let (result, _) = migrate(Arc::new(orders()), &url, Duration::from_secs(5)).await;
     let error = result.expect_err("it never comes up");
     assert_eq!(error.kind(), ErrorKind::TargetConnection, "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    let took = begun.elapsed();
+    assert!(Duration::from_secs(3) < took && took < Duration::from_secs(15), "{took:?}");
 }
 
 /// A session of a slow source's target has nothing to do for long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_may_be_idle() {
     let url = server().create_database("idle").expect("a database");
-    let setting = "ALTER DATABASE idle SET idle_session_timeout = '100ms'";
+    let setting = "ALTER DATABASE idle SET idle_session_timeout = '1s'";
     server().query("idle", setting).expect("a setting");
     let mut connection =
         Target::parse(&url).expect("an address").connect().await.expect("a session");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     let one = connection.count("asking", "SELECT 1::bigint", &[]).await.expect("it lives");
     assert_eq!(one, 1);
 }

@@ -156,7 +156,9 @@ pub(super) fn finish_run(
 ) -> Result<Outcome, Error> {
     let path = write(report, files);
     if let Err(error) = &path {
-        printer.error(error_text(error, &[]).replacen("error", "warning", 1));
+        // The hint is for a command that has not done what it was to do.
+        let text = error_text(error, &[]).replacen("error", "warning", 1);
+        printer.error(text.split("\n\n").next().unwrap_or_default());
     }
     if progress == ProgressKind::Json {
         printer.data(serde_json::json!({ "event": "validation", "report": report }));

@@ -111,9 +111,13 @@ impl Target {
     pub async fn connect(&self) -> Result<Connection> {
         let connect = async {
             let mut connection = PgConnection::connect_with(&self.options).await?;
-            // Whoever reads slowly leaves its session idle for long. Older servers do not know the setting,
-            // and would refuse a connection that names it.
+            // Whoever reads slowly leaves its session idle for long, and a chunk takes as long as it takes.
+            // Servers that do not know a setting would refuse a connection that names it.
             let sql = match connection.server_version_num() {
+                Some(170_000..) => {
+                    "SELECT pg_backend_pid()::bigint, set_config('idle_session_timeout', '0', false),
+                        set_config('transaction_timeout', '0', false)"
+                }
                 Some(140_000..) => {
                     "SELECT pg_backend_pid()::bigint, set_config('idle_session_timeout', '0', false)"
                 }
