@@ -227,36 +227,34 @@ async fn make_expected(
     // The statements name their schema in front, as the run's do, and are pointed to the copy.
     let from = format!("{}.", quote_ident(schema));
     let to = format!("{}.", quote_ident(SCHEMA));
-    connection.execute(ACT, format!("CREATE SCHEMA {}", quote_ident(SCHEMA))).await?;
-    for ty in ddl::enum_types(registry) {
-        if lives_here(ty.schema) {
-            let sql = ddl::create_enum(names, ty).replace(&from, &to);
-            connection.execute(ACT, sql).await?;
-        }
-    }
+    // What belongs together goes in one message: each of these statements takes hardly longer than one.
+    let mut sql = vec![format!("CREATE SCHEMA {}", quote_ident(SCHEMA))];
+    let types = ddl::enum_types(registry).into_iter().filter(|ty| lives_here(ty.schema));
+    sql.extend(types.map(|ty| ddl::create_enum(names, ty).replace(&from, &to)));
+    connection.execute(ACT, sql.join("; ")).await?;
     let here: Vec<_> =
         registry.iter().map(|(model, _)| model).filter(|model| lives_here(model.schema)).collect();
     for model in &here {
-        let sql = ddl::create_table(names, model).replace(&from, &to);
-        connection.execute(ACT, sql).await?;
+        let mut sql = vec![ddl::create_table(names, model)];
         for key in ddl::keys(model) {
-            connection.execute(ACT, key.create(names, model).replace(&from, &to)).await?;
-            if let Some(attach) = key.attach(names, model) {
-                connection.execute(ACT, attach.replace(&from, &to)).await?;
-            }
+            sql.push(key.create(names, model));
+            sql.extend(key.attach(names, model));
         }
+        connection.execute(ACT, sql.join("; ").replace(&from, &to)).await?;
     }
     for model in &here {
-        for foreign in ddl::foreign_keys(model) {
-            if here.iter().any(|other| other.same(foreign.target)) {
-                let sql = foreign.add(names, model, false).replace(&from, &to);
-                connection.execute(ACT, sql).await?;
-            } else {
-                let sql = foreign.add(names, model, false).replace(&from, &to);
-                connection.execute(ACT, "SAVEPOINT elsewhere").await?;
-                if connection.execute(ACT, sql).await.is_err() {
-                    connection.execute(ACT, "ROLLBACK TO SAVEPOINT elsewhere").await?;
-                }
+        let (own, elsewhere): (Vec<_>, Vec<_>) = ddl::foreign_keys(model)
+            .into_iter()
+            .partition(|foreign| here.iter().any(|other| other.same(foreign.target)));
+        let add = |foreign: &ddl::Foreign| foreign.add(names, model, false).replace(&from, &to);
+        let own: Vec<String> = own.iter().map(add).collect();
+        if !own.is_empty() {
+            connection.execute(ACT, own.join("; ")).await?;
+        }
+        for sql in elsewhere.iter().map(add) {
+            connection.execute(ACT, "SAVEPOINT elsewhere").await?;
+            if connection.execute(ACT, sql).await.is_err() {
+                connection.execute(ACT, "ROLLBACK TO SAVEPOINT elsewhere").await?;
             }
         }
     }
