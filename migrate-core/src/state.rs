@@ -113,6 +113,7 @@ CREATE TABLE IF NOT EXISTS {s}.orphan (
     position integer
 );
 CREATE INDEX IF NOT EXISTS orphan_run_idx ON {s}.orphan (run, table_name, column_name);
+CREATE INDEX IF NOT EXISTS orphan_row_idx ON {s}.orphan USING hash (row_key) WHERE NOT element;
 COMMENT ON TABLE {s}.orphan IS 'References and junction elements that point to nothing';
 CREATE TABLE IF NOT EXISTS {s}.late_reference (
     run bigint NOT NULL,

@@ -56,9 +56,13 @@ impl Loaded {
     }
 
     async fn validate(&self) -> Report {
+        self.validate_with(&Request::default()).await
+    }
+
+    async fn validate_with(&self, request: &Request) -> Report {
         let source = source::open(self.folder.path().to_str().unwrap()).await.unwrap();
-        let (request, reporter, stop) = (Request::default(), Arc::new(Silent), Stop::default());
-        validate(NextCrm::FACTS, source, &self.target, &self.options, &request, reporter, &stop)
+        let (reporter, stop) = (Arc::new(Silent), Stop::default());
+        validate(NextCrm::FACTS, source, &self.target, &self.options, request, reporter, &stop)
             .await
             .unwrap_or_else(|error| panic!("{error}: {:?}", std::error::Error::source(&error)))
     }
@@ -170,6 +174,48 @@ async fn every_planted_fault_is_mended_and_nothing_else_moves() {
         // Where nothing differs nothing is done, and nobody is asked.
         assert!(loaded.repair(&loaded.options, true).await.unwrap().repaired.is_none());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_that_is_null_without_an_entry_of_the_ledger_is_named_and_noted_again() {
+    let mut loaded = loaded(26, UuidVersion::V8).await;
+    let before = loaded.end_state();
+    assert!(loaded.validate().await.clean);
+    // What no longer stands in the ledger, as the database tells it: table, column and row.
+    let gone = loaded
+        .texts(
+            "WITH gone AS (
+                DELETE FROM migrate.orphan o WHERE NOT element AND ctid IN (
+                    SELECT min(ctid) FROM migrate.orphan WHERE NOT element
+                    GROUP BY table_name, column_name)
+                RETURNING o.*
+             ) SELECT concat_ws('.', table_name, column_name, row_key) FROM gone ORDER BY 1"
+                .to_owned(),
+        )
+        .await;
+    assert!(gone.len() > 5, "{gone:?}");
+    for independent in [false, true] {
+        let request = Request { independent, ..Request::default() };
+        let report = loaded.validate_with(&request).await;
+        let mut named: Vec<String> = Vec::new();
+        for table in &report.tables {
+            assert_eq!(table.differences(), table.cells.count, "{table:#?}");
+            for cell in &table.cells.first {
+                assert!(cell.source.is_some() && cell.target.is_none(), "{cell:?}");
+                named.push(format!("{}.{}.{}", table.table, cell.column, cell.key));
+            }
+            for column in &table.columns {
+                assert_eq!((column.unnoted, &column.cause), (column.count, &None), "{column:?}");
+            }
+        }
+        named.sort_unstable();
+        assert_eq!(named, gone, "independent: {independent}");
+        assert!(!report.clean);
+    }
+
+    let report = loaded.repair(&loaded.options, true).await.unwrap();
+    assert!(report.clean, "{}", differing(&report));
+    assert_same(&before, &loaded.end_state(), "after the repair");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -358,6 +358,7 @@ fn as_described(file: &Path) {
         column: String::new(),
         count: 0,
         cause: None,
+        unnoted: 0,
     });
     full.references[0]
         .orphans

@@ -103,6 +103,12 @@ fn table(table: &TableReport) -> Part {
         first.push(format!("{cells} of {name}, because {}", printable(cause)));
         counted_here += column.count;
     }
+    for column in table.columns.iter().filter(|column| column.unnoted > 0) {
+        let (count, name) = (thousands(column.unnoted), printable(&column.column));
+        first.push(format!(
+            "{count} of {name}: NULL for pointing to nothing, without an entry in the ledger"
+        ));
+    }
     let others = table.columns.iter().filter(|column| column.cause.is_none());
     if table.cells.count > MOST_SHOWN as u64 && others.clone().count() > 1 {
         let counts: Vec<String> = others

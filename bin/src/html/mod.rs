@@ -622,6 +622,15 @@ impl Page<'_> {
                         name(cause),
                     );
                 }
+                for column in table.columns.iter().filter(|column| column.unnoted > 0) {
+                    let _ = writeln!(
+                        html,
+                        "<p>{} of {}.{}: NULL for pointing to nothing, without an entry in the ledger</p>",
+                        counted(column.unnoted, "cell", "cells"),
+                        name(&table.table),
+                        name(&column.column),
+                    );
+                }
                 let is_explained = |cell: &&CellDifference| {
                     let mut columns = table.columns.iter();
                     columns.any(|column| column.column == cell.column && column.cause.is_some())

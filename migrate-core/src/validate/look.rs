@@ -17,7 +17,7 @@ use super::tuples::Tuples;
 use super::{CellDifference, MOST_NAMED, RowDifference, TableReport, canonical, needed_connection};
 use crate::cell::id_text;
 use crate::context::Context;
-use crate::ddl::{Foreign, foreign_keys, list};
+use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
 use crate::schema::{BaseType, CellType, Column, Model, Orphan, quote_ident, quote_literal};
 use crate::settle::{self, id_column};
@@ -32,6 +32,9 @@ const SHOWN: usize = 10_000;
 
 /// Where the keys of what differs are kept for a repair, while the connection lives.
 pub(super) const REPAIRS: &str = "pg_temp.repair_key";
+
+/// The references of one model's suspects that the ledger says have become NULL.
+const NOTED: &str = "pg_temp.noted_reference";
 
 /// What is wrong with a row, as [`REPAIRS`] says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +207,13 @@ pub(super) async fn judge(
         keep(connection, model, Fault::Missing, lost).await?;
     }
 
-    // Rows with a cell that differs, column by column, each judged as a value.
-    let foreign: Vec<Foreign> = foreign_keys(model);
-    let mut lost_references = Vec::new();
+    // Rows with a cell that differs, column by column, each judged as a value. A reference to nothing
+    // is rightly NULL where the model says so and the ledger has it.
+    let rows = format!("FROM {suspects} s JOIN {target} t ON {its_id} = s.{id}");
+    let lost = lost_references(context, connection, model, &rows).await?;
+    for reference in &lost {
+        nulled.add(model, reference.column, reference.noted);
+    }
     let columns: Vec<String> = model
         .columns
         .iter()
@@ -220,19 +227,8 @@ pub(super) async fn judge(
                 _ => ("::text", "::text"),
             };
             let mut differs = format!("s.{name}{own} IS DISTINCT FROM t.{name}{cast}");
-            // A reference to nothing is rightly NULL, when the model says so.
-            if let Some(foreign) = foreign.iter().find(|foreign| foreign.column.name == column.name)
-                && (foreign.orphan == Orphan::Null
-                    || (foreign.orphan == Orphan::Default && column.nullable))
-            {
-                let lost = format!(
-                    "(s.{name} IS NOT NULL AND t.{name} IS NULL AND NOT EXISTS
-                        (SELECT FROM {} p WHERE p.{} = s.{name}))",
-                    names.table(foreign.target),
-                    quote_ident(foreign.key.name)
-                );
-                differs = format!("({differs} AND NOT {lost})");
-                lost_references.push((column.name, lost));
+            if let Some(lost) = lost.iter().find(|lost| lost.column == column.name) {
+                differs = format!("({differs} AND NOT {})", lost.condition);
             }
             format!(
                 "({}, {differs}, left(s.{name}::text, {SHOWN}), left(t.{name}::text, {SHOWN}))",
@@ -240,36 +236,13 @@ pub(super) async fn judge(
             )
         })
         .collect();
-    if !lost_references.is_empty() {
-        let counts: Vec<String> = lost_references
-            .iter()
-            .map(|(_, lost)| format!("count(*) FILTER (WHERE {lost})"))
-            .collect();
-        let rows = connection
-            .query(
-                &act,
-                format!(
-                    "SELECT {} FROM {suspects} s JOIN {target} t ON {its_id} = s.{id}",
-                    counts.join(", ")
-                ),
-                &[],
-            )
-            .await?;
-        for (index, (column, _)) in lost_references.iter().enumerate() {
-            if let Some(row) = rows.first() {
-                let count: i64 = row.try_get(index).map_err(|error| target_error(&act, error))?;
-                nulled.add(model, column, count.unsigned_abs());
-            }
-        }
-    }
     let mut cells = Cursor::open(
         connection,
         &act,
         &format!("cells_{}", model.name),
         &format!(
             "SELECT s.{id}::text, c.name, c.source, c.target, s.{SHOWN_ID}, s.{RAW_ID}
-             FROM {suspects} s JOIN {target} t ON {its_id} = s.{id}
-             CROSS JOIN LATERAL (VALUES {}) AS c (name, differs, source, target)
+             {rows} CROSS JOIN LATERAL (VALUES {}) AS c (name, differs, source, target)
              WHERE c.differs ORDER BY 1, 2",
             columns.join(", ")
         ),
@@ -293,7 +266,104 @@ pub(super) async fn judge(
         }
         keep(connection, model, Fault::Differs, differing).await?;
     }
+    for lost in &lost {
+        table.add_unnoted(lost.column, lost.unnoted);
+    }
     connection.execute(&act, format!("COMMIT; DROP TABLE {suspects}")).await.map(drop)
+}
+
+/// References of one column of the suspects that are NULL because they point to nothing.
+struct Lost {
+    column: &'static str,
+    /// Which of them are rightly NULL: the ledger says so of each.
+    condition: String,
+    /// How many the ledger says it of.
+    noted: u64,
+    /// How many it does not say it of.
+    unnoted: u64,
+}
+
+/// The columns of a model of whose references some are NULL because they point to nothing, over `rows` with
+/// the suspect as `s` and its row as `t`. Must be used in a transaction.
+async fn lost_references(
+    context: &Context,
+    connection: &mut Connection,
+    model: &'static Model,
+    rows: &str,
+) -> Result<Vec<Lost>> {
+    let act = format!("taking a second look at {}", model.table);
+    let mut lost: Vec<Lost> = foreign_keys(model)
+        .into_iter()
+        .filter(|foreign| {
+            foreign.orphan == Orphan::Null
+                || (foreign.orphan == Orphan::Default && foreign.column.nullable)
+        })
+        .map(|foreign| {
+            let (name, key) = (quote_ident(foreign.column.name), quote_ident(foreign.key.name));
+            let target = context.names().table(foreign.target);
+            let condition = format!(
+                "s.{name} IS NOT NULL AND t.{name} IS NULL
+                    AND NOT EXISTS (SELECT FROM {target} p WHERE p.{key} = s.{name})"
+            );
+            Lost { column: foreign.column.name, condition, noted: 0, unnoted: 0 }
+        })
+        .collect();
+    let counts = count_each(connection, &act, &lost, rows).await?;
+    for (lost, count) in lost.iter_mut().zip(counts) {
+        lost.unnoted = count;
+    }
+    lost.retain(|lost| lost.unnoted > 0);
+    if lost.is_empty() {
+        return Ok(lost);
+    }
+
+    let id = quote_ident(id_column(model).name);
+    let noted = format!(
+        "CREATE TEMPORARY TABLE {NOTED} ON COMMIT DROP AS
+            SELECT row_key, column_name FROM {} WHERE {} AND NOT element;
+         CREATE INDEX ON {NOTED} USING hash (row_key);
+         ANALYZE {NOTED}",
+        context.state.table("orphan"),
+        context.names().is_noted(model)
+    );
+    connection.execute(&act, noted).await?;
+    for lost in &mut lost {
+        lost.condition = format!(
+            "({} AND EXISTS (SELECT FROM {NOTED} n
+                WHERE n.row_key = t.{id}::text AND n.column_name = {}))",
+            lost.condition,
+            quote_literal(lost.column)
+        );
+    }
+    let counts = count_each(connection, &act, &lost, rows).await?;
+    for (lost, count) in lost.iter_mut().zip(counts) {
+        lost.noted = count;
+        lost.unnoted = lost.unnoted.saturating_sub(count);
+    }
+    Ok(lost)
+}
+
+/// How many of `rows` meet the condition of each, in their order.
+async fn count_each(
+    connection: &mut Connection,
+    act: &str,
+    lost: &[Lost],
+    rows: &str,
+) -> Result<Vec<u64>> {
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let counts: Vec<String> =
+        lost.iter().map(|lost| format!("count(*) FILTER (WHERE {})", lost.condition)).collect();
+    let found = connection.query(act, format!("SELECT {} {rows}", counts.join(", ")), &[]).await?;
+    let mut counts = vec![0; lost.len()];
+    for row in &found {
+        for (index, count) in counts.iter_mut().enumerate() {
+            let found: i64 = row.try_get(index).map_err(|error| target_error(act, error))?;
+            *count = found.unsigned_abs();
+        }
+    }
+    Ok(counts)
 }
 
 /// A query's rows, a page at a time; must be used in a transaction.

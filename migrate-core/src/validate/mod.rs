@@ -241,6 +241,10 @@ pub struct ColumnDifferences {
     /// The difference in the definitions that they follow from, where there is one.
     #[serde(default)]
     pub cause: Option<String>,
+    /// How many of them are references that point to nothing and are NULL, as the model has it, of which
+    /// the ledger does not say that they became so.
+    #[serde(default)]
+    pub unnoted: u64,
 }
 
 /// A document that was loaded and should not have been, or the other way round.
@@ -312,7 +316,7 @@ pub struct ReferenceReport {
     /// References that became NULL because they pointed to nothing, as the runs have noted.
     pub noted: u64,
     /// References that are rightly NULL although the document has one, as this validation has
-    /// found: those that point to nothing.
+    /// found: those that point to nothing, and of which the ledger says so.
     pub nulled: u64,
 }
 
@@ -371,11 +375,19 @@ impl TableReport {
         let index = self.columns.iter().position(|known| known.column == column);
         let index = index.unwrap_or_else(|| {
             let column = column.to_owned();
-            self.columns.push(ColumnDifferences { column, count: 0, cause: None });
+            self.columns.push(ColumnDifferences { column, count: 0, cause: None, unnoted: 0 });
             self.columns.len() - 1
         });
         self.columns[index].count += count;
         self.columns[index].count
+    }
+
+    /// Adds to the references of a column that are NULL without an entry of the ledger; their cells are noted
+    /// before.
+    fn add_unnoted(&mut self, column: &str, count: u64) {
+        if let Some(known) = self.columns.iter_mut().find(|known| known.column == column) {
+            known.unnoted += count;
+        }
     }
 
     /// Moves over what the second path has found, in an order of its own.
@@ -387,6 +399,7 @@ impl TableReport {
         self.cells.append(&mut found.cells);
         for column in found.columns.drain(..) {
             self.note_column(&column.column, column.count);
+            self.add_unnoted(&column.column, column.unnoted);
         }
         self.judged.append(&mut found.judged);
         self.not_decoded += found.not_decoded;

@@ -1,7 +1,7 @@
 //! The walk over the source with the second path: each document's row is asked for by its key and
 //! compared as text.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use bson::{Bson, RawDocument};
@@ -13,7 +13,7 @@ use super::{Expected, Owner, Path, Refusal, Row, SETTINGS};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::schema::{Column, Model, Orphan, quote_ident};
+use crate::schema::{Model, Orphan, quote_ident, quote_literal};
 use crate::settle::id_column;
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
@@ -212,9 +212,9 @@ async fn compare(
         {
             compared.seen.give(key_hash(key));
         }
-        let cells = match (&item.outcome, &row) {
-            (Ok(expected), Some(found)) => {
-                let cells = differing(compared, path, expected, found, &orphans);
+        let cells = match (&item.outcome, &row, &item.key) {
+            (Ok(expected), Some(found), Some(key)) => {
+                let cells = differing(path, expected, found, key, &orphans);
                 if cells.is_empty() {
                     continue;
                 }
@@ -244,14 +244,18 @@ async fn compare(
             }),
             (Ok(_), None) if !has_row => table.missing.push(RowDifference { key, source_id }),
             (Ok(_), None) => {
-                for (column, source, target) in cells {
+                for (index, source, target) in cells {
+                    let column = model.columns[index].name;
                     table.differs(CellDifference {
                         key: key.clone(),
                         source_id: source_id.clone(),
-                        column: column.name.to_owned(),
+                        column: column.to_owned(),
                         source,
                         target,
                     });
+                    if orphans.get(&(index, key.clone())) == Some(&false) {
+                        table.add_unnoted(column, 1);
+                    }
                 }
             }
             (Err(_), Some(_)) => {}
@@ -309,7 +313,8 @@ async fn rows(
     Ok(rows)
 }
 
-/// The references that became NULL and rightly so: column and value, where no row is there.
+/// The references that are NULL because no row is there, by column and key of the row that refers, and
+/// whether the ledger says so.
 async fn orphans(
     connection: &mut Connection,
     context: &Context,
@@ -317,8 +322,8 @@ async fn orphans(
     path: &Path,
     items: &[Item],
     rows: &HashMap<String, Vec<Option<String>>>,
-) -> Result<HashSet<(usize, String)>> {
-    let mut orphans = HashSet::new();
+) -> Result<HashMap<(usize, String), bool>> {
+    let mut orphans = HashMap::new();
     for (index, column) in model.columns.iter().enumerate() {
         let Some(reference) = column.reference else { continue };
         let becomes_null = reference.orphan == Orphan::Null
@@ -326,54 +331,62 @@ async fn orphans(
         if !becomes_null {
             continue;
         }
-        let lost: Vec<String> = items
-            .iter()
-            .filter_map(|item| {
-                let row = rows.get(item.key.as_ref()?)?;
-                match (&item.outcome.as_ref().ok()?.cells[index], &row[index]) {
-                    (Expected::Text(text), None) => Some(text.clone()),
-                    _ => None,
+        let lost = items.iter().filter_map(|item| {
+            let row = rows.get(item.key.as_ref()?)?;
+            match (&item.outcome.as_ref().ok()?.cells[index], &row[index]) {
+                (Expected::Text(text), None) => {
+                    Some((text.clone(), row[path.id_column()].clone()?))
                 }
-            })
-            .collect();
-        if lost.is_empty() {
+                _ => None,
+            }
+        });
+        let (values, keys): (Vec<String>, Vec<String>) = lost.unzip();
+        if values.is_empty() {
             continue;
         }
         let target = reference.target.get();
         let key = reference.key.unwrap_or(id_column(target).name);
         let act = format!("following {}.{}", model.table, column.name);
         let found = sqlx::query(AssertSqlSafe(format!(
-            "SELECT value FROM unnest($1::text[]) AS value
-             WHERE NOT EXISTS (SELECT FROM {} p WHERE p.{} = value::{})",
+            "SELECT lost.row_key, EXISTS (SELECT FROM {} o WHERE {} AND o.column_name = {}
+                AND NOT o.element AND o.row_key = lost.row_key)
+             FROM unnest($1::text[], $2::text[]) AS lost (value, row_key)
+             WHERE NOT EXISTS (SELECT FROM {} p WHERE p.{} = lost.value::{})",
+            context.state.table("orphan"),
+            context.names().is_noted(model),
+            quote_literal(column.name),
             context.names().table(target),
             quote_ident(key),
             context.names().column_type(column)
         )))
-        .bind(lost)
+        .bind(values)
+        .bind(keys)
         .fetch_all(connection.raw())
         .await
         .map_err(|error| target_error(&act, error))?;
         for row in &found {
-            let value: String = row.try_get(0).map_err(|error| target_error(&act, error))?;
-            orphans.insert((index, path.found(index, &value)));
+            let get = |error| target_error(&act, error);
+            let key: String = row.try_get(0).map_err(get)?;
+            let is_noted = row.try_get(1).map_err(get)?;
+            orphans.insert((index, path.found(path.id_column(), &key)), is_noted);
         }
     }
     Ok(orphans)
 }
 
-type Cells = Vec<(&'static Column, Option<String>, Option<String>)>;
+type Cells = Vec<(usize, Option<String>, Option<String>)>;
 
-/// The cells of a row that are not as expected.
+/// The cells of the row of that key that are not as expected, by column; references are looked up in `orphans`.
 fn differing(
-    compared: &Compared,
     path: &Path,
     expected: &Row,
     found: &[Option<String>],
-    orphans: &HashSet<(usize, String)>,
+    key: &str,
+    orphans: &HashMap<(usize, String), bool>,
 ) -> Cells {
     let mut cells = Vec::new();
-    for (index, column) in compared.model.columns.iter().enumerate() {
-        let there = found[index].as_ref().map(|text| path.found(index, text));
+    for (index, cell) in found.iter().enumerate() {
+        let there = cell.as_ref().map(|text| path.found(index, text));
         let due = match &expected.cells[index] {
             Expected::Unknown => continue,
             Expected::Null => None,
@@ -382,12 +395,10 @@ fn differing(
         if due == there {
             continue;
         }
-        if let (Some(text), None) = (&due, &there)
-            && orphans.contains(&(index, text.clone()))
-        {
+        if orphans.get(&(index, key.to_owned())) == Some(&true) {
             continue;
         }
-        cells.push((column, due, found[index].clone()));
+        cells.push((index, due, cell.clone()));
     }
     cells
 }
