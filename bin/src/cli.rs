@@ -137,7 +137,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KIND")]
     pub(crate) uuid: Option<UuidKind>,
 
-    /// The size of the parts that are loaded, each in one transaction [default: 64MiB]
+    /// The size of the parts that are loaded, each in one transaction [default: 64MiB, up to 256MiB where
+    /// there is much to load]
     #[arg(long, value_name = "SIZE")]
     pub(crate) chunk_bytes: Option<ByteSize>,
 

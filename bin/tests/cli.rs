@@ -182,7 +182,7 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
         let dump = dump(&place, &[&["--scale", "0.2"], more].concat());
         let target = server.create_database(database).unwrap();
         let mut arguments = vec!["run", "--source", dump.to_str().unwrap(), "--target", &target];
-        arguments.extend(["--files", "files", "--summary", "summary.json"]);
+        arguments.extend(["--files", "files", "--summary", "files/summary.json"]);
         let look = run(migrate(&place, &[&arguments[..], &["--dry-run"]].concat()));
         assert_eq!(look.code, Some(code), "{look}");
         assert!(!place.join("files/migration-checkpoint.json").exists());
@@ -190,13 +190,14 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
         assert_eq!(server.query(database, tables).unwrap()[0][0].as_deref(), Some("0"));
         let done = run(migrate(&place, &arguments));
         assert_eq!(done.code, Some(code), "{done}");
+        let files = place.join("files");
         // It may hold values of documents, and its next version is not left beside it.
-        let mode = fs::metadata(place.join("summary.json")).unwrap().permissions().mode();
+        let mode = fs::metadata(files.join("summary.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let names = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().file_name());
         let names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
         assert!(!names.iter().any(|name| name.ends_with(".new")), "{names:?}");
-        let text = fs::read_to_string(place.join("summary.json")).unwrap();
+        let text = fs::read_to_string(files.join("summary.json")).unwrap();
         let summary: Summary = serde_json::from_str(&text).unwrap();
         assert!(summary.balanced && summary.tables.len() == 29 && summary.junctions.len() == 10);
         assert_eq!(summary.is_clean(), code == 0);

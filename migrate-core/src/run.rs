@@ -78,7 +78,8 @@ pub struct Options {
     pub state_schema: String,
     /// The schema of models that name none.
     pub schema: String,
-    /// About how many BSON bytes one chunk has.
+    /// About how many BSON bytes one chunk has; 0 chooses by what there is to load, see
+    /// [`Options::chunk_bytes_of`].
     pub chunk_bytes: u64,
     /// Throws the results of earlier runs away (what they made is dropped, what was there is
     /// emptied) and starts over.
@@ -112,7 +113,7 @@ impl Default for Options {
             uuid: UuidVersion::default(),
             state_schema: "migrate".to_owned(),
             schema: "public".to_owned(),
-            chunk_bytes: 64 << 20,
+            chunk_bytes: 0,
             clean: false,
             only: Vec::new(),
             append: false,
@@ -132,6 +133,16 @@ impl Options {
         match self.jobs {
             0 => budget::cores(),
             jobs => jobs,
+        }
+    }
+
+    /// About how many BSON bytes one chunk of a load of `total` bytes has: where nobody says, 64 MiB, and up
+    /// to 256 MiB where each connection still gets four chunks. Fewer cuts cost less, and a collection that
+    /// is not cut is read as it lies on the disk; what a crash undoes is a chunk for each connection.
+    pub fn chunk_bytes_of(&self, total: u64) -> u64 {
+        match self.chunk_bytes {
+            0 => (total / (4 * self.jobs() as u64)).clamp(64 << 20, 256 << 20),
+            bytes => bytes,
         }
     }
 
@@ -1193,9 +1204,10 @@ pub(crate) async fn plan_chunks(
     // Each collection that is there is cut once for each model of it, several at a time.
     let is_there = |name: &&str| collections.iter().any(|known| known.name == *name);
     let mut cuts = Vec::new();
+    let chunk_bytes = chunk_bytes(registry, options, collections);
     for (model, _) in models() {
         let names = Feed::of(model).collections().filter(is_there);
-        cuts.extend(names.map(|name| source.split(name, options.chunk_bytes)));
+        cuts.extend(names.map(|name| source.split(name, chunk_bytes)));
     }
     let mut cuts = futures_util::stream::iter(cuts).buffered(options.jobs());
     for (model, phase) in models() {
@@ -1245,6 +1257,18 @@ pub(crate) async fn plan_chunks(
     Ok(plan)
 }
 
+/// How large a chunk is, by what the models' collections hold together.
+fn chunk_bytes(
+    registry: &'static RegistryFacts,
+    options: &Options,
+    collections: &[CollectionInfo],
+) -> u64 {
+    let names = registry.iter().flat_map(|(model, _)| model.collections());
+    let known = |name| collections.iter().find(|info| info.name == name);
+    let bytes = names.filter_map(known).map(|info| info.bytes.unwrap_or_default());
+    options.chunk_bytes_of(bytes.fold(0, u64::saturating_add))
+}
+
 /// Whether all collections can be cut while a transaction is open in the target.
 fn is_cut_at_once(
     registry: &'static RegistryFacts,
@@ -1253,7 +1277,8 @@ fn is_cut_at_once(
 ) -> bool {
     /// The source looks at some millions of ids a second.
     const AT_ONCE: u64 = 2_000_000;
-    let large = |info: &&CollectionInfo| info.bytes.is_none_or(|bytes| bytes > options.chunk_bytes);
+    let chunk_bytes = chunk_bytes(registry, options, collections);
+    let large = |info: &&CollectionInfo| info.bytes.is_none_or(|bytes| bytes > chunk_bytes);
     let names = registry.iter().flat_map(|(model, _)| model.collections());
     let known = |name| collections.iter().find(|info| info.name == name);
     let ids = names.filter_map(known).filter(large).map(|info| info.documents.unwrap_or(AT_ONCE));
@@ -1868,5 +1893,24 @@ impl Stumbles {
         stop.pause(delay).await;
         self.delay = (delay * 2).min(Duration::from_secs(5));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn chunks_grow_with_what_there_is_to_load_unless_somebody_says() {
+        let mib = |bytes: u64| bytes >> 20;
+        for (jobs, total_mib, chunk_mib) in
+            [(2, 0, 64), (2, 512, 64), (2, 1_000, 125), (2, 1 << 20, 256), (8, 1_600, 64)]
+        {
+            let options = Options { jobs, ..Options::default() };
+            assert_eq!(mib(options.chunk_bytes_of(total_mib << 20)), chunk_mib, "{total_mib}");
+            let given = Options { chunk_bytes: 4096, ..options };
+            assert_eq!(given.chunk_bytes_of(total_mib << 20), 4096);
+        }
+        assert_eq!(mib(Options { jobs: 2, ..Options::default() }.chunk_bytes_of(u64::MAX)), 256);
     }
 }

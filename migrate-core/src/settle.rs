@@ -1121,16 +1121,21 @@ pub(crate) async fn fill_junction(
     };
     // Pairs that are sorted for it come in the order of the key, and so to the indexes, which then have
     // little left to sort.
+    // That sort is all that the statement has in memory, so it may take what an index may.
     if model.pair().into_iter().all(upkeep::is_quickly_compared) {
         connection.ahead("SET LOCAL enable_hashagg = off");
+        let memory = context.options.index_bytes() >> 10;
+        connection.ahead(format!("SET LOCAL work_mem = '{memory}kB'"));
     }
     let replies = connection
         .ask(
             &act,
             format!(
                 "INSERT INTO {table} ({pair}{position}) SELECT {pair}{smallest} FROM {} e
-                 GROUP BY {pair} {conflict}; SET LOCAL enable_hashagg TO DEFAULT; {}",
+                 GROUP BY {pair} {conflict}; SET LOCAL enable_hashagg TO DEFAULT;
+                 SET LOCAL work_mem = '{}kB'; {}",
                 staging::elements(&stage, model),
+                crate::task::work_kb(context),
                 staging::count_sql(&stage, model)
             ),
         )

@@ -596,6 +596,13 @@ fn notes_sql(connection: &Connection, done: &[Done]) -> Vec<String> {
     }
 }
 
+/// What a join or a sort of a task may take, in kB. A statement of settling has several, so it is less than
+/// what an index may take.
+pub(crate) fn work_kb(context: &Context) -> u64 {
+    const MOST: u64 = 64 << 10;
+    (context.options.index_bytes() >> 10).min(MOST)
+}
+
 /// Does tasks until all are done. On return every task of the run is committed, whoever did it.
 pub(crate) async fn work(
     context: &Context,
@@ -610,10 +617,7 @@ pub(crate) async fn work(
     let mut waiting: Option<Instant> = None;
     // Tasks whose index has met a row that was rejected, for which workers were waited for.
     let mut met = BTreeSet::new();
-    // Joins and sorts of settling may each take their `work_mem`, so it stays small.
-    const MOST_WORK_KB: u64 = 64 << 10;
-    let memory = context.options.index_bytes() >> 10;
-    let work = memory.min(MOST_WORK_KB);
+    let (memory, work) = (context.options.index_bytes() >> 10, work_kb(context));
     let mut processes = Processes::default();
     // A task's note commits with what it did, as a chunk's does: see the load.
     connection

@@ -39,6 +39,10 @@ pub(crate) async fn run(
     let summary_file = settings.summary.clone();
     if let Some(path) = &summary_file {
         // Better told now than after hours.
+        if path.starts_with(&settings.files) {
+            // The folder of the run's own files is made.
+            std::fs::create_dir_all(&settings.files).map_err(|error| cannot_write(path, error))?;
+        }
         try_private(path).map_err(|error| cannot_write(path, error))?;
     }
     // One for all that this command does, so that no signal falls between two parts of it.

@@ -26,7 +26,7 @@ use crate::ledger;
 use crate::report;
 use crate::schema::Model;
 use crate::sink::{Connection, target_error};
-use crate::source::{Batch, Ending, Range};
+use crate::source::{Batch, CollectionInfo, Ending, Range};
 use crate::transform::Output;
 
 /// Rows are looked up when their tuples have come to this size.
@@ -393,25 +393,28 @@ async fn reads(
     compared: &[Arc<Compared>],
     elements: &Elements,
 ) -> Result<Vec<Unit>> {
-    let collections: HashMap<String, u64> = context
+    let collections: HashMap<String, CollectionInfo> = context
         .source
         .collections()
         .await?
         .into_iter()
-        .map(|collection| (collection.name, collection.documents.unwrap_or(u64::MAX)))
+        .map(|collection| (collection.name.clone(), collection))
         .collect();
-    let mut reads = Vec::new();
+    let mut wanted = Vec::new();
     for compared in compared {
-        let is_wanted = compared.has_rows || elements.wants(compared.model);
-        if !is_wanted {
-            continue;
+        if compared.has_rows || elements.wants(compared.model) {
+            let names = Feed::of(compared.model).collections();
+            wanted.extend(names.filter_map(|name| Some((compared, name, collections.get(name)?))));
         }
-        for collection in Feed::of(compared.model).collections() {
-            let Some(documents) = collections.get(collection) else { continue };
-            let ranges = context.source.split(collection, context.options.chunk_bytes).await?;
-            let read = |range| (*documents, Unit::Read(Arc::clone(compared), collection, range));
-            reads.extend(ranges.into_iter().map(read));
-        }
+    }
+    let bytes = wanted.iter().map(|(.., info)| info.bytes.unwrap_or_default());
+    let chunk_bytes = context.options.chunk_bytes_of(bytes.fold(0, u64::saturating_add));
+    let mut reads = Vec::new();
+    for (compared, collection, info) in wanted {
+        let documents = info.documents.unwrap_or(u64::MAX);
+        let ranges = context.source.split(collection, chunk_bytes).await?;
+        let read = |range| (documents, Unit::Read(Arc::clone(compared), collection, range));
+        reads.extend(ranges.into_iter().map(read));
     }
     reads.sort_by_key(|(documents, _)| std::cmp::Reverse(*documents));
     Ok(reads.into_iter().map(|(_, read)| read).collect())
