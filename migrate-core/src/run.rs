@@ -1319,10 +1319,9 @@ async fn create_schema(
     let types = ddl::enum_types(registry);
     let type_names: Vec<String> = types.iter().map(|ty| names.enum_type(ty)).collect();
     let found = preflight::oids(connection, Lookup::Type, &type_names).await?;
+    let mut statements = Vec::new();
     for (ty, _) in types.into_iter().zip(found).filter(|(_, oid)| oid.is_none()) {
-        connection
-            .execute(&format!("making the type {}", ty.name), ddl::create_enum(names, ty))
-            .await?;
+        statements.push((format!("making the type {}", ty.name), ddl::create_enum(names, ty)));
         created.types.push(names.enum_type(ty));
     }
     for (model, _) in registry.iter() {
@@ -1330,9 +1329,10 @@ async fn create_schema(
             continue;
         }
         let create = ddl::create_table(names, model) + upkeep::WITHOUT_AUTOVACUUM;
-        connection.execute(&format!("making the table {}", model.table), create).await?;
+        statements.push((format!("making the table {}", model.table), create));
         created.tables.push(names.table(model));
     }
+    connection.execute_each(&statements).await?;
     Ok(created)
 }
 

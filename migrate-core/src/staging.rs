@@ -42,11 +42,11 @@ pub(crate) async fn create(
     }
     let tables: Vec<String> = junctions.iter().map(|junction| state.stage(junction.name)).collect();
     let there = preflight::oids(connection, Lookup::Table, &tables).await?;
-    for (junction, there) in junctions.iter().zip(there) {
-        if there.is_none() {
-            let sql = create_sql(state, names, junction);
-            connection.execute("making a staging table", sql).await?;
-        }
+    let missing = junctions.iter().zip(there).filter(|(_, there)| there.is_none());
+    let statements: Vec<String> =
+        missing.map(|(junction, _)| create_sql(state, names, junction)).collect();
+    if !statements.is_empty() {
+        connection.execute("making the staging tables", statements.join("; ")).await?;
     }
     Ok(())
 }

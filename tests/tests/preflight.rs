@@ -460,20 +460,68 @@ struct BadWord {
     made: String,
 }
 
-registry! { BadWords = [BadWord] }
+#[derive(Migrate)]
+#[migrate(collection = "words", table = "unreadable")]
+#[allow(dead_code)]
+struct Unreadable {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(default = "now", db_default = "lower('a' 'b'")]
+    made: String,
+}
 
-/// What the target refuses of a table is refused before anything is written.
+#[derive(Migrate)]
+#[migrate(collection = "words", table = "mistyped")]
+#[allow(dead_code)]
+struct Mistyped {
+    #[migrate(id)]
+    id: Uuid,
+    #[migrate(db_default = "ARRAY[true]")]
+    made: Option<i32>,
+}
+
+/// Made before the others, with a name that has more bytes than characters.
+#[derive(Migrate)]
+#[migrate(collection = "before", table = "wörter_für_übermorgen")]
+#[allow(dead_code)]
+struct Before {
+    #[migrate(id)]
+    id: Uuid,
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "after", table = "after")]
+#[allow(dead_code)]
+struct After {
+    #[migrate(id)]
+    id: Uuid,
+}
+
+registry! { BadWords = [Before, BadWord, After] }
+registry! { UnreadableWords = [Before, Unreadable, After] }
+registry! { MistypedWords = [Before, Mistyped, After] }
+
+/// What the target refuses of a table is refused before anything is written: what it cannot read, what it
+/// does not know, and what does not fit, of which the first two are refused at a place in the text.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_that_the_target_refuses_leaves_nothing_behind() {
     let url = server().create_database("bad_default").unwrap();
-    let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
-    let options = Options::default();
-    let watch = Arc::new(Watch::default());
-    let error = run(BadWords::FACTS, Arc::new(source), &url, &options, watch, &Stop::default())
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("making the table bad_word"), "{error}");
-    let left =
-        "SELECT (to_regclass('bad_word') IS NULL AND to_regnamespace('migrate') IS NULL)::text";
-    assert_eq!(one("bad_default", left).trim_end(), "true");
+    for (facts, table) in [
+        (BadWords::FACTS, "bad_word"),
+        (UnreadableWords::FACTS, "unreadable"),
+        (MistypedWords::FACTS, "mistyped"),
+    ] {
+        let source = MemorySource::new().with("words", [doc! { "_id": id(50) }]);
+        let options = Options::default();
+        let watch = Arc::new(Watch::default());
+        let error = run(facts, Arc::new(source), &url, &options, watch, &Stop::default())
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), format!("making the table {table}"));
+        let left = format!(
+            "SELECT (to_regclass('{table}') IS NULL AND to_regclass('wörter_für_übermorgen') IS NULL
+                AND to_regnamespace('migrate') IS NULL)::text"
+        );
+        assert_eq!(one("bad_default", &left).trim_end(), "true");
+    }
 }

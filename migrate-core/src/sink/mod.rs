@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgRow};
+use sqlx::postgres::{
+    PgConnectOptions, PgConnection, PgCopyIn, PgDatabaseError, PgErrorPosition, PgRow,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Row as _};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -285,6 +287,34 @@ impl Connection {
         self.send(act, sql.into(), replies, true).await
     }
 
+    /// Runs statements in one message, each with what is done by it: so the server need not wait for
+    /// this process between them.
+    ///
+    /// # Errors
+    /// When the server refuses one, with what was done by that one.
+    pub(crate) async fn execute_each(&mut self, statements: &[(String, String)]) -> Result<()> {
+        let Some((first, _)) = statements.first() else { return Ok(()) };
+        let sql: Vec<&str> = statements.iter().map(|(_, sql)| sql.as_str()).collect();
+        let (sql, ahead) = self.ahead.with(sql.join("; "));
+        let mut done = 0;
+        let mut stream = sqlx::raw_sql(AssertSqlSafe(sql.clone())).fetch_many(&mut self.inner);
+        loop {
+            match stream.try_next().await {
+                Ok(Some(Either::Left(_))) => done += 1,
+                Ok(Some(Either::Right(_))) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    let place = match place_in_text(&error) {
+                        // What the server could not read it refuses before it has done any.
+                        Some(place) => statement_at(statements, &sql, place),
+                        None => statements.get(done - ahead.min(done)),
+                    };
+                    return Err(target_error(place.map_or(first, |(act, _)| act), error));
+                }
+            }
+        }
+    }
+
     async fn send(
         &mut self,
         act: &str,
@@ -464,6 +494,30 @@ pub fn target_error(act: &str, error: sqlx::Error) -> Error {
         Some(detail) => wrapped.caused_by(ServerError { detail, source: error }),
         None => wrapped.caused_by(error),
     }
+}
+
+/// Where in the text of the message the server found the fault, in characters from 0.
+fn place_in_text(error: &sqlx::Error) -> Option<usize> {
+    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    match error.position()? {
+        PgErrorPosition::Original(place) => place.checked_sub(1),
+        PgErrorPosition::Internal { .. } => None,
+    }
+}
+
+/// The statement at a place of the message `sql`, which they end.
+fn statement_at<'a>(
+    statements: &'a [(String, String)],
+    sql: &str,
+    place: usize,
+) -> Option<&'a (String, String)> {
+    let mut end = sql.chars().count();
+    let mut from_the_end = statements.iter().rev();
+    from_the_end.find(|(_, statement)| {
+        let start = end.saturating_sub(statement.chars().count());
+        end = start.saturating_sub("; ".len());
+        place >= start
+    })
 }
 
 /// A refusal of the server with all that it said.
