@@ -182,7 +182,7 @@ fn a_clean_run_ends_with_0_and_a_dirty_one_with_1() {
         let dump = dump(&place, &[&["--scale", "0.2"], more].concat());
         let target = server.create_database(database).unwrap();
         let mut arguments = vec!["run", "--source", dump.to_str().unwrap(), "--target", &target];
-        arguments.extend(["--files", "files", "--summary", "files/summary.json"]);
+        arguments.extend(["--files", "files", "--summary", "./files/summary.json"]);
         let look = run(migrate(&place, &[&arguments[..], &["--dry-run"]].concat()));
         assert_eq!(look.code, Some(code), "{look}");
         assert!(!place.join("files/migration-checkpoint.json").exists());

@@ -73,13 +73,15 @@ pub(crate) async fn prepare(
 ) -> Result<()> {
     let columns: Vec<&str> = model.columns.iter().map(|column| column.name).collect();
     let mut sql = format!(
-        "DROP TABLE IF EXISTS {TABLE}, {ORPHAN}, {IDS};
+        "DROP TABLE IF EXISTS {TABLE}, {ORPHAN}, {LATE}, {IDS};
          CREATE TEMPORARY TABLE kept_rows ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA;
          CREATE TEMPORARY TABLE kept_orphan (LIKE {}) ON COMMIT DROP;
+         CREATE TEMPORARY TABLE kept_late (LIKE {}) ON COMMIT DROP;
          CREATE TEMPORARY TABLE kept_ids (id text NOT NULL, source_id bytea NOT NULL) ON COMMIT DROP",
         list(&columns),
         context.names().table(model),
         context.state.table("orphan"),
+        context.state.table("late_reference"),
     );
     for junction in junctions(model) {
         let stage = stage_name(junction);
@@ -91,8 +93,9 @@ pub(crate) async fn prepare(
     connection.execute(&format!("making temporary tables for {}", model.table), sql).await.map(drop)
 }
 
-/// The notes of orphaned elements and the `_id`s of the rows that wait.
+/// The notes of orphans, the late references and the `_id`s of the rows that wait.
 const ORPHAN: &str = "pg_temp.kept_orphan";
+const LATE: &str = "pg_temp.kept_late";
 const IDS: &str = "pg_temp.kept_ids";
 
 /// The junctions that a model's arrays fill, each once.
@@ -125,6 +128,41 @@ pub(crate) fn orphan_table(context: &Context, model: &Model) -> String {
         true => ORPHAN.to_owned(),
         false => context.state.table("orphan"),
     }
+}
+
+/// Where references of rows in `table` are noted that become NULL, in SQL: of rows that wait beside them.
+pub(crate) fn note_table(context: &Context, table: &str) -> String {
+    match table == TABLE {
+        true => ORPHAN.to_owned(),
+        false => context.state.table("orphan"),
+    }
+}
+
+/// Moves what stands beside rows that wait no more: notes of orphans, and late references.
+pub(crate) async fn keep_notes(context: &Context, connection: &mut Connection) -> Result<()> {
+    let orphan = context.state.table("orphan");
+    let late = context.state.table("late_reference");
+    let sql = format!(
+        "INSERT INTO {orphan} SELECT * FROM {ORPHAN}; DELETE FROM {ORPHAN};
+         INSERT INTO {late} SELECT * FROM {LATE}; DELETE FROM {LATE}"
+    );
+    connection.execute("keeping notes of rows", sql).await.map(drop)
+}
+
+/// Forgets the late references of rows that wait.
+pub(crate) async fn forget_late(
+    connection: &mut Connection,
+    model: &Model,
+    keys: &[String],
+) -> Result<()> {
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM {LATE} WHERE row_key = ANY ($1::text[])")))
+        .bind(keys)
+        .execute(connection.raw())
+        .await
+        .map(drop)
+        .map_err(|error| {
+            target_error(&format!("taking rejected rows out of {}", model.table), error)
+        })
 }
 
 /// Remembers the `_id`s of rows that wait, as the id map has them.
@@ -217,11 +255,8 @@ pub(crate) async fn insert(
             .await?;
     }
     settled.rejected += insert_rows(context, connection, model).await?;
+    keep_notes(context, connection).await?;
     let act = format!("staging junction rows of {}", model.table);
-    let orphan = context.state.table("orphan");
-    connection
-        .execute(&act, format!("INSERT INTO {orphan} SELECT * FROM {ORPHAN}; DELETE FROM {ORPHAN}"))
-        .await?;
     for junction in junctions(model) {
         let (stage, kept) = (context.state.stage(junction.name), stage_name(junction));
         let sql = format!("SELECT count(*) FROM (SELECT FROM pg_temp.{kept} LIMIT 1) AS first");
@@ -254,9 +289,8 @@ pub(crate) async fn put_aside(
         .execute_with(
             &act,
             format!(
-                "INSERT INTO {} (run, model, column_name, row_key, value)
+                "INSERT INTO {LATE} (run, model, column_name, row_key, value)
                  SELECT {}, $1, $2, k.{}::text, k.{column}::text FROM {TABLE} k WHERE {missing}",
-                context.state.table("late_reference"),
                 context.run.run,
                 quote_ident(id_column(model).name),
             ),

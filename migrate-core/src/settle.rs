@@ -248,7 +248,7 @@ pub(crate) async fn references(
                     "INSERT INTO {} (run, table_schema, table_name, column_name, row_key, value, element)
                      SELECT {}, $3, $1, $2, id::text, o{index}::text, false
                      FROM orphan_found WHERE o{index} IS NOT NULL",
-                    context.state.table("orphan"),
+                    kept::note_table(context, table),
                     context.run.run
                 ),
                 &[
@@ -877,7 +877,8 @@ async fn note_rejects(
     Ok(())
 }
 
-/// Deletes rows by their keys, and what was noted about their references.
+/// Deletes rows by their keys, and what was noted about their references. What was noted of another row of the
+/// key, which is in the model's table while this one waits, stays.
 async fn delete_rows(
     context: &Context,
     connection: &mut Connection,
@@ -899,7 +900,7 @@ async fn delete_rows(
     sqlx::query(AssertSqlSafe(format!(
         "DELETE FROM {} WHERE run = {} AND table_schema = $3 AND table_name = $1 AND NOT element
             AND row_key = ANY ($2::text[])",
-        context.state.table("orphan"),
+        kept::note_table(context, table),
         context.run.run
     )))
     .bind(model.table)
@@ -908,6 +909,9 @@ async fn delete_rows(
     .execute(connection.raw())
     .await
     .map_err(|error| target_error(&act, error))?;
+    if table == kept::TABLE {
+        kept::forget_late(connection, model, keys).await?;
+    }
     Ok(())
 }
 

@@ -596,8 +596,8 @@ fn notes_sql(connection: &Connection, done: &[Done]) -> Vec<String> {
     }
 }
 
-/// What a join or a sort of a task may take, in kB. A statement of settling has several, so it is less than
-/// what an index may take.
+/// What a join or a sort of a task may take, in kB: what an index may take, and 64 MiB at the most, because a
+/// statement of settling has several.
 pub(crate) fn work_kb(context: &Context) -> u64 {
     const MOST: u64 = 64 << 10;
     (context.options.index_bytes() >> 10).min(MOST)

@@ -11,6 +11,7 @@ use migrate_core::run::{Options, Stop, run};
 use migrate_core::schema::RegistryFacts;
 use migrate_core::source::memory::MemorySource;
 use migrate_core::summary::Summary;
+use migrate_core::validate::{Request, validate};
 use migrate_core::{Migrate, Registry, registry};
 use migrate_servers::Postgres;
 use migrate_tests::end_state::{EndState, assert_same, end_state};
@@ -250,9 +251,13 @@ async fn rejects_of_every_part_are_tried_again() {
 
 /// Tables with all constraints, as somebody else made them.
 fn existing(database: &str) -> String {
+    existing_of(Shop::FACTS, database)
+}
+
+fn existing_of(facts: &'static RegistryFacts, database: &str) -> String {
     use migrate_core::ddl::{Names, statements};
     let url = server().create_database(database).expect("a database");
-    for statement in statements(Shop::FACTS, Names { schema: "public" }) {
+    for statement in statements(facts, Names { schema: "public" }) {
         server().query(database, &statement.sql).expect("a table");
     }
     url
@@ -297,6 +302,75 @@ async fn the_document_that_is_refused_is_the_one_that_is_named() {
         assert_eq!((retried.tried, retried.loaded, retried.rejected), (1, 0, 1));
         assert_eq!(query(database, named), [refused]);
         assert_eq!(query(database, &fans), [if text_first { "2" } else { "1" }]);
+    }
+}
+
+#[derive(Migrate)]
+#[migrate(collection = "wards")]
+#[allow(dead_code)]
+struct Ward {
+    #[migrate(id)]
+    id: Uuid,
+    #[fk(Owner)]
+    owner: Option<Uuid>,
+    #[fk(Self)]
+    parent: Option<Uuid>,
+}
+
+registry! { Wards = [Owner, Ward] }
+
+/// Two documents come to one key in different chunks: what the ledger says of the references of the one that is
+/// loaded stays, and no reference of the other comes to its row, also when that is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_double_changes_nothing_about_the_references_of_the_other() {
+    for (database, lost) in [("double_lost", true), ("double_found", false)] {
+        let url = existing_of(Wards::FACTS, database);
+        let owners: Vec<_> =
+            (1..=3).map(|number| doc! { "_id": id(number), "name": "n" }).collect();
+        // Of the one that is loaded all references lead nowhere, of the other only some.
+        let loaded = doc! { "_id": id(50), "owner": id(99), "parent": id(98) };
+        let (owner, parent) = if lost { (id(97), id(96)) } else { (id(1), id(89)) };
+        let refused = doc! { "_id": id(50).to_hex(), "owner": owner, "parent": parent };
+        let others = (60..90).map(|number| doc! { "_id": id(number), "owner": id(1) });
+        let wards: Vec<_> = [loaded].into_iter().chain(others).chain([refused]).collect();
+        let source =
+            || MemorySource::new().with("owners", owners.clone()).with("wards", wards.clone());
+        let options =
+            Options { keep_constraints: true, jobs: 1, chunk_bytes: 512, ..Options::default() };
+        let summary = migrate(Wards::FACTS, source(), &url, &options).await;
+        assert!(summary.balanced, "{summary:#?}");
+        assert_eq!((summary.totals.rejected, summary.totals.orphans), (1, 2));
+        let row = "SELECT owner, parent FROM \"Ward\"
+            WHERE id = migrate.uuid_from_object_id($$ID$$)"
+            .replace("ID", &id(50).to_hex());
+        let notes = "SELECT column_name, migrate.object_id_from_uuid(value::uuid)
+            FROM migrate.orphan WHERE NOT element ORDER BY 1";
+        let validated = async |independent| {
+            let (from, options) = (Arc::new(source()), Options::default());
+            let request = Request { independent, ..Request::default() };
+            let (reporter, stop) = (Arc::new(Silent), Stop::default());
+            validate(Wards::FACTS, from, &url, &options, &request, reporter, &stop).await.unwrap()
+        };
+        for _ in 0..2 {
+            assert_eq!(query(database, &row), ["- -"]);
+            let noted =
+                [format!("owner {}", id(99).to_hex()), format!("parent {}", id(98).to_hex())];
+            assert_eq!(query(database, notes), noted);
+            for independent in [false, true] {
+                let report = validated(independent).await;
+                assert!(report.clean, "{report:#?}");
+            }
+            let retried = retry(Wards::FACTS, source(), &url).await;
+            assert_eq!((retried.tried, retried.loaded, retried.rejected), (1, 0, 1));
+        }
+        // An entry speaks for its own column alone.
+        query(database, "DELETE FROM migrate.orphan WHERE column_name = 'owner'");
+        for independent in [false, true] {
+            let report = validated(independent).await;
+            let columns: Vec<_> = report.tables.iter().flat_map(|table| &table.columns).collect();
+            let [column] = columns.as_slice() else { panic!("{columns:#?}") };
+            assert_eq!((column.column.as_str(), column.count, column.unnoted), ("owner", 1, 1));
+        }
     }
 }
 

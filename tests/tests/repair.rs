@@ -189,7 +189,7 @@ async fn a_reference_that_is_null_without_an_entry_of_the_ledger_is_named_and_no
                     SELECT min(ctid) FROM migrate.orphan WHERE NOT element
                     GROUP BY table_name, column_name)
                 RETURNING o.*
-             ) SELECT concat_ws('.', table_name, column_name, row_key) FROM gone ORDER BY 1"
+             ) SELECT concat_ws('.', table_name, column_name, row_key) COLLATE \"C\" FROM gone ORDER BY 1"
                 .to_owned(),
         )
         .await;

@@ -39,7 +39,9 @@ pub(crate) async fn run(
     let summary_file = settings.summary.clone();
     if let Some(path) = &summary_file {
         // Better told now than after hours.
-        if path.starts_with(&settings.files) {
+        let absolute = |path: &Path| std::path::absolute(path).ok();
+        let folder = absolute(path).and_then(|path| Some(path.parent()?.to_owned()));
+        if folder.is_some() && folder == absolute(&settings.files) {
             // The folder of the run's own files is made.
             std::fs::create_dir_all(&settings.files).map_err(|error| cannot_write(path, error))?;
         }

@@ -63,6 +63,8 @@ impl Target {
             .options([
                 ("client_min_messages", "warning"),
                 ("timezone", "UTC"),
+                // Keys are noted as text.
+                ("bytea_output", "hex"),
                 ("default_transaction_isolation", "read committed"),
                 ("statement_timeout", "0"),
                 ("idle_in_transaction_session_timeout", "0"),
@@ -305,7 +307,8 @@ impl Connection {
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     let place = match place_in_text(&error) {
-                        // What the server could not read it refuses before it has done any.
+                        // What cannot be read is refused before any is done. A text that is not closed may
+                        // be told of a statement behind its own.
                         Some(place) => statement_at(statements, &sql, place),
                         None => statements.get(done - ahead.min(done)),
                     };

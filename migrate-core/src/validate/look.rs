@@ -33,7 +33,7 @@ const SHOWN: usize = 10_000;
 /// Where the keys of what differs are kept for a repair, while the connection lives.
 pub(super) const REPAIRS: &str = "pg_temp.repair_key";
 
-/// The references of one model's suspects that the ledger says have become NULL.
+/// The references of one model that the ledger says have become NULL.
 const NOTED: &str = "pg_temp.noted_reference";
 
 /// What is wrong with a row, as [`REPAIRS`] says it.

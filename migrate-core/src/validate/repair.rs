@@ -770,6 +770,7 @@ impl Slice<'_> {
             self.done.inserted += fresh - rejected.min(fresh);
         }
         self.done.rejected = self.done.rejected.saturating_sub(forgotten);
+        kept::keep_notes(context, self.connection).await?;
         kept::late_references(context, self.connection, model).await?;
         let mut retried = Retried::default();
         rejects::restore_references(context, self.connection, model, &mut retried).await?;
