@@ -12,7 +12,7 @@ use migrate_core::failpoint::FailPoints;
 use migrate_core::run::{self, Options, Stop, UuidVersion};
 use migrate_core::schema::{ModelKind, Registry, quote_ident};
 use migrate_core::source::memory::MemorySource;
-use migrate_core::validate::{BrokenOff, Repaired, Report, Request, repair, validate};
+use migrate_core::validate::{BrokenOff, Repaired, Report, Request, Sample, repair, validate};
 use migrate_core::{Error, ErrorKind, source};
 use migrate_tests::end_state::{EndState, assert_same, end_state};
 use migrate_tests::planted::changed;
@@ -194,8 +194,9 @@ async fn a_reference_that_is_null_without_an_entry_of_the_ledger_is_named_and_no
         )
         .await;
     assert!(gone.len() > 5, "{gone:?}");
-    for independent in [false, true] {
-        let request = Request { independent, ..Request::default() };
+    let whole = Some(Sample { rows: 100_000, seed: 1 });
+    for (independent, sample) in [(false, None), (true, None), (false, whole)] {
+        let request = Request { independent, sample, ..Request::default() };
         let report = loaded.validate_with(&request).await;
         let mut named: Vec<String> = Vec::new();
         for table in &report.tables {
@@ -209,7 +210,7 @@ async fn a_reference_that_is_null_without_an_entry_of_the_ledger_is_named_and_no
             }
         }
         named.sort_unstable();
-        assert_eq!(named, gone, "independent: {independent}");
+        assert_eq!(named, gone, "{request:?}");
         assert!(!report.clean);
     }
 
