@@ -1257,15 +1257,22 @@ pub(crate) async fn plan_chunks(
     Ok(plan)
 }
 
+/// The collections of the models, those that are there, each as often as a model reads it.
+fn read<'a>(
+    registry: &'static RegistryFacts,
+    collections: &'a [CollectionInfo],
+) -> impl Iterator<Item = &'a CollectionInfo> {
+    let names = registry.iter().flat_map(|(model, _)| model.collections());
+    names.filter_map(|name| collections.iter().find(|info| info.name == name))
+}
+
 /// How large a chunk is, by what the models' collections hold together.
 fn chunk_bytes(
     registry: &'static RegistryFacts,
     options: &Options,
     collections: &[CollectionInfo],
 ) -> u64 {
-    let names = registry.iter().flat_map(|(model, _)| model.collections());
-    let known = |name| collections.iter().find(|info| info.name == name);
-    let bytes = names.filter_map(known).map(|info| info.bytes.unwrap_or_default());
+    let bytes = read(registry, collections).map(|info| info.bytes.unwrap_or_default());
     options.chunk_bytes_of(bytes.fold(0, u64::saturating_add))
 }
 
@@ -1279,9 +1286,8 @@ fn is_cut_at_once(
     const AT_ONCE: u64 = 2_000_000;
     let chunk_bytes = chunk_bytes(registry, options, collections);
     let large = |info: &&CollectionInfo| info.bytes.is_none_or(|bytes| bytes > chunk_bytes);
-    let names = registry.iter().flat_map(|(model, _)| model.collections());
-    let known = |name| collections.iter().find(|info| info.name == name);
-    let ids = names.filter_map(known).filter(large).map(|info| info.documents.unwrap_or(AT_ONCE));
+    let large = read(registry, collections).filter(large);
+    let ids = large.map(|info| info.documents.unwrap_or(AT_ONCE));
     ids.fold(0, u64::saturating_add) < AT_ONCE
 }
 

@@ -445,6 +445,15 @@ pub enum Convert {
 }
 
 impl Column {
+    /// Whether it is a reference that becomes NULL where it points to nothing.
+    pub(crate) fn loses_orphans(&self) -> bool {
+        self.reference.is_some_and(|reference| match reference.orphan {
+            Orphan::Null => true,
+            Orphan::Default => self.nullable,
+            Orphan::Reject | Orphan::Keep => false,
+        })
+    }
+
     /// A column of the Rust type `T`, read from `keys`, with nothing else said about it.
     pub const fn of<T: ToCell>(
         name: &'static str,

@@ -38,13 +38,13 @@ pub(crate) async fn run(
     let progress = settings.progress;
     let summary_file = settings.summary.clone();
     if let Some(path) = &summary_file {
-        // Better told now than after hours.
         let absolute = |path: &Path| std::path::absolute(path).ok();
         let folder = absolute(path).and_then(|path| Some(path.parent()?.to_owned()));
         if folder.is_some() && folder == absolute(&settings.files) {
             // The folder of the run's own files is made.
             std::fs::create_dir_all(&settings.files).map_err(|error| cannot_write(path, error))?;
         }
+        // Better told now than after hours.
         try_private(path).map_err(|error| cannot_write(path, error))?;
     }
     // One for all that this command does, so that no signal falls between two parts of it.

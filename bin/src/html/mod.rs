@@ -611,22 +611,19 @@ impl Page<'_> {
             }
             html.push_str("</tbody></table></div>\n");
             for (table, _) in &worst {
-                for column in &table.columns {
-                    let Some(cause) = &column.cause else { continue };
+                let explained = table.columns.iter().filter_map(|column| {
+                    Some((column, column.count, name(column.cause.as_ref()?)))
+                });
+                let unnoted =
+                    table.columns.iter().filter(|column| column.unnoted > 0).map(|column| {
+                        let why = "NULL for pointing to nothing, without an entry in the ledger";
+                        (column, column.unnoted, why.to_owned())
+                    });
+                for (column, count, why) in explained.chain(unnoted) {
                     let _ = writeln!(
                         html,
-                        "<p>{} of {}.{}: {}</p>",
-                        counted(column.count, "cell", "cells"),
-                        name(&table.table),
-                        name(&column.column),
-                        name(cause),
-                    );
-                }
-                for column in table.columns.iter().filter(|column| column.unnoted > 0) {
-                    let _ = writeln!(
-                        html,
-                        "<p>{} of {}.{}: NULL for pointing to nothing, without an entry in the ledger</p>",
-                        counted(column.unnoted, "cell", "cells"),
+                        "<p>{} of {}.{}: {why}</p>",
+                        counted(count, "cell", "cells"),
                         name(&table.table),
                         name(&column.column),
                     );

@@ -19,7 +19,7 @@ use crate::cell::id_text;
 use crate::context::Context;
 use crate::ddl::{foreign_keys, list};
 use crate::error::Result;
-use crate::schema::{BaseType, CellType, Column, Model, Orphan, quote_ident, quote_literal};
+use crate::schema::{BaseType, CellType, Column, Model, quote_ident, quote_literal};
 use crate::settle::{self, id_column};
 use crate::sink::{Connection, target_error};
 use crate::source_id;
@@ -294,10 +294,7 @@ async fn lost_references(
     let act = format!("taking a second look at {}", model.table);
     let mut lost: Vec<Lost> = foreign_keys(model)
         .into_iter()
-        .filter(|foreign| {
-            foreign.orphan == Orphan::Null
-                || (foreign.orphan == Orphan::Default && foreign.column.nullable)
-        })
+        .filter(|foreign| foreign.column.loses_orphans())
         .map(|foreign| {
             let (name, key) = (quote_ident(foreign.column.name), quote_ident(foreign.key.name));
             let target = context.names().table(foreign.target);

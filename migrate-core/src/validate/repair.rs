@@ -631,9 +631,7 @@ impl Slice<'_> {
                     pairs += self.change(&act, sql, keys).await?;
                     continue;
                 }
-                let becomes_null = foreign.orphan == Orphan::Null
-                    || (foreign.orphan == Orphan::Default && foreign.column.nullable);
-                if becomes_null {
+                if foreign.column.loses_orphans() {
                     // As settling does with a reference to nothing.
                     let sql = format!(
                         "WITH lost AS (

@@ -13,7 +13,7 @@ use super::{Expected, Owner, Path, Refusal, Row, SETTINGS};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
-use crate::schema::{Model, Orphan, quote_ident, quote_literal};
+use crate::schema::{Model, quote_ident, quote_literal};
 use crate::settle::id_column;
 use crate::sink::{Connection, target_error};
 use crate::source::{Batch, Range};
@@ -325,12 +325,7 @@ async fn orphans(
 ) -> Result<HashMap<(usize, String), bool>> {
     let mut orphans = HashMap::new();
     for (index, column) in model.columns.iter().enumerate() {
-        let Some(reference) = column.reference else { continue };
-        let becomes_null = reference.orphan == Orphan::Null
-            || (reference.orphan == Orphan::Default && column.nullable);
-        if !becomes_null {
-            continue;
-        }
+        let Some(reference) = column.reference.filter(|_| column.loses_orphans()) else { continue };
         let lost = items.iter().filter_map(|item| {
             let row = rows.get(item.key.as_ref()?)?;
             match (&item.outcome.as_ref().ok()?.cells[index], &row[index]) {
